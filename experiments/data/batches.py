@@ -1,0 +1,158 @@
+"""Batches that every framework, and every resumed run, sees alike.
+
+Shapes: B images a batch, N boxes of all its images together, S the side of the square input.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.data.coco import CocoSplit
+from experiments.data.draws import uniform
+from experiments.data.images import flip_horizontal, load_annotated, resize_bilinear, to_chw
+from experiments.data.targets import Targets, build_targets
+from frameworks.errors import UserError
+
+_AHEAD = 1  # batches prepared while the framework computes: enough to hide decoding, little memory
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`arrays`: `images` [B, 3, S, S] float32 in [0, 1]; `labels` [N] int64 and `boxes` [N, 4] float32 normalised
+    cxcywh, those of all images one after the other; `counts` [B] int64, boxes of each image;
+    `original_sizes_wh` [B, 2] int64, pixels before the resize."""
+
+    image_ids: list[int]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def original_sizes_hw(self) -> np.ndarray:
+        """[B, 2] int64, height and width in pixels before the resize."""
+        return self.arrays["original_sizes_wh"][:, ::-1]
+
+
+class _Example(NamedTuple):
+    pixels: np.ndarray  # [3, S, S]
+    targets: Targets
+    size_wh: tuple[int, int]
+
+
+def batch_count(images: int, batch_size: int, *, drop_last: bool) -> int:
+    """How many batches an epoch has."""
+    return images // batch_size if drop_last else math.ceil(images / batch_size)
+
+
+def epoch_batches(
+    split: CocoSplit,
+    ids: Sequence[int],
+    *,
+    epoch: int,
+    batch_size: int,
+    image_size: int,
+    flip_probability: float = 0.5,
+    seed: int,
+    drop_last: bool = True,
+    shuffle: bool = True,
+    skip: int = 0,
+    workers: int = 2,
+) -> Iterator[Batch]:
+    """The training batches of one epoch (counted from 0), from batch `skip` on without decoding the earlier ones.
+
+    Order and flips are functions of (seed, epoch, image id): neither the order of `ids` nor earlier epochs nor
+    `workers`, the number of decoding threads, change them. With `shuffle` off the order is that of `ids`.
+
+    Raises UserError at once for arguments out of range, unknown or repeated ids, and an epoch without a batch; and
+    while iterating for an image that cannot be read.
+    """
+    _check(split, ids, batch_size=batch_size, image_size=image_size, workers=workers)
+    if not 0 <= flip_probability <= 1:
+        raise UserError(f"flip_probability is {flip_probability}; expected a probability from 0 to 1")
+    if epoch < 0:
+        raise UserError(f"epoch is {epoch}; epochs are counted from 0")
+    batches = batch_count(len(ids), batch_size, drop_last=drop_last)
+    if not batches:
+        raise UserError(f"{len(ids)} images make no full batch of {batch_size}; use a smaller batch or more images")
+    if not 0 <= skip <= batches:
+        raise UserError(f"skip is {skip}, but the epoch has {batches} batches; expected 0 to {batches}")
+
+    order = list(ids)
+    if shuffle:
+        order.sort(key=lambda image_id: (uniform("order", seed, epoch, image_id), image_id))
+
+    def prepare(image_id: int) -> _Example:
+        flip = uniform("flip", seed, epoch, image_id) < flip_probability
+        return _example(split, image_id, image_size, flip=flip)
+
+    chunks = [order[batch_size * number : batch_size * (number + 1)] for number in range(skip, batches)]
+    return _stream(chunks, prepare, workers)
+
+
+def evaluation_batches(
+    split: CocoSplit, ids: Sequence[int], *, batch_size: int, image_size: int, workers: int = 2
+) -> Iterator[Batch]:
+    """The images `ids` in their order, unflipped, every one of them: the last batch may be smaller.
+
+    Raises UserError as `epoch_batches` does.
+    """
+    _check(split, ids, batch_size=batch_size, image_size=image_size, workers=workers)
+    chunks = [list(ids[start : start + batch_size]) for start in range(0, len(ids), batch_size)]
+    return _stream(chunks, lambda image_id: _example(split, image_id, image_size, flip=False), workers)
+
+
+def _check(split: CocoSplit, ids: Sequence[int], **positive: int) -> None:
+    for name, value in positive.items():
+        if value < 1:
+            raise UserError(f"{name} is {value}; expected 1 or more")
+    if not ids:
+        raise UserError(f"no image ids were given for the {split.name} split; choose at least one image")
+    if len(set(ids)) != len(ids):
+        raise UserError(f"{len(ids) - len(set(ids))} image ids occur twice; give each image once")
+    unknown = [image_id for image_id in ids if image_id not in split.images]
+    if unknown:
+        raise UserError(
+            f"image id {unknown[0]} is not in {split.annotation_file} ({len(unknown)} of {len(ids)} ids are not); "
+            "choose ids of that split"
+        )
+
+
+def _example(split: CocoSplit, image_id: int, image_size: int, *, flip: bool) -> _Example:
+    record = split.images[image_id]
+    size_wh = (record.width, record.height)
+    image = load_annotated(split, image_id)
+    targets = build_targets(split.annotations[image_id], size_wh)
+    if flip:
+        image, boxes_cxcywh_N4 = flip_horizontal(image, targets.boxes_cxcywh)
+        targets = targets._replace(boxes_cxcywh=boxes_cxcywh_N4)
+    return _Example(to_chw(resize_bilinear(image, (image_size, image_size))), targets, size_wh)
+
+
+def _stream(chunks: Sequence[list[int]], prepare: Callable[[int], _Example], workers: int) -> Iterator[Batch]:
+    """Prepare examples on threads (Pillow decodes and resizes outside Python's lock), yield batches in order."""
+    pending: deque[tuple[list[int], list[Future[_Example]]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+    try:
+        for chunk in chunks:
+            pending.append((chunk, [pool.submit(prepare, image_id) for image_id in chunk]))
+            if len(pending) > _AHEAD:
+                yield _collate(*pending.popleft())
+        while pending:
+            yield _collate(*pending.popleft())
+    finally:  # also when the caller stops early: decode nothing more
+        pool.shutdown(cancel_futures=True)
+
+
+def _collate(image_ids: list[int], futures: list[Future[_Example]]) -> Batch:
+    examples = [future.result() for future in futures]
+    arrays = {
+        "images": np.stack([example.pixels for example in examples]),
+        "labels": np.concatenate([example.targets.labels for example in examples]),
+        "boxes": np.concatenate([example.targets.boxes_cxcywh for example in examples]),
+        "counts": np.array([len(example.targets.labels) for example in examples], dtype=np.int64),
+        "original_sizes_wh": np.array([example.size_wh for example in examples], dtype=np.int64),
+    }
+    return Batch(image_ids, arrays)

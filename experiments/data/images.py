@@ -1,0 +1,83 @@
+"""Image files to RGB to float arrays, with Pillow as in the official pipeline.
+
+Shapes: H, W image height and width; N boxes of one image.
+"""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from experiments.data.coco import CocoSplit
+from frameworks.errors import UserError
+
+_BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> Image.Image:
+    """Decode a file completely and return it as an 8-bit RGB image.
+
+    Without `expected_size_wh` (somebody's own photo) the picture is turned upright as its EXIF orientation says.
+    With it (an annotated image, size in pixels from the annotations) the pixels are taken in the frame whose size
+    agrees: COCO was annotated in the frame of the stored pixels, where the official loader also reads them, while
+    other tools annotate what a viewer shows. Stored wins where both agree (a square, or a turn by 180 degrees).
+
+    Raises UserError for a missing, truncated or non-image file, and where neither frame has the expected size.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()  # Pillow decodes lazily: a truncated file only shows here
+            if opened.size == expected_size_wh:
+                return _to_rgb(opened, path)
+            upright = _to_rgb(ImageOps.exif_transpose(opened), path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such image file; fetch it or correct the path") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not an image that Pillow can read; replace or remove the file") from None
+    except _BROKEN_FILE as error:
+        raise UserError(f"{path}: broken image file ({error}); fetch it again or remove it") from None
+    if expected_size_wh not in (None, upright.size):
+        raise UserError(
+            f"{path}: image is {upright.width}x{upright.height} (width x height), the annotations say "
+            f"{expected_size_wh[0]}x{expected_size_wh[1]}; the file or its annotation is another version"
+        )
+    return upright
+
+
+def load_annotated(split: CocoSplit, image_id: int) -> Image.Image:
+    """The RGB image `image_id` of `split`, in its annotations' frame. Raises UserError as `load_image` does."""
+    record = split.images[image_id]
+    return load_image(split.image_folder / record.file_name, (record.width, record.height))
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I;16"):  # convert("RGB") would clip 16-bit greys to white instead of scaling them
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UserError(
+            f"{path}: {image.mode!r} pixels (32 bits a channel) have no agreed range; save it as 8 bits"
+        )
+    if "transparency" in image.info:  # by way of RGBA: Pillow warns about palettes whose transparency is a table
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def to_chw(image: Image.Image) -> np.ndarray:
+    """RGB image -> float32 [3, H, W] in [0, 1]. No mean or deviation is taken off: RT-DETR is trained without."""
+    pixels_HW3 = np.asarray(image, dtype=np.float32)
+    return np.ascontiguousarray(pixels_HW3.transpose(2, 0, 1)) / np.float32(255)
+
+
+def resize_bilinear(image: Image.Image, size_hw: tuple[int, int]) -> Image.Image:
+    """Resize to (height, width) in pixels, ignoring the aspect ratio as the official configurations do. Pillow's
+    BILINEAR widens its filter when it shrinks, which is what other libraries call antialiased."""
+    height, width = size_hw
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def flip_horizontal(image: Image.Image, boxes_cxcywh_N4: np.ndarray) -> tuple[Image.Image, np.ndarray]:
+    """Mirror left and right; boxes are normalised cxcywh, [N, 4], and are returned as a new array."""
+    flipped_cxcywh_N4 = boxes_cxcywh_N4.copy()
+    flipped_cxcywh_N4[:, 0] = 1 - boxes_cxcywh_N4[:, 0]
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), flipped_cxcywh_N4

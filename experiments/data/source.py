@@ -1,0 +1,84 @@
+"""Which images a run uses, decided in one place and said in one sentence."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from experiments.data.coco import annotation_path
+from experiments.data.download import COCO_SERVER, NetworkUnavailable, Policy, Server, download_subset
+from experiments.data.shapes import DESCRIPTION, MARKER, write_shapes
+from frameworks.errors import UserError
+
+Kind = Literal["coco-folder", "coco-download", "shapes"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder in COCO's layout, what is in it, and the sentence that reports and logs repeat word for word."""
+
+    kind: Kind
+    root: Path
+    sentence: str
+
+
+def resolve_source(
+    data: str | None,
+    *,
+    train_count: int,
+    val_count: int,
+    seed: int,
+    cache_dir: Path | None = None,
+    server: Server = COCO_SERVER,
+    policy: Policy | None = None,
+) -> Source:
+    """The folder `data` (--data); else $COCO_ROOT; else real COCO images, downloaded into `cache_dir` (default
+    ~/.cache/twin-detr); else, without a network, shapes drawn there.
+
+    Only a missing network leads to shapes. A folder that was named and is not there, and a download that breaks
+    off, raise UserError: nobody is to mistake one data set for another.
+    """
+    for name, given in (("--data", data), ("COCO_ROOT", os.environ.get("COCO_ROOT") or None)):
+        if given is not None:
+            return _folder(given, name)
+    cache = cache_dir or Path.home() / ".cache" / "twin-detr"
+    root = cache / "coco" / f"seed-{seed}"
+    try:
+        download_subset(root, {"train": train_count, "val": val_count}, seed, server=server, policy=policy)
+    except NetworkUnavailable as error:
+        return _drawn(cache, train_count, val_count, seed, reason=str(error))
+    return Source("coco-download", root, f"real COCO 2017 images from {root} (downloaded from {server.base_url})")
+
+
+def _folder(given: str, name: str) -> Source:
+    root = Path(given).expanduser()
+    if not root.is_dir():
+        raise UserError(f"{name} names {given!r}, which is no folder; expected one with annotations/ and val2017/")
+    description = _description(root)
+    if (root / MARKER).exists() or description == DESCRIPTION:
+        return Source("shapes", root, f"coloured shapes drawn by the built-in generator, NOT COCO: {root}")
+    if description == "COCO 2017 Dataset":
+        return Source("coco-folder", root, f"real COCO 2017 images from {root}")
+    return Source("coco-folder", root, f"images in COCO's format, not marked as COCO 2017, from {root}")
+
+
+def _description(root: Path) -> str | None:
+    """The description that COCO's files carry at their head; the whole of a file would take seconds to read."""
+    for path in (annotation_path(root, "val"), annotation_path(root, "train")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                found = re.search(rb'"info":\s*{\s*"description":\s*"([^"]*)"', stream.read(4096))
+            return found[1].decode(errors="replace") if found else None
+    return None
+
+
+def _drawn(cache: Path, train_count: int, val_count: int, seed: int, *, reason: str) -> Source:
+    root = cache / f"shapes-{seed}-{train_count}-{val_count}"
+    try:
+        if not (root / MARKER).exists():
+            write_shapes(root, train=train_count, val=val_count, seed=seed)
+    except UserError:
+        if not (root / MARKER).exists():  # else another process was faster, and its files are the same
+            raise
+    return Source("shapes", root, f"coloured shapes drawn by the built-in generator, NOT COCO: {root} ({reason})")

@@ -1,0 +1,59 @@
+"""A small, seeded choice of images that still shows every category."""
+
+from experiments.data.coco import CocoSplit
+from experiments.data.draws import uniform
+from frameworks.errors import UserError
+
+# Images without a usable box are served like one more category: about as many of them as in COCO, 1 %.
+_NO_OBJECTS = 0
+
+
+def choose_subset(split: CocoSplit, count: int, seed: int) -> list[int]:
+    """Choose `count` image ids, in the order of choice.
+
+    Greedy: again and again, the category seen on the fewest chosen images gets one more image. Ties between
+    categories and between images are broken by keyed draws, so the choice depends on `seed` and the ids alone, not
+    on the order of the file. It is also nested: the first k of n chosen images are what a choice of k would be,
+    from the whole split and from a split that holds only those n. A folder with the first n is therefore as good
+    as all of COCO to anybody who needs k <= n.
+
+    Raises UserError if `count` is below 1 or above the number of images.
+    """
+    available = len(split.images)
+    if not 1 <= count <= available:
+        raise UserError(
+            f"{count} images asked for, but the {split.name} split at {split.root} has {available}; "
+            f"ask for 1 to {available}"
+        )
+    categories_of = {image_id: _categories_on(split, image_id) for image_id in split.images}
+    queues = _queues(categories_of, seed)
+    rank = {category: uniform("subset/category", seed, category) for category in queues}
+    covered = dict.fromkeys(queues, 0)
+    chosen: dict[int, None] = {}
+    while len(chosen) < count:
+        category = min(queues, key=lambda candidate: (covered[candidate], rank[candidate]))
+        queue = queues[category]
+        while queue and queue[-1] in chosen:
+            queue.pop()
+        if not queue:
+            del queues[category]
+            continue
+        image_id = queue.pop()
+        chosen[image_id] = None
+        for present in categories_of[image_id]:
+            covered[present] += 1
+    return list(chosen)
+
+
+def _categories_on(split: CocoSplit, image_id: int) -> frozenset[int]:
+    found = frozenset(each.category_id for each in split.annotations[image_id] if not each.iscrowd)
+    return found or frozenset([_NO_OBJECTS])
+
+
+def _queues(categories_of: dict[int, frozenset[int]], seed: int) -> dict[int, list[int]]:
+    """Per category, its image ids; the next one to serve stands last."""
+    queues: dict[int, list[int]] = {}
+    for image_id in sorted(categories_of, key=lambda each: uniform("subset/image", seed, each), reverse=True):
+        for category in categories_of[image_id]:
+            queues.setdefault(category, []).append(image_id)
+    return queues

@@ -1,0 +1,25 @@
+"""The one matching solver: cost matrix -> index pairs. SciPy, shared by both twins."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+Indices = list[tuple[np.ndarray, np.ndarray]]  # per image: (query indices [n], target indices [n])
+
+
+def hungarian(costs_QT: list[np.ndarray]) -> Indices:
+    """Minimum-cost one-to-one assignment for each image.
+
+    Args:
+        costs_QT: per image a float matrix [queries, targets]; zero targets is allowed.
+
+    Raises:
+        FloatingPointError: a cost is NaN or infinite; matching on it would hide a broken model.
+    """
+    indices = []
+    for image, cost_QT in enumerate(costs_QT):
+        if not np.isfinite(cost_QT).all():
+            bad = int((~np.isfinite(cost_QT)).sum())
+            raise FloatingPointError(f"matching cost of image {image}: {bad} of {cost_QT.size} entries not finite")
+        queries, targets = linear_sum_assignment(cost_QT)
+        indices.append((queries.astype(np.int64), targets.astype(np.int64)))
+    return indices

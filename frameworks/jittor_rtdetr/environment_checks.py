@@ -1,0 +1,175 @@
+"""What Jittor needs from the machine, each checked with one clear line when it is missing.
+
+Jittor itself reports these late and badly: a wrong NumPy gives garbage without an error, a missing compiler
+a traceback of twenty lines, a missing Python.h a page of g++ output two minutes into the first import.
+"""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zlib
+from pathlib import Path
+
+from frameworks.errors import UserError
+
+SUPPORTED_PYTHONS = ((3, 8), (3, 12))  # no wheel of a NumPy below 2 exists past 3.12
+STATE_NAME = "twin-detr"
+
+
+def check_platform() -> None:
+    if platform.system() != "Linux":
+        raise UserError(
+            f"Jittor is supported by this project on Linux only, this is {platform.system()}: "
+            "run it in a Linux container or WSL, or use the PyTorch side"
+        )
+
+
+def check_python(version: tuple[int, int]) -> None:
+    low, high = SUPPORTED_PYTHONS
+    if not low <= version <= high:
+        raise UserError(
+            f"Jittor needs Python {low[0]}.{low[1]} to {high[0]}.{high[1]}, this is {version[0]}.{version[1]}: "
+            f"NumPy < 2, which Jittor needs, has no build for it; use python{high[0]}.{high[1]}"
+        )
+
+
+def numpy_version() -> str:
+    """Both the installed metadata and the module that an import really gives must be below 2."""
+    try:
+        import numpy
+
+        installed = importlib.metadata.version("numpy")
+    except ImportError as error:
+        raise UserError(f"NumPy is not importable ({error}): pip install 'numpy<2'") from error
+    for version in (numpy.__version__, installed):
+        if int(version.split(".")[0]) >= 2:
+            raise UserError(
+                f"NumPy {version} corrupts Jittor's data silently (arrays read freed memory), "
+                f"expected NumPy 1.x in {sys.executable}: pip install 'numpy<2'"
+            )
+    return numpy.__version__
+
+
+def jittor_version() -> tuple[str, Path]:
+    """Version and folder, without importing Jittor (an import starts to compile)."""
+    spec = importlib.util.find_spec("jittor")
+    if spec is None or spec.origin is None:
+        raise UserError(f"Jittor is not installed for {sys.executable}: pip install jittor==1.3.11.0")
+    folder = Path(spec.origin).parent
+    for line in Path(spec.origin).read_text(encoding="utf-8").splitlines():
+        if line.startswith("__version__"):
+            return line.split("'")[1], folder
+    raise UserError(f"no version in {spec.origin}: reinstall with pip install --force-reinstall jittor==1.3.11.0")
+
+
+def compiler() -> tuple[str, str]:
+    """Path and version of g++."""
+    path = shutil.which("g++")
+    if path is None:
+        raise UserError("g++ is not on PATH and Jittor compiles every operator with it: apt-get install g++")
+    result = subprocess.run([path, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        reason = (result.stderr.strip().splitlines() or ["no output"])[-1]
+        raise UserError(f"{path} does not run ({reason}): apt-get install --reinstall g++")
+    return path, result.stdout.strip()
+
+
+def python_include() -> Path:
+    """The folder of this interpreter's Python.h."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    extra = [Path(p) for p in os.environ.get("CPLUS_INCLUDE_PATH", "").split(os.pathsep) if p]
+    candidates = [
+        Path(sysconfig.get_paths()["include"]),
+        Path(sysconfig.get_paths()["platinclude"]),
+        Path(sys.base_prefix) / "include" / name,
+        Path("/usr/include") / name,
+        *extra,
+    ]
+    for folder in candidates:
+        if (folder / "Python.h").is_file():
+            return folder
+    raise UserError(
+        f"Python.h of Python {name[6:]} not found in {candidates[0]} or /usr/include/{name}: "
+        f"apt-get install {name}-dev, or put its folder in CPLUS_INCLUDE_PATH"
+    )
+
+
+def jittor_home() -> tuple[Path, str]:
+    """Where Jittor will keep its cache, and who decided that.
+
+    The same order as jittor_utils.home(). JITTOR_HOME is sticky: Jittor writes it into config.json in the
+    home folder, and later runs without the variable go on using it, which puzzles people: so the source is
+    recorded and named in every error about this folder.
+    """
+    config = Path.home() / ".cache" / "jittor" / "config.json"
+    stored: dict[str, str] = {}
+    try:
+        if config.exists():
+            stored = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"Jittor's settings file {config} is not readable ({error}): delete it") from error
+    if os.environ.get("JITTOR_HOME"):
+        return Path(os.environ["JITTOR_HOME"]).absolute(), "JITTOR_HOME"
+    if "JITTOR_HOME" in stored:
+        return Path(stored["JITTOR_HOME"]).absolute(), f"an earlier JITTOR_HOME kept in {config}"
+    return Path.home().absolute(), "HOME"
+
+
+def state_folder() -> tuple[Path, Path, str]:
+    """Jittor's home, this project's writable folder in its cache, and where the choice came from."""
+    home, source = jittor_home()
+    folder = home / ".cache" / "jittor" / STATE_NAME
+    if any(c.isspace() for c in str(folder)):
+        raise UserError(
+            f"Jittor's cache folder {folder} (from {source}) has a space in its path, which Jittor's compiler "
+            "commands do not quote: set JITTOR_HOME to a folder without spaces"
+        )
+    # Jittor makes this one too, even when its cache is elsewhere.
+    for needed in (Path.home() / ".cache" / "jittor", folder):
+        try:
+            needed.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=needed):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"Jittor's cache folder {needed} (from {source}) is not writable ({error.strerror}): "
+                "make it writable or set HOME and JITTOR_HOME to a writable folder"
+            ) from error
+    return home, folder, source
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> Path:
+    """A reader in another process sees the old text or the new one, never half of it."""
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return path
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(temporary).chmod(mode)
+    Path(temporary).replace(path)
+    return path
+
+
+def python_config_script(folder: Path, include: Path) -> Path:
+    """A stand-in for python3.x-config that answers for the interpreter that runs now.
+
+    Jittor asks python3.x-config two questions. Distributions often don't install it, and where they do, Jittor
+    takes /usr/bin's even when another Python of that version runs; this one is always right.
+    """
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    text = (
+        "#!/bin/sh\n"
+        'case "$1" in\n'
+        f"--includes) echo '-I{include}' ;;\n"
+        f"--extension-suffix) echo '{suffix}' ;;\n"
+        "*) exit 1 ;;\n"
+        "esac\n"
+    )
+    return write_atomically(folder / f"python-config-{zlib.crc32(text.encode()):08x}", text, 0o755)

@@ -1,0 +1,57 @@
+"""Run as a script by warm_up.py: import Jittor, which compiles it, and check that what it computes is right.
+
+The last line of its output says what was found; nothing else in it is read except for progress.
+"""
+
+import json
+import sys
+
+MARK = "TWIN-DETR-PROBE "
+
+
+def checks(jt, np) -> dict[str, bool]:
+    """Each is False for a way in which Jittor has been seen to go wrong without an error."""
+    tiny = np.array([1e-40], dtype=np.float32)
+    thirds = np.arange(1, 50, dtype=np.float32)
+    nan = jt.array(np.array([np.nan, 1.0], dtype=np.float32))
+    double = jt.array(np.array([1.0, 1e-12], dtype=np.float64))
+    return {
+        "arithmetic": (jt.array([1.0, 2.0]) + 1).numpy().tolist() == [2.0, 3.0],
+        "nan_differs_from_itself": (nan != nan).numpy().tolist() == [True, False],
+        "float64_stays": str(double.dtype) == "float64" and double.sum().numpy().item() == 1.0 + 1e-12,
+        "denormals_stay": float((jt.array(tiny) * 1.0).numpy()[0]) == float(tiny[0]),
+        "division_is_rounded": bool(((1.0 / jt.array(thirds)).numpy() == np.float32(1.0) / thirds).all()),
+        "convolution": _convolution(jt, np),
+    }
+
+
+def _convolution(jt, np) -> bool:
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((1, 8, 6, 6)).astype(np.float32)
+    weight = rng.standard_normal((16, 8, 3, 3)).astype(np.float32)
+    got = jt.nn.conv2d(jt.array(image), jt.array(weight)).numpy()
+    windows = np.lib.stride_tricks.sliding_window_view(image, (3, 3), axis=(2, 3))
+    expected = np.einsum("bchwij,ocij->bohw", windows.astype(np.float64), weight.astype(np.float64))
+    return bool(np.abs(got - expected).max() < 1e-4)
+
+
+def main() -> None:
+    import jittor as jt
+    import numpy as np
+
+    jt.flags.auto_convert_64_to_32 = 0
+    if sys.argv[1] == "cuda":
+        jt.flags.use_cuda = 1
+    found = {
+        "cache_path": jt.flags.cache_path,
+        "has_cuda": bool(jt.has_cuda),
+        "use_tensorcore": int(jt.flags.use_tensorcore),
+        "nvcc_flags": jt.flags.nvcc_flags,
+        "cc_flags": jt.flags.cc_flags,
+        "checks": checks(jt, np),
+    }
+    print("\n" + MARK + json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The whole experiment in one value, as plain data and back, and its hash."""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from frameworks.spec.model import ModelSpec
+from frameworks.spec.training import CriterionSpec, DataSpec, RecipeSpec
+from frameworks.spec.validation import SpecError, nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ExperimentSpec:
+    """Model, loss, recipe and data under one name. Everything that decides a result stands here."""
+
+    name: str
+    model: ModelSpec
+    criterion: CriterionSpec
+    recipe: RecipeSpec
+    data: DataSpec
+
+
+def to_dict(spec: Any) -> dict[str, Any]:
+    """Nested plain data (JSON types; tuples become lists)."""
+    return json.loads(json.dumps(dataclasses.asdict(spec)))
+
+
+def from_dict(kind: type[T], values: dict[str, Any], where: str = "") -> T:
+    """Rebuild a spec dataclass from plain data, strictly.
+
+    Raises:
+        SpecError: unknown key (with the nearest valid one), missing key, or a value of the wrong type.
+    """
+    where = where or kind.__name__
+    if not isinstance(values, dict):
+        raise SpecError(f"{where} is {values!r}; expected a mapping of its fields")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    for key in values:
+        if key not in fields:
+            raise SpecError(f"{where} has no field {key!r}.{nearest(key, fields)}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise SpecError(f"{where}.{name} is missing")
+    return kind(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, where)
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise SpecError(f"{where} is {value!r}; expected a list")
+        kinds = typing.get_args(hint)
+        if kinds[-1] is Ellipsis:
+            kinds = (kinds[0],) * len(value)
+        if len(kinds) != len(value):
+            raise SpecError(f"{where} is {value!r}; expected {len(kinds)} values")
+        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    assert not isinstance(hint, types.UnionType), f"{where}: the spec has no optional fields"
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise SpecError(f"{where} is {value!r}; expected {hint.__name__}")
+    return value
+
+
+def spec_hash(spec: Any) -> str:
+    """16 hex digits over the resolved content: two results with different hashes are different questions."""
+    text = json.dumps(to_dict(spec), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,147 @@
+"""What the model is: backbone, hybrid encoder, decoder. Both twins are built from this and nothing else.
+
+Source: RT-DETR (Zhao et al., arXiv 2304.08069), sections 4.1-4.3, and the resolved official configs.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from frameworks.spec.validation import require, require_choice
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """PResNet-vd: ResNet with a three-convolution stem and average-pooled shortcuts (variant d)."""
+
+    block: str = "basic"  # "basic" (expansion 1) or "bottleneck" (expansion 4)
+    blocks: tuple[int, ...] = (2, 2, 2, 2)  # blocks per stage
+    stem_channels: tuple[int, int, int] = (32, 32, 64)
+    stage_channels: tuple[int, ...] = (64, 128, 256, 512)  # before expansion
+    return_idx: tuple[int, ...] = (1, 2, 3)  # stages handed to the encoder
+    freeze_at: int = -1  # -1: nothing; 0: the stem; k: the stem and the first k stages
+    freeze_norm: bool = False  # batch norm with constant statistics and constant affine parameters
+
+    def __post_init__(self) -> None:
+        require_choice(self, "block", ("basic", "bottleneck"))
+        require(len(self.stage_channels) == 4, self, "stage_channels", "4 stages (strides 4, 8, 16, 32)")
+        require(len(self.blocks) == 4 and min(self.blocks) >= 1, self, "blocks", "4 counts of at least 1")
+        require(len(self.stem_channels) == 3, self, "stem_channels", "3 widths")
+        require(
+            len(self.return_idx) > 0 and list(self.return_idx) == sorted(set(self.return_idx)),
+            self, "return_idx", "increasing stage numbers",
+        )  # fmt: skip
+        require(all(0 <= i < 4 for i in self.return_idx), self, "return_idx", "stages from 0 to 3")
+        require(-1 <= self.freeze_at <= 4, self, "freeze_at", "-1 (nothing) to 4 (stem and all stages)")
+
+    @property
+    def expansion(self) -> int:
+        return 4 if self.block == "bottleneck" else 1
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        return tuple(self.stage_channels[i] * self.expansion for i in self.return_idx)
+
+    @property
+    def out_strides(self) -> tuple[int, ...]:
+        return tuple(4 * 2**i for i in self.return_idx)
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """HybridEncoder: AIFI (self-attention within a level) and CCFM (convolutional fusion across levels)."""
+
+    hidden_dim: int = 256
+    use_encoder_idx: tuple[int, ...] = (2,)  # levels that get self-attention
+    num_encoder_layers: int = 1
+    nhead: int = 8
+    dim_feedforward: int = 1024
+    enc_act: str = "gelu"  # in AIFI; exact (erf) form
+    act: str = "silu"  # in CCFM
+    expansion: float = 0.5  # hidden width of a CSP-RepVGG layer / hidden_dim
+    depth_mult: float = 1.0  # RepVGG blocks in a CSP layer = round(3 * depth_mult)
+    pe_temperature: float = 10000.0
+
+    def __post_init__(self) -> None:
+        require(self.hidden_dim > 0 and self.hidden_dim % 4 == 0, self, "hidden_dim", "a multiple of 4")
+        require(
+            self.nhead > 0 and self.hidden_dim % self.nhead == 0,
+            self, "nhead", f"a divisor of hidden_dim {self.hidden_dim}",
+        )  # fmt: skip
+        require_choice(self, "enc_act", ("gelu", "relu"))
+        require_choice(self, "act", ("silu", "relu", "gelu"))
+        require(0 < self.expansion <= 1, self, "expansion", "a ratio in (0, 1]")
+        require(self.num_rep_blocks >= 1, self, "depth_mult", "a value with round(3 * depth_mult) >= 1")
+        require(self.num_encoder_layers >= 1, self, "num_encoder_layers", "at least 1")
+        require(self.dim_feedforward > 0, self, "dim_feedforward", "at least 1")
+
+    @property
+    def num_rep_blocks(self) -> int:
+        return round(3 * self.depth_mult)
+
+    @property
+    def csp_dim(self) -> int:
+        return int(self.hidden_dim * self.expansion)
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """RTDETRTransformer: query selection, deformable decoder layers, iterative box refinement."""
+
+    num_queries: int = 300
+    num_layers: int = 3
+    eval_idx: int = -1  # the layer whose heads answer at inference; -1 is the last
+    nhead: int = 8
+    num_points: int = 4  # sampling points per level and head
+    dim_feedforward: int = 1024
+    activation: str = "relu"
+    num_denoising: int = 100  # 0: no contrastive denoising (and no class embedding)
+    label_noise_ratio: float = 0.5
+    box_noise_scale: float = 1.0
+    eps: float = 0.01  # anchors closer than this to the border are invalid
+
+    def __post_init__(self) -> None:
+        require(self.num_queries >= 1, self, "num_queries", "at least 1")
+        require(self.num_layers >= 1, self, "num_layers", "at least 1")
+        require(
+            -self.num_layers <= self.eval_idx < self.num_layers,
+            self, "eval_idx", f"a layer of the {self.num_layers}",
+        )  # fmt: skip
+        require(self.num_points >= 1, self, "num_points", "at least 1")
+        require_choice(self, "activation", ("relu", "gelu", "silu"))
+        require(self.num_denoising >= 0, self, "num_denoising", "0 or more")
+        require(0 <= self.label_noise_ratio <= 1, self, "label_noise_ratio", "a ratio in [0, 1]")
+        # At 0 the official v1 code takes activated boxes for logits: a defect that nobody should train with.
+        require(self.box_noise_scale > 0, self, "box_noise_scale", "above 0 (num_denoising=0 turns noise off)")
+
+    @property
+    def eval_layer(self) -> int:
+        return self.eval_idx % self.num_layers
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The whole detector."""
+
+    num_classes: int = 80
+    backbone: BackboneSpec = BackboneSpec()
+    encoder: EncoderSpec = EncoderSpec()
+    decoder: DecoderSpec = DecoderSpec()
+
+    def __post_init__(self) -> None:
+        require(self.num_classes >= 1, self, "num_classes", "at least 1")
+        hidden, heads = self.encoder.hidden_dim, self.decoder.nhead
+        require(heads > 0 and hidden % heads == 0, self.decoder, "nhead", f"a divisor of hidden_dim {hidden}")
+        levels = self.num_levels
+        require(
+            all(0 <= i < levels for i in self.encoder.use_encoder_idx),
+            self.encoder, "use_encoder_idx", f"levels from 0 to {levels - 1}",
+        )  # fmt: skip
+        strides = self.backbone.out_strides
+        require(
+            all(b == 2 * a for a, b in pairwise(strides)),
+            self.backbone, "return_idx", "consecutive stages (the encoder upsamples by 2 between levels)",
+        )  # fmt: skip
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.backbone.return_idx)

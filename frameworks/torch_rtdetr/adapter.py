@@ -1,0 +1,83 @@
+"""The PyTorch twin behind the framework protocol."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from frameworks.arrays import Arrays
+from frameworks.errors import UserError
+from frameworks.protocol import Case, Detections
+from frameworks.spec import ExperimentSpec, ModelSpec
+from frameworks.torch_rtdetr import tracing
+from frameworks.torch_rtdetr.exchange import build
+from frameworks.torch_rtdetr.model import RTDETR
+from frameworks.torch_rtdetr.training import TrainingRun, predict
+
+QUESTIONS = {
+    "forward": tracing.trace_forward,
+    "loss": tracing.trace_loss,
+    "steps": tracing.trace_steps,
+    "module": tracing.trace_module,
+    "criterion": tracing.trace_criterion,
+    "postprocess": tracing.trace_postprocess,
+    "denoising": tracing.trace_denoising,
+    "optimizer": tracing.trace_optimizer,
+}
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class TorchFramework:
+    """See ``frameworks.protocol.Framework``."""
+
+    name = "torch"
+
+    def __init__(self) -> None:
+        # Published comparisons have mixed TF32 on one side with float32 on the other.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+
+    def supports(self, device: str, dtype: str) -> str | None:
+        if dtype not in DTYPES:
+            return f"dtype {dtype!r} is not one of {', '.join(DTYPES)}"
+        if device == "cuda" and not torch.cuda.is_available():
+            return f"torch {torch.__version__} sees no CUDA device"
+        return None if device in ("cpu", "cuda") else f"device {device!r} is not 'cpu' or 'cuda'"
+
+    def environment(self, device: str) -> Mapping[str, Any]:
+        return {
+            "framework": "torch",
+            "version": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+            "fast_math": False,
+            "device_name": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "cuda": torch.version.cuda,
+        }
+
+    def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(value.shape) for name, value in RTDETR(spec).state_dict().items()}
+
+    def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        self._require(device, dtype)
+        model = build(case.spec.model, weights, device, DTYPES[dtype])
+        model.train(case.training)
+        return QUESTIONS[case.question](case, model, inputs)
+
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
+        self._require(device, "float32")
+        return TrainingRun(spec, weights, device)
+
+    def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
+        self._require(device, "float32")
+        model = build(spec.model, weights, device, torch.float32)
+        return predict(model, images, spec.model.decoder.num_queries)
+
+    def _require(self, device: str, dtype: str) -> None:
+        if reason := self.supports(device, dtype):
+            raise UserError(f"{self.name} cannot run on {device} in {dtype}: {reason}")
+
+
+FRAMEWORK = TorchFramework()

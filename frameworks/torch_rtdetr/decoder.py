@@ -1,0 +1,190 @@
+"""Query selection and the deformable decoder with iterative box refinement (RT-DETR section 4.3).
+
+Shape suffixes: B batch, N = sum of h*w over the levels, Q matching queries, S = denoising + matching
+queries, D model width, K classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from frameworks.spec import ModelSpec
+from frameworks.torch_rtdetr.attention import MultiheadAttention, MultiscaleDeformableAttention
+from frameworks.torch_rtdetr.box_ops import inverse_sigmoid
+from frameworks.torch_rtdetr.denoising import DenoisingQueries
+from frameworks.torch_rtdetr.layers import MLP, ConvNorm, LayerNorm, activation
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One set of answers: class logits [B, Q, K] and boxes cxcywh in [0, 1] [B, Q, 4]."""
+
+    logits: Tensor
+    boxes_cxcywh: Tensor
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Everything the decoder answers; ``layers[-1]`` is the prediction proper."""
+
+    layers: list[Prediction]
+    encoder: Prediction  # of the selected tokens, before any decoder layer; not detached
+    denoising: list[Prediction]  # one per layer, empty without denoising queries
+    queries: DenoisingQueries | None
+    topk_BQ: Tensor  # int64, selected tokens
+    topk_scores_BQ: Tensor  # their best class logit
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, deformable cross-attention and feed-forward, all post-norm."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        d, dim = spec.decoder, spec.encoder.hidden_dim
+        self.self_attn = MultiheadAttention(dim, d.nhead)
+        self.norm1 = LayerNorm(dim)
+        self.cross_attn = MultiscaleDeformableAttention(dim, d.nhead, spec.num_levels, d.num_points)
+        self.norm2 = LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, d.dim_feedforward)
+        self.linear2 = nn.Linear(d.dim_feedforward, dim)
+        self.norm3 = LayerNorm(dim)
+        self.act = d.activation
+
+    def forward(
+        self,
+        target_BSD: Tensor,
+        reference_BS4: Tensor,
+        memory_BND: Tensor,
+        spatial_shapes: list[tuple[int, int]],
+        blocked_SS: Tensor | None,
+        position_BSD: Tensor,
+    ) -> Tensor:
+        query_BSD = target_BSD + position_BSD
+        target_BSD = self.norm1(target_BSD + self.self_attn(query_BSD, query_BSD, target_BSD, blocked_SS))
+        query_BSD = target_BSD + position_BSD
+        target_BSD = self.norm2(target_BSD + self.cross_attn(query_BSD, reference_BS4, memory_BND, spatial_shapes))
+        target_BSD = target_BSD + self.linear2(activation(self.act, self.linear1(target_BSD)))
+        # The official v1 guard against float16 overflow; part of the function in every precision.
+        return self.norm3(target_BSD.clamp(min=-65504, max=65504))
+
+
+class TransformerDecoder(nn.Module):
+    """The stack of decoder layers; the refinement loop lives in RTDETRTransformer, which owns the heads."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(spec) for _ in range(spec.decoder.num_layers))
+
+
+class RTDETRTransformer(nn.Module):
+    """Encoder maps -> selected queries -> refined boxes and classes."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        d, dim, classes = spec.decoder, spec.encoder.hidden_dim, spec.num_classes
+        self.spec = d
+        self.input_proj = nn.ModuleList(ConvNorm(dim, dim, 1) for _ in range(spec.num_levels))
+        self.decoder = TransformerDecoder(spec)
+        if d.num_denoising > 0:
+            self.denoising_class_embed = nn.Embedding(classes + 1, dim, padding_idx=classes)
+        self.query_pos_head = MLP([4, 2 * dim, dim])
+        self.enc_output = nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim))
+        self.enc_score_head = nn.Linear(dim, classes)
+        self.enc_bbox_head = MLP([dim, dim, dim, 4])
+        self.dec_score_head = nn.ModuleList(nn.Linear(dim, classes) for _ in range(d.num_layers))
+        self.dec_bbox_head = nn.ModuleList(MLP([dim, dim, dim, 4]) for _ in range(d.num_layers))
+
+    def forward(
+        self, features: list[Tensor], queries: DenoisingQueries | None = None, topk_BQ: Tensor | None = None
+    ) -> Outputs:
+        """``topk_BQ`` forces the selection: for comparisons across a tie, never for training."""
+        projected = [project(x) for project, x in zip(self.input_proj, features, strict=True)]
+        spatial_shapes = [(int(x.shape[2]), int(x.shape[3])) for x in projected]
+        memory_BND = torch.cat([x.flatten(2).transpose(1, 2) for x in projected], dim=1)
+        target_BSD, reference_BS4, encoder, topk_BQ, scores_BQ = self._select(memory_BND, spatial_shapes, topk_BQ)
+        blocked_SS = None
+        if queries is not None:
+            target_BSD = torch.cat([self.denoising_class_embed(queries.labels_BN), target_BSD], dim=1)
+            reference_BS4 = torch.cat([queries.boxes_unact_BN4, reference_BS4], dim=1)
+            blocked_SS = queries.blocked_SS
+        layers = self._refine(target_BSD, reference_BS4, memory_BND, spatial_shapes, blocked_SS)
+        split = 0 if queries is None else queries.labels_BN.shape[1]
+        return Outputs(
+            layers=[Prediction(p.logits[:, split:], p.boxes_cxcywh[:, split:]) for p in layers],
+            encoder=encoder,
+            denoising=[Prediction(p.logits[:, :split], p.boxes_cxcywh[:, :split]) for p in layers if split],
+            queries=queries,
+            topk_BQ=topk_BQ,
+            topk_scores_BQ=scores_BQ,
+        )
+
+    def _select(
+        self, memory_BND: Tensor, spatial_shapes: list[tuple[int, int]], topk_BQ: Tensor | None
+    ) -> tuple[Tensor, Tensor, Prediction, Tensor, Tensor]:
+        """The tokens whose best class logit is highest become content and reference of the queries."""
+        anchors_1N4, valid_1N1 = make_anchors(spatial_shapes, self.spec.eps, memory_BND)
+        # Invalid tokens are zeroed for this head only; cross-attention still reads them.
+        output_BND = self.enc_output(valid_1N1.to(memory_BND.dtype) * memory_BND)
+        logits_BNK = self.enc_score_head(output_BND)
+        boxes_unact_BN4 = self.enc_bbox_head(output_BND) + anchors_1N4
+        best_BN = logits_BNK.max(-1).values
+        if topk_BQ is None:
+            topk_BQ = torch.topk(best_BN, self.spec.num_queries, dim=1).indices
+        gather = topk_BQ[..., None]
+        boxes_unact_BQ4 = boxes_unact_BN4.gather(1, gather.expand(-1, -1, 4))
+        logits_BQK = logits_BNK.gather(1, gather.expand(-1, -1, logits_BNK.shape[-1]))
+        content_BQD = output_BND.gather(1, gather.expand(-1, -1, output_BND.shape[-1]))
+        encoder = Prediction(logits_BQK, boxes_unact_BQ4.sigmoid())
+        return content_BQD.detach(), boxes_unact_BQ4.detach(), encoder, topk_BQ, best_BN.gather(1, topk_BQ)
+
+    def _refine(
+        self,
+        target_BSD: Tensor,
+        reference_unact_BS4: Tensor,
+        memory_BND: Tensor,
+        spatial_shapes: list[tuple[int, int]],
+        blocked_SS: Tensor | None,
+    ) -> list[Prediction]:
+        """Training answers after every layer; inference only after ``eval_layer``, and stops there."""
+        reference_BS4 = reference_unact_BS4.sigmoid()  # what layers see: never carries a gradient
+        previous_BS4 = reference_BS4  # the same boxes with their gradient (look forward twice)
+        predictions = []
+        for i, layer in enumerate(self.decoder.layers):
+            position_BSD = self.query_pos_head(reference_BS4)
+            target_BSD = layer(target_BSD, reference_BS4, memory_BND, spatial_shapes, blocked_SS, position_BSD)
+            if not self.training and i < self.spec.eval_layer:
+                delta_BS4 = self.dec_bbox_head[i](target_BSD)
+                reference_BS4 = (delta_BS4 + inverse_sigmoid(reference_BS4)).sigmoid().detach()
+                continue
+            logits_BSK = self.dec_score_head[i](target_BSD)
+            delta_BS4 = self.dec_bbox_head[i](target_BSD)
+            boxes_BS4 = (delta_BS4 + inverse_sigmoid(reference_BS4)).sigmoid()
+            if not self.training:
+                return [Prediction(logits_BSK, boxes_BS4)]
+            # Same value as boxes_BS4 from layer 1 on, but layer i's box loss also reaches layer i - 1.
+            answer_BS4 = boxes_BS4 if i == 0 else (delta_BS4 + inverse_sigmoid(previous_BS4)).sigmoid()
+            predictions.append(Prediction(logits_BSK, answer_BS4))
+            previous_BS4, reference_BS4 = boxes_BS4, boxes_BS4.detach()
+        return predictions
+
+
+def make_anchors(spatial_shapes: list[tuple[int, int]], eps: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Anchor logits [1, N, 4] (cxcywh, side 0.05 * 2^level) and validity [1, N, 1].
+
+    Anchors within ``eps`` of the border are invalid and get the logit +inf, as in the official code.
+    """
+    anchors = []
+    for level, (h, w) in enumerate(spatial_shapes):
+        y, x = torch.meshgrid(
+            torch.arange(h, dtype=like.dtype, device=like.device),
+            torch.arange(w, dtype=like.dtype, device=like.device),
+            indexing="ij",
+        )
+        centre_HW2 = torch.stack([(x + 0.5) / w, (y + 0.5) / h], dim=-1)
+        side_HW2 = torch.full_like(centre_HW2, 0.05 * 2.0**level)
+        anchors.append(torch.cat([centre_HW2, side_HW2], dim=-1).reshape(1, h * w, 4))
+    anchors_1N4 = torch.cat(anchors, dim=1)
+    valid_1N1 = ((anchors_1N4 > eps) & (anchors_1N4 < 1 - eps)).all(-1, keepdim=True)
+    logits_1N4 = torch.log(anchors_1N4 / (1 - anchors_1N4))
+    return torch.where(valid_1N1, logits_1N4, torch.inf), valid_1N1

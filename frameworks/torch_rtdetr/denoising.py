@@ -1,0 +1,110 @@
+"""Contrastive denoising queries: noised ground truth that the decoder must repair or reject.
+
+The noise comes as arrays: a framework's generator must never decide what the two twins see. Shape suffixes:
+B images, T padded targets, N = T * 2 * groups denoising queries, Q matching queries, D model width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from frameworks.spec import DecoderSpec
+from frameworks.torch_rtdetr.box_ops import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ground truth of a batch, one entry per image; boxes are cxcywh in [0, 1]."""
+
+    labels: list[Tensor]  # int64 [n]
+    boxes_cxcywh: list[Tensor]  # [n, 4]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Uniform draws for the denoising queries, in query order."""
+
+    label_u_BN: Tensor  # in [0, 1): the label is replaced where it is below label_noise_ratio / 2
+    new_label_BN: Tensor  # int64, the replacement
+    sign_BN4: Tensor  # -1 or 1
+    part_BN4: Tensor  # in [0, 1): share of half the box's size
+
+
+@dataclass(frozen=True)
+class DenoisingQueries:
+    """What the decoder gets, and what the criterion needs to find the positives again."""
+
+    labels_BN: Tensor  # int64; num_classes is padding
+    boxes_unact_BN4: Tensor  # logits of cxcywh
+    blocked_SS: Tensor  # bool [N + Q, N + Q], True = must not see
+    positive_idx: list[Tensor]  # per image: query index of each positive, group-major
+    groups: int
+
+
+def denoising_groups(num_denoising: int, max_targets: int) -> int:
+    """Number of groups: about ``num_denoising`` positives in all, at least one group."""
+    return max(1, num_denoising // max_targets)
+
+
+def make_denoising_queries(
+    targets: Targets, noise: Noise | None, spec: DecoderSpec, num_classes: int
+) -> DenoisingQueries | None:
+    """Official get_contrastive_denoising_training_group (v1); None without targets, as there.
+
+    Layout per group: [T positives | T negatives], images padded to the largest target count.
+
+    Raises:
+        ValueError: denoising is on and there are targets, but no noise was given.
+    """
+    max_targets = max((len(labels) for labels in targets.labels), default=0)
+    if spec.num_denoising == 0 or max_targets == 0:
+        return None
+    if noise is None:
+        raise ValueError("denoising is on (num_denoising > 0): the batch must bring its noise arrays")
+    groups = denoising_groups(spec.num_denoising, max_targets)
+    labels_BT, boxes_BT4, real_BT = _pad(targets, max_targets, num_classes)
+    labels_BN, boxes_BN4, real_BN = (
+        labels_BT.repeat(1, 2 * groups),
+        boxes_BT4.repeat(1, 2 * groups, 1),
+        real_BT.repeat(1, 2 * groups),
+    )
+    negative_N = torch.arange(labels_BN.shape[1], device=labels_BN.device) // max_targets % 2 == 1
+    changed_BN = (noise.label_u_BN < spec.label_noise_ratio * 0.5) & real_BN
+    return DenoisingQueries(
+        labels_BN=torch.where(changed_BN, noise.new_label_BN, labels_BN),
+        boxes_unact_BN4=_noised_boxes(boxes_BN4, negative_N, noise, spec.box_noise_scale),
+        blocked_SS=_attention_mask(max_targets, groups, spec.num_queries, labels_BN.device),
+        positive_idx=[(real_N & ~negative_N).nonzero()[:, 0] for real_N in real_BN],
+        groups=groups,
+    )
+
+
+def _pad(targets: Targets, max_targets: int, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    boxes = targets.boxes_cxcywh[0]
+    labels_BT = torch.full((len(targets.labels), max_targets), num_classes, device=boxes.device)
+    boxes_BT4 = boxes.new_zeros(len(targets.labels), max_targets, 4)
+    real_BT = torch.zeros_like(labels_BT, dtype=torch.bool)
+    for i, (label, box) in enumerate(zip(targets.labels, targets.boxes_cxcywh, strict=True)):
+        labels_BT[i, : len(label)], boxes_BT4[i, : len(label)] = label, box
+        real_BT[i, : len(label)] = True
+    return labels_BT, boxes_BT4, real_BT
+
+
+def _noised_boxes(boxes_BN4: Tensor, negative_N: Tensor, noise: Noise, scale: float) -> Tensor:
+    """Corners move independently: by up to half the size for positives, by half to all of it for negatives."""
+    corners_BN4 = cxcywh_to_xyxy(boxes_BN4)
+    half_size_BN4 = boxes_BN4[..., 2:].repeat(1, 1, 2) * 0.5 * scale
+    part_BN4 = (noise.part_BN4 + negative_N[:, None].to(noise.part_BN4.dtype)) * noise.sign_BN4
+    moved_BN4 = (corners_BN4 + part_BN4 * half_size_BN4).clamp(min=0, max=1)
+    return inverse_sigmoid(xyxy_to_cxcywh(moved_BN4))
+
+
+def _attention_mask(max_targets: int, groups: int, num_queries: int, device: torch.device) -> Tensor:
+    """Matching queries see no denoising query; a group sees itself and the matching queries only."""
+    denoising = max_targets * 2 * groups
+    total = denoising + num_queries
+    # Matching queries get group -1; blocked: a denoising key of another group.
+    group_S = torch.arange(total, device=device) // (2 * max_targets)
+    group_S[denoising:] = -1
+    return (group_S[:, None] != group_S[None, :]) & (group_S[None, :] >= 0)

@@ -1,0 +1,31 @@
+"""Exponential moving average of the whole floating-point state (official ModelEMA)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class ModelEMA:
+    """Averages parameters and running statistics; integer counters keep their initial value."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.average = {
+            name: value.detach().clone()
+            for name, value in model.state_dict().items()
+            if value.dtype.is_floating_point
+        }
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, decay: float) -> None:
+        """average = decay * average + (1 - decay) * state."""
+        for name, value in model.state_dict().items():
+            if name in self.average:
+                self.average[name].mul_(decay).add_((1 - decay) * value)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averaged entries under canonical names."""
+        return self.average
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take up averages that ``state()`` returned."""
+        for name, value in self.average.items():
+            value.copy_(state[name])

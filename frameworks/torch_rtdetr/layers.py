@@ -1,0 +1,83 @@
+"""Norms, activations and the small blocks that everything else is made of.
+
+Shape suffixes: B batch, C channels, H height, W width, D model width, S sequence.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """PyTorch's own: eps 1e-5, momentum 0.1, biased variance to normalise, unbiased in the running estimate."""
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch norm whose statistics and affine parameters are constants (official FrozenBatchNorm2d)."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.eps = 1e-5
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        # The order of evaluation is the official one: it is part of the float32 rounding.
+        scale_C = self.weight * (self.running_var + self.eps).rsqrt()
+        shift_C = self.bias - self.running_mean * scale_C
+        return x_BCHW * scale_C.view(1, -1, 1, 1) + shift_C.view(1, -1, 1, 1)
+
+
+class LayerNorm(nn.LayerNorm):
+    """PyTorch's own over the last axis: eps 1e-5, biased variance."""
+
+
+def activation(name: str, x: Tensor) -> Tensor:
+    """ReLU, SiLU or the exact (erf) GELU, by name."""
+    if name == "relu":
+        return F.relu(x)
+    if name == "silu":
+        return F.silu(x)
+    return F.gelu(x)
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch norm, optional activation; padding keeps the size at stride 1."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int = 1,
+        act: str | None = None,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, (kernel - 1) // 2, bias=False)
+        self.norm = FrozenBatchNorm2d(channels_out) if frozen else BatchNorm2d(channels_out)
+        self.act = act
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW = self.norm(self.conv(x_BCHW))
+        return y_BCHW if self.act is None else activation(self.act, y_BCHW)
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(len(widths) - 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, layer in enumerate(self.layers):
+            x = layer(x) if i == len(self.layers) - 1 else F.relu(layer(x))
+        return x

@@ -1,0 +1,32 @@
+"""The detector: backbone, hybrid encoder, decoder."""
+
+from torch import Tensor, nn
+
+from frameworks.spec import ModelSpec
+from frameworks.torch_rtdetr.backbones.presnet import PResNet
+from frameworks.torch_rtdetr.decoder import Outputs, RTDETRTransformer
+from frameworks.torch_rtdetr.denoising import Noise, Targets, make_denoising_queries
+from frameworks.torch_rtdetr.encoder import HybridEncoder
+
+
+class RTDETR(nn.Module):
+    """Images [B, 3, H, W] in [0, 1] -> Outputs. Training mode needs targets (and noise) for denoising."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone = PResNet(spec.backbone)
+        self.encoder = HybridEncoder(spec)
+        self.decoder = RTDETRTransformer(spec)
+
+    def forward(
+        self,
+        images_B3HW: Tensor,
+        targets: Targets | None = None,
+        noise: Noise | None = None,
+        topk_BQ: Tensor | None = None,
+    ) -> Outputs:
+        queries = None
+        if self.training and targets is not None:
+            queries = make_denoising_queries(targets, noise, self.spec.decoder, self.spec.num_classes)
+        return self.decoder(self.encoder(self.backbone(images_B3HW)), queries, topk_BQ)

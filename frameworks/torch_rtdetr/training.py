@@ -1,0 +1,109 @@
+"""One training step and its state: what this framework supplies to the shared training loop."""
+
+import resource
+import time
+
+import torch
+
+from frameworks.arrays import Arrays
+from frameworks.protocol import Detections, StepRecord
+from frameworks.spec import ExperimentSpec
+from frameworks.torch_rtdetr.criterion import criterion
+from frameworks.torch_rtdetr.ema import ModelEMA
+from frameworks.torch_rtdetr.exchange import (
+    build,
+    matching_hash,
+    read_noise,
+    read_targets,
+    to_numpy,
+    to_tensor,
+    trainable,
+)
+from frameworks.torch_rtdetr.model import RTDETR
+from frameworks.torch_rtdetr.optimizer import AdamW, clip_gradients
+from frameworks.torch_rtdetr.postprocess import postprocess
+
+
+class TrainingRun:
+    """Model, optimizer and average of one run, in float32."""
+
+    def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
+        self.spec = spec
+        self.device = device
+        self.model = build(spec.model, weights, device, torch.float32)
+        self.optimizer = AdamW(trainable(self.model), spec.recipe)
+        self.ema = ModelEMA(self.model)
+        self.averaged = build(spec.model, weights, device, torch.float32)
+
+    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+        """Forward, loss, backward, clip, update, average.
+
+        Raises:
+            FloatingPointError: the loss is not finite; training on would only hide it.
+        """
+        start = time.perf_counter()
+        self.model.train()
+        targets = read_targets(batch, self.model)
+        outputs = self.model(to_tensor(batch["images"], self.model), targets, read_noise(batch, self.model))
+        terms, matchings = criterion(outputs, targets, self.spec.criterion)
+        total = torch.stack(list(terms.values())).sum()
+        parameters = trainable(self.model)
+        results = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        gradients = {n: g for n, g in zip(parameters, results, strict=True) if g is not None}
+        clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
+        losses = {name: float(value) for name, value in terms.items()}
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"total loss is {float(total)}; terms: {losses}")
+        self.optimizer.step(clipped, learning_rates)
+        self.ema.update(self.model, ema_decay)
+        self._synchronise()
+        seconds = time.perf_counter() - start
+        return StepRecord(losses, float(total), float(norm), seconds, matching_hash(matchings))
+
+    def predict(self, images: Arrays) -> Detections:
+        """Detections of the averaged model."""
+        load_average(self.averaged, self.ema)
+        return predict(self.averaged, images, self.spec.model.decoder.num_queries)
+
+    def state(self) -> Arrays:
+        """Parameters, moments and averages under the names of the protocol."""
+        named = {f"parameter/{name}": value for name, value in self.model.state_dict().items()}
+        named |= self.optimizer.state() | {f"ema/{name}": value for name, value in self.ema.state().items()}
+        return {name: to_numpy(value) for name, value in named.items()}
+
+    def load(self, state: Arrays) -> None:
+        """Go on from a state that ``state()`` returned."""
+        prefix = "parameter/"
+        weights = {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
+        for name, value in self.model.state_dict().items():
+            value.copy_(torch.from_numpy(weights[name]))
+        self.optimizer.load({name: torch.from_numpy(array) for name, array in state.items()})
+        self.ema.load({n.removeprefix("ema/"): torch.from_numpy(a) for n, a in state.items() if n.startswith("ema/")})
+
+    def peak_memory_mb(self) -> float:
+        """Peak resident memory on CPU, peak allocated memory on GPU."""
+        if self.device == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def _synchronise(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def load_average(model: RTDETR, ema: ModelEMA) -> None:
+    """Copy the averages into a model of the same spec."""
+    state = model.state_dict()
+    for name, value in ema.state().items():
+        state[name].copy_(value)
+
+
+def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
+    """Scored boxes of one batch in evaluation mode."""
+    start = time.perf_counter()
+    model.eval()
+    with torch.no_grad():
+        outputs = model(to_tensor(images["images"], model))
+        results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)
+    arrays = {n: to_numpy(v) for n, v in zip(("labels", "boxes", "scores"), results, strict=True)}
+    return Detections(arrays, time.perf_counter() - start)

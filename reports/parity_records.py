@@ -1,0 +1,139 @@
+"""The records of the judge, typed. Nothing here trusts a record's own `passed`: the numbers decide too."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from frameworks.errors import UserError
+
+# Where data flow first, so that reading a page downwards meets the culprit before what it spoils.
+DATA_FLOW = (
+    "pixels", "image", "backbone", "encoder", "denoising", "decoder", "model", "postprocess", "match", "assign",
+    "criterion", "loss", "backward", "grad", "optim", "ema", "schedule", "checkpoint", "convert",
+)  # fmt: skip
+STAGES = (
+    "pixels", "forward", "postprocess", "match", "loss", "backward", "grad", "update", "optim", "ema", "schedule",
+    "lockstep", "checkpoint", "convert", "conversion",
+)  # fmt: skip
+JUDGES = ("twin", "oracle", "self")
+
+
+@dataclass(frozen=True)
+class ParityRecord:
+    """One tensor compared once: relative Frobenius `error` against `limit`."""
+
+    stage: str
+    module: str
+    tensor: str
+    preset: str
+    case: str
+    dtype: str
+    device: str
+    framework: str
+    judge: str
+    error: float
+    limit: float
+    passed: bool
+    reference_error: float | None = None
+    cosine: float | None = None
+    max_abs: float | None = None
+    published_bound: float | None = None
+
+    @property
+    def margin(self) -> float:
+        """error / limit: at most 1 passes; inf when either is not a usable number, so that it is the worst."""
+        if not (math.isfinite(self.error) and math.isfinite(self.limit)) or self.error < 0 or self.limit < 0:
+            return math.inf
+        if self.error == 0:
+            return 0.0  # a discrete result may have the limit 0, and meets it only exactly
+        return self.error / self.limit if self.limit else math.inf
+
+    @property
+    def ok(self) -> bool:
+        """Whether the judge passed it and its own numbers agree; NaN never passes."""
+        return self.passed and self.margin <= 1
+
+    @property
+    def exceeds_published(self) -> bool:
+        """Whether a published bound exists and the error is not below it."""
+        return self.published_bound is not None and not self.error < self.published_bound
+
+
+@dataclass(frozen=True)
+class ParityRecords:
+    """A session of the judge: comparisons, skips as (test, reason), and the environments it ran in."""
+
+    comparisons: tuple[ParityRecord, ...]
+    skips: tuple[tuple[str, str], ...]
+    environments: tuple[dict[str, Any], ...]
+
+    @property
+    def failures(self) -> tuple[ParityRecord, ...]:
+        """What did not pass, worst first."""
+        failed = [record for record in self.comparisons if not record.ok]
+        return tuple(sorted(failed, key=lambda record: -record.margin))
+
+    @property
+    def worst(self) -> ParityRecord:
+        """The comparison nearest its limit, or furthest beyond it."""
+        return max(self.comparisons, key=lambda record: record.margin)
+
+
+def parse(raw: Iterable[Mapping[str, Any]], source: str = "parity records") -> ParityRecords:
+    """Type the judge's records; UserError for a broken one, and when nothing at all was compared."""
+    comparisons: list[ParityRecord] = []
+    skips: list[tuple[str, str]] = []
+    environments: list[dict[str, Any]] = []
+    for number, item in enumerate(raw, start=1):
+        if "environment" in item:
+            environments.append(dict(item["environment"]))
+        elif "skipped" in item:
+            skips.append((str(item.get("test", "unnamed")), str(item["skipped"])))
+        else:
+            comparisons.append(_record(item, f"{source}: record {number}"))
+    if not comparisons:
+        raise UserError(f"{source}: nothing was compared, which is not a pass; run the parity tests first")
+    return ParityRecords(tuple(comparisons), tuple(skips), tuple(environments))
+
+
+def _record(item: Mapping[str, Any], where: str) -> ParityRecord:
+    values: dict[str, Any] = {}
+    for field in fields(ParityRecord):
+        optional = field.name in ("reference_error", "cosine", "max_abs", "published_bound")
+        if field.name not in item and not optional:
+            raise UserError(f"{where} lacks {field.name!r}")
+        value = item.get(field.name)
+        try:
+            values[field.name] = _typed(field.name, value, optional)
+        except (TypeError, ValueError):
+            raise UserError(f"{where}: {field.name} is {value!r}, which is no {field.type}") from None
+    return ParityRecord(**values)
+
+
+def _typed(name: str, value: Any, optional: bool) -> Any:
+    if optional:
+        return None if value is None else float(value)
+    if name in ("error", "limit"):
+        # strict JSON has no NaN: null is how a careful writer spells it, and it must fail, not vanish
+        return math.nan if value is None else float(value)
+    if name == "passed":
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+    return str(value)
+
+
+def position(name: str, order: tuple[str, ...]) -> int:
+    """Where `name` belongs in `order` by the first part that begins it; behind all of them when unknown."""
+    parts = name.lower().replace("/", ".").split(".")
+    for part in parts:
+        for index, known in enumerate(order):
+            if part.startswith(known):
+                return index
+    return len(order)
+
+
+def in_data_flow(modules: Iterable[str]) -> list[str]:
+    """Distinct module names in the order in which data pass them; unknown ones last, as they came."""
+    return sorted(dict.fromkeys(modules), key=lambda module: position(module, DATA_FLOW))

@@ -1,0 +1,290 @@
+"""A run folder as typed records. Everything a report says comes from here, and nothing here knows a model.
+
+`read_run` accepts what a run leaves behind when it is cut off or crashes: files that a framework had no
+time to write become absent values, and a note says so. A file that is there and wrong is a UserError.
+"""
+
+import hashlib
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from frameworks.errors import UserError
+from reports.jsonl import read_json, read_lines, read_object
+
+SCHEMA = 1
+SPLITS = ("train", "val")
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer update. `step` counts from 0 over the whole run; `seconds` is wall time."""
+
+    step: int
+    epoch: int
+    losses: dict[str, float]
+    total: float
+    grad_norm: float
+    lr: tuple[float, ...]
+    seconds: float
+    match_hash: str | None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished epoch: `seconds` of training, mean total loss, peak memory in MB."""
+
+    epoch: int
+    seconds: float
+    loss: float
+    peak_memory_mb: float | None
+    first_step_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """COCO statistics (fractions in 0..1, -1 where COCO defines none) after an epoch, on one split."""
+
+    epoch: int
+    split: str
+    images: int
+    stats: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A labelled box in pixels of the original image, [x, y, width, height]; ground truth has no score."""
+
+    category: str
+    bbox: tuple[float, float, float, float]
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image kept for the report, with its ground truth."""
+
+    image_id: int
+    split: str
+    ground_truth: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a framework stopped: `kind` (crash, timeout, memory, ...), a message, the end of its stderr."""
+
+    kind: str
+    message: str
+    stderr_tail: str
+
+
+@dataclass(frozen=True)
+class FrameworkRecords:
+    """What one framework recorded. Repeated steps or epochs (a resumed run) are kept once, the last one."""
+
+    name: str
+    steps: tuple[Step, ...] = ()
+    epochs: tuple[Epoch, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
+    predictions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    failure: Failure | None = None
+    notes: tuple[str, ...] = ()
+
+    def last_evaluation(self, split: str) -> Evaluation | None:
+        """The latest evaluation on `split`, or None."""
+        found = [evaluation for evaluation in self.evaluations if evaluation.split == split]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """A whole run folder. `meta` is run.json; `manifests` maps a split to its file's SHA-256."""
+
+    folder: Path
+    meta: dict[str, Any]
+    frameworks: tuple[FrameworkRecords, ...]
+    manifests: dict[str, str]
+    samples: tuple[Sample, ...]
+    categories: dict[int, str]
+    finished: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether complete.json names every framework and none of them recorded a failure."""
+        return all(framework.name in self.finished and framework.failure is None for framework in self.frameworks)
+
+    @property
+    def trained(self) -> tuple[FrameworkRecords, ...]:
+        """The frameworks that recorded at least one step."""
+        return tuple(framework for framework in self.frameworks if framework.steps)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything that had to be tolerated while reading, with the framework it concerns."""
+        return tuple(f"{item.name}/{note}" for item in self.frameworks for note in item.notes)
+
+
+def read_run(folder: Path) -> RunRecords:
+    """Read a run folder; UserError when it is not one, when a file is broken, or when nothing was recorded."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such run folder; give the one that experiments/run.py wrote")
+    meta = _read_meta(folder / "run.json")
+    frameworks = tuple(_read_framework(folder / name, name) for name in meta["frameworks"])
+    if not any(framework.steps or framework.failure for framework in frameworks):
+        raise UserError(f"{folder}: no framework has recorded a step yet; run experiments/run.py further first")
+    samples, categories = _read_samples(folder)
+    complete = folder / "complete.json"
+    return RunRecords(
+        folder=folder,
+        meta=meta,
+        frameworks=frameworks,
+        manifests=_manifest_hashes(folder),
+        samples=samples,
+        categories=categories,
+        finished=tuple(read_object(complete).get("frameworks", ())) if complete.exists() else (),
+    )
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise UserError(f"{path}: missing, so {path.parent} is no run folder of experiments/run.py")
+    meta = read_object(path)
+    if meta.get("schema") != SCHEMA:
+        raise UserError(f"{path}: schema is {meta.get('schema')!r}, this report reads schema {SCHEMA}")
+    needed = ("preset", "spec_hash", "seed", "device", "epochs", "batch_size", "image_size", "frameworks", "data")
+    missing = [key for key in needed if key not in meta]
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}")
+    if not meta["frameworks"]:
+        raise UserError(f"{path}: frameworks is empty, so the run has nothing to report")
+    return meta
+
+
+def _read_framework(folder: Path, name: str) -> FrameworkRecords:
+    notes: list[str] = []
+    steps = _rows(folder / "steps.jsonl", _step, lambda row: row.step, notes)
+    epochs = _rows(folder / "epochs.jsonl", _epoch, lambda row: row.epoch, notes)
+    evaluations = _rows(
+        folder / "evaluation.jsonl", _evaluation, lambda row: (row.epoch, SPLITS.index(row.split)), notes
+    )
+    if steps and len(steps) != steps[-1].step - steps[0].step + 1:
+        notes.append(
+            f"steps.jsonl: holds {len(steps)} steps of {steps[0].step}..{steps[-1].step}; some are missing"
+        )
+    paths = {split: folder / f"predictions_{split}.json" for split in SPLITS}
+    predictions = {split: _read_predictions(path) for split, path in paths.items() if path.exists()}
+    failure = folder / "failure.json"
+    return FrameworkRecords(name, steps, epochs, evaluations, predictions, _read_failure(failure), tuple(notes))
+
+
+def _rows(
+    path: Path, build: Callable[[dict[str, Any]], Row], key: Callable[[Row], Hashable], notes: list[str]
+) -> tuple[Row, ...]:
+    """The rows of a JSON-lines file in the order of `key`, a repeated key keeping its last row."""
+    if not path.exists():
+        notes.append(f"{path.name}: was not written")
+        return ()
+    objects, note = read_lines(path)
+    if note:
+        notes.append(note)
+    rows: dict[Any, Row] = {}
+    for number, item in enumerate(objects, start=1):
+        try:
+            row = build(item)
+        except KeyError as error:
+            raise UserError(f"{path}: record {number} lacks {error.args[0]!r}") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: record {number} is not what a run writes: {error}") from None
+        rows[key(row)] = row
+    if len(rows) < len(objects):
+        repeated = len(objects) - len(rows)
+        notes.append(f"{path.name}: {repeated} records were written again by a resumed run; the last ones count")
+    return tuple(rows[each] for each in sorted(rows))
+
+
+def _step(item: dict[str, Any]) -> Step:
+    return Step(
+        step=int(item["step"]),
+        epoch=int(item["epoch"]),
+        losses={name: _number(value) for name, value in item["losses"].items()},
+        total=_number(item["total"]),
+        grad_norm=_number(item["grad_norm"]),
+        lr=tuple(_number(value) for value in item["lr"]),
+        seconds=_number(item["seconds"]),
+        match_hash=item.get("match_hash"),
+    )
+
+
+def _epoch(item: dict[str, Any]) -> Epoch:
+    optional = {key: item.get(key) for key in ("peak_memory_mb", "first_step_seconds")}
+    return Epoch(
+        epoch=int(item["epoch"]),
+        seconds=_number(item["seconds"]),
+        loss=_number(item["loss"]),
+        **{key: None if value is None else float(value) for key, value in optional.items()},
+    )
+
+
+def _evaluation(item: dict[str, Any]) -> Evaluation:
+    if item["split"] not in SPLITS:
+        raise ValueError(f"split is {item['split']!r}, expected one of {', '.join(SPLITS)}")
+    stats = {name: _number(value) for name, value in item["stats"].items()}
+    missing = [name for name in ("AP", "AP50") if name not in stats]
+    if missing:
+        raise ValueError(f"stats lacks {', '.join(missing)}")
+    return Evaluation(int(item["epoch"]), item["split"], int(item["images"]), stats)
+
+
+def _number(value: Any) -> float:
+    # Strict JSON has no NaN, so a writer may put null: a value that is not a number must stay visible as one.
+    return float("nan") if value is None else float(value)
+
+
+def _read_predictions(path: Path) -> list[dict[str, Any]]:
+    value = read_json(path)
+    if not isinstance(value, list):
+        raise UserError(f"{path}: expected a COCO results list, found {type(value).__name__}")
+    for number, item in enumerate(value, start=1):
+        missing = [key for key in ("image_id", "category_id", "bbox", "score") if key not in item]
+        if missing:
+            raise UserError(f"{path}: result {number} lacks {', '.join(missing)}")
+    return value
+
+
+def _read_failure(path: Path) -> Failure | None:
+    if not path.exists():
+        return None
+    item = read_object(path)
+    text = {key: str(item.get(key) or "") for key in ("kind", "message", "stderr_tail")}
+    return Failure(**text)
+
+
+def _manifest_hashes(folder: Path) -> dict[str, str]:
+    paths = {split: folder / f"manifest_{split}.json" for split in SPLITS}
+    return {split: hashlib.sha256(path.read_bytes()).hexdigest() for split, path in paths.items() if path.exists()}
+
+
+def _read_samples(folder: Path) -> tuple[tuple[Sample, ...], dict[int, str]]:
+    path = folder / "samples.json"
+    if not path.exists() or not (folder / "samples.safetensors").exists():
+        return (), {}
+    item = read_object(path)
+    try:
+        categories = {int(key): str(name) for key, name in item["categories"].items()}
+        images = item["images"] if "images" in item else item["samples"]
+        return tuple(_sample(image) for image in images), categories
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path}: expected categories (id to name) and images (image_id, split, ground_truth): "
+            f"{type(error).__name__}: {error}"
+        ) from None
+
+
+def _sample(item: dict[str, Any]) -> Sample:
+    boxes = []
+    for box in item["ground_truth"]:
+        x, y, width, height = (float(value) for value in box["bbox"])
+        boxes.append(Box(str(box["category"]), (x, y, width, height)))
+    return Sample(int(item["image_id"]), str(item["split"]), tuple(boxes))
