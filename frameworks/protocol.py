@@ -22,6 +22,8 @@ from typing import Any, Protocol, runtime_checkable
 from frameworks.arrays import Arrays
 from frameworks.spec import ExperimentSpec, ModelSpec
 
+# Device of a worker process, set before its framework is imported: some decide at import.
+DEVICE_VARIABLE = "TWIN_DETR_DEVICE"
 QUESTIONS = ("forward", "loss", "steps", "module", "criterion", "postprocess", "denoising", "optimizer")
 
 

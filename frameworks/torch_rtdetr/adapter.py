@@ -11,7 +11,7 @@ from frameworks.errors import UserError
 from frameworks.protocol import Case, Detections
 from frameworks.spec import ExperimentSpec, ModelSpec
 from frameworks.torch_rtdetr import tracing
-from frameworks.torch_rtdetr.exchange import build
+from frameworks.torch_rtdetr.exchange import build, set_training
 from frameworks.torch_rtdetr.model import RTDETR
 from frameworks.torch_rtdetr.training import TrainingRun, predict
 
@@ -63,7 +63,7 @@ class TorchFramework:
     def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
         self._require(device, dtype)
         model = build(case.spec.model, weights, device, DTYPES[dtype])
-        model.train(case.training)
+        set_training(model, case.training)
         return QUESTIONS[case.question](case, model, inputs)
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:

@@ -32,6 +32,16 @@ def build(spec: ModelSpec, weights: Arrays, device: str, dtype: torch.dtype) -> 
     return model
 
 
+def set_training(model: nn.Module, training: bool) -> None:
+    """Batch statistics, all decoder layers and denoising on or off."""
+    model.train(training)
+
+
+def state_arrays(model: nn.Module) -> Arrays:
+    """The whole canonical state as arrays."""
+    return {name: to_numpy(value) for name, value in model.state_dict().items()}
+
+
 def trainable(model: RTDETR) -> dict[str, nn.Parameter]:
     """Parameters that get gradients, by canonical name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}

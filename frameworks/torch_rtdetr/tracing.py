@@ -24,6 +24,8 @@ from frameworks.torch_rtdetr.exchange import (
     outputs_from,
     read_noise,
     read_targets,
+    set_training,
+    state_arrays,
     to_numpy,
     to_tensor,
     trainable,
@@ -147,13 +149,13 @@ def trace_denoising(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
 
 def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
     """Model, optimizer and average under the names of the protocol."""
-    arrays = {f"parameter/{name}": value for name, value in model.state_dict().items()}
-    arrays |= optimizer.state() | {f"ema/{name}": value for name, value in ema.state().items()}
-    return {name: to_numpy(value) for name, value in arrays.items()}
+    arrays = {f"parameter/{name}": array for name, array in state_arrays(model).items()}
+    extra = optimizer.state() | {f"ema/{name}": value for name, value in ema.state().items()}
+    return arrays | {name: to_numpy(value) for name, value in extra.items()}
 
 
 def _forward(case: Case, model: RTDETR, inputs: Arrays, images: Tensor | None) -> Outputs:
-    model.train(case.training)
+    set_training(model, case.training)
     images = to_tensor(inputs["images"], model) if images is None else images
     topk = to_tensor(inputs["forced/topk"], model) if "forced/topk" in inputs else None
     targets = read_targets(inputs, model) if case.training and "counts" in inputs else None
@@ -203,7 +205,7 @@ def _matchings(matchings: list[Indices]) -> Arrays:
 
 
 def _statistics(model: RTDETR) -> Arrays:
-    return {f"statistic/{n}": to_numpy(v) for n, v in model.state_dict().items() if ".running_" in n}
+    return {f"statistic/{name}": array for name, array in state_arrays(model).items() if ".running_" in name}
 
 
 def _argument_count(inputs: Arrays) -> int:

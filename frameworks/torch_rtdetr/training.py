@@ -15,6 +15,8 @@ from frameworks.torch_rtdetr.exchange import (
     matching_hash,
     read_noise,
     read_targets,
+    set_training,
+    state_arrays,
     to_numpy,
     to_tensor,
     trainable,
@@ -42,7 +44,7 @@ class TrainingRun:
             FloatingPointError: the loss is not finite; training on would only hide it.
         """
         start = time.perf_counter()
-        self.model.train()
+        set_training(self.model, True)
         targets = read_targets(batch, self.model)
         outputs = self.model(to_tensor(batch["images"], self.model), targets, read_noise(batch, self.model))
         terms, matchings = criterion(outputs, targets, self.spec.criterion)
@@ -67,9 +69,9 @@ class TrainingRun:
 
     def state(self) -> Arrays:
         """Parameters, moments and averages under the names of the protocol."""
-        named = {f"parameter/{name}": value for name, value in self.model.state_dict().items()}
-        named |= self.optimizer.state() | {f"ema/{name}": value for name, value in self.ema.state().items()}
-        return {name: to_numpy(value) for name, value in named.items()}
+        arrays = {f"parameter/{name}": array for name, array in state_arrays(self.model).items()}
+        extra = self.optimizer.state() | {f"ema/{name}": value for name, value in self.ema.state().items()}
+        return arrays | {name: to_numpy(value) for name, value in extra.items()}
 
     def load(self, state: Arrays) -> None:
         """Go on from a state that ``state()`` returned."""
@@ -101,7 +103,7 @@ def load_average(model: RTDETR, ema: ModelEMA) -> None:
 def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
     """Scored boxes of one batch in evaluation mode."""
     start = time.perf_counter()
-    model.eval()
+    set_training(model, False)
     with torch.no_grad():
         outputs = model(to_tensor(images["images"], model))
         results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)

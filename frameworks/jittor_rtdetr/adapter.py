@@ -1,0 +1,76 @@
+"""The Jittor twin behind the framework protocol. Importing this file prepares and starts Jittor."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from frameworks.arrays import Arrays
+from frameworks.errors import UserError
+from frameworks.jittor_rtdetr import environment
+from frameworks.protocol import DEVICE_VARIABLE, Case, Detections
+from frameworks.spec import ExperimentSpec, ModelSpec
+
+# Jittor reads its environment while it is imported, so this stands before everything that imports it.
+DEVICE = os.environ.get(DEVICE_VARIABLE, "cpu")
+jt = environment.import_jittor(DEVICE)
+
+from frameworks.jittor_rtdetr import tracing  # noqa: E402
+from frameworks.jittor_rtdetr.exchange import build, set_training, state_arrays  # noqa: E402
+from frameworks.jittor_rtdetr.model import RTDETR  # noqa: E402
+from frameworks.jittor_rtdetr.training import TrainingRun, predict  # noqa: E402
+
+QUESTIONS = {
+    "forward": tracing.trace_forward,
+    "loss": tracing.trace_loss,
+    "steps": tracing.trace_steps,
+    "module": tracing.trace_module,
+    "criterion": tracing.trace_criterion,
+    "postprocess": tracing.trace_postprocess,
+    "denoising": tracing.trace_denoising,
+    "optimizer": tracing.trace_optimizer,
+}
+DTYPES = {"float32": "float32", "float64": "float64"}
+
+
+class JittorFramework:
+    """See ``frameworks.protocol.Framework``."""
+
+    name = "jittor"
+
+    def supports(self, device: str, dtype: str) -> str | None:
+        if dtype not in DTYPES:
+            return f"dtype {dtype!r} is not one of {', '.join(DTYPES)}"
+        if device not in ("cpu", "cuda"):
+            return f"device {device!r} is not 'cpu' or 'cuda'"
+        if device != DEVICE:
+            return f"this process started Jittor for {DEVICE}; another device needs a process of its own"
+        return None
+
+    def environment(self, device: str) -> Mapping[str, Any]:
+        record = environment.prepare(DEVICE).record()
+        return {"framework": "jittor", "version": jt.__version__, **record}
+
+    def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+        return {name: array.shape for name, array in state_arrays(RTDETR(spec)).items()}
+
+    def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        self._require(device, dtype)
+        model = build(case.spec.model, weights, DTYPES[dtype])
+        set_training(model, case.training)
+        return QUESTIONS[case.question](case, model, inputs)
+
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
+        self._require(device, "float32")
+        return TrainingRun(spec, weights, device)
+
+    def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
+        self._require(device, "float32")
+        model = build(spec.model, weights, "float32")
+        return predict(model, images, spec.model.decoder.num_queries)
+
+    def _require(self, device: str, dtype: str) -> None:
+        if reason := self.supports(device, dtype):
+            raise UserError(f"{self.name} cannot run on {device} in {dtype}: {reason}")
+
+
+FRAMEWORK = JittorFramework()

@@ -1,0 +1,126 @@
+"""PResNet-vd: ResNet variant d as RT-DETR uses it (official config section PResNet).
+
+Shape suffixes: B batch, C channels, H height, W width.
+"""
+
+from jittor import Var, nn
+
+from frameworks.jittor_rtdetr.layers import ConvNorm
+from frameworks.spec import BackboneSpec
+
+
+class PooledShortcut(nn.Module):
+    """Average pooling by 2, then a 1x1 convolution: keeps what a strided 1x1 convolution throws away."""
+
+    def __init__(self, channels_in: int, channels_out: int, frozen: bool) -> None:
+        super().__init__()
+        self.conv = ConvNorm(channels_in, channels_out, 1, frozen=frozen)
+
+    def execute(self, x_BCHW: Var) -> Var:
+        # ceil_mode: at odd sizes the last window averages over the pixels that exist
+        return self.conv(nn.avg_pool2d(x_BCHW, 2, 2, 0, ceil_mode=True))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut (ResNet-18 and 34)."""
+
+    def __init__(self, channels_in: int, width: int, stride: int, first: bool, frozen: bool) -> None:
+        super().__init__()
+        self.branch2a = ConvNorm(channels_in, width, 3, stride, act="relu", frozen=frozen)
+        self.branch2b = ConvNorm(width, width, 3, frozen=frozen)
+        self.short = _shortcut(channels_in, width, stride, first, frozen)
+
+    def execute(self, x_BCHW: Var) -> Var:
+        short_BCHW = x_BCHW if self.short is None else self.short(x_BCHW)
+        return nn.relu(self.branch2b(self.branch2a(x_BCHW)) + short_BCHW)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride), 1x1 to four times the width, and a shortcut (ResNet-50 and 101)."""
+
+    def __init__(self, channels_in: int, width: int, stride: int, first: bool, frozen: bool) -> None:
+        super().__init__()
+        self.branch2a = ConvNorm(channels_in, width, 1, act="relu", frozen=frozen)
+        self.branch2b = ConvNorm(width, width, 3, stride, act="relu", frozen=frozen)
+        self.branch2c = ConvNorm(width, width * 4, 1, frozen=frozen)
+        self.short = _shortcut(channels_in, width * 4, stride, first, frozen)
+
+    def execute(self, x_BCHW: Var) -> Var:
+        short_BCHW = x_BCHW if self.short is None else self.short(x_BCHW)
+        return nn.relu(self.branch2c(self.branch2b(self.branch2a(x_BCHW))) + short_BCHW)
+
+
+def _shortcut(channels_in: int, channels_out: int, stride: int, first: bool, frozen: bool) -> nn.Module | None:
+    if not first:
+        return None
+    if stride == 2:
+        return PooledShortcut(channels_in, channels_out, frozen)
+    return ConvNorm(channels_in, channels_out, 1, frozen=frozen)
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution; the first one changes width and stride."""
+
+    def __init__(self, spec: BackboneSpec, index: int, channels_in: int) -> None:
+        super().__init__()
+        block = BasicBlock if spec.block == "basic" else Bottleneck
+        width, stride = spec.stage_channels[index], 1 if index == 0 else 2
+        self.blocks = nn.ModuleList(
+            [
+                block(
+                    channels_in if i == 0 else width * spec.expansion,
+                    width,
+                    stride if i == 0 else 1,
+                    first=i == 0,
+                    frozen=spec.freeze_norm,
+                )
+                for i in range(spec.blocks[index])
+            ]
+        )
+
+    def execute(self, x_BCHW: Var) -> Var:
+        for block in self.blocks:
+            x_BCHW = block(x_BCHW)
+        return x_BCHW
+
+
+class Stem(nn.Module):
+    """Three 3x3 convolutions, the first with stride 2, in place of ResNet's 7x7."""
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        a, b, c = spec.stem_channels
+        self.conv1_1 = ConvNorm(3, a, 3, 2, act="relu", frozen=spec.freeze_norm)
+        self.conv1_2 = ConvNorm(a, b, 3, act="relu", frozen=spec.freeze_norm)
+        self.conv1_3 = ConvNorm(b, c, 3, act="relu", frozen=spec.freeze_norm)
+
+    def execute(self, images_B3HW: Var) -> Var:
+        return self.conv1_3(self.conv1_2(self.conv1_1(images_B3HW)))
+
+
+class PResNet(nn.Module):
+    """Images [B, 3, H, W] in [0, 1] -> feature maps of the stages in ``return_idx``."""
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        super().__init__()
+        self.return_idx = spec.return_idx
+        self.conv1 = Stem(spec)
+        widths = [spec.stem_channels[-1], *(c * spec.expansion for c in spec.stage_channels)]
+        self.res_layers = nn.ModuleList([Stage(spec, i, widths[i]) for i in range(4)])
+        self._freeze(spec.freeze_at)
+
+    def execute(self, images_B3HW: Var) -> list[Var]:
+        x_BCHW = nn.max_pool2d(self.conv1(images_B3HW), kernel_size=3, stride=2, padding=1)
+        features = []
+        for i, stage in enumerate(self.res_layers):
+            x_BCHW = stage(x_BCHW)
+            if i in self.return_idx:
+                features.append(x_BCHW)
+        return features
+
+    def _freeze(self, freeze_at: int) -> None:
+        if freeze_at < 0:
+            return
+        for module in [self.conv1, *list(self.res_layers)[:freeze_at]]:
+            for parameter in module.parameters():
+                parameter.stop_grad()

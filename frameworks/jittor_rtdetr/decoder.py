@@ -1,0 +1,208 @@
+"""Query selection and the deformable decoder with iterative box refinement (RT-DETR section 4.3).
+
+Shape suffixes: B batch, N = sum of h*w over the levels, Q matching queries, S = denoising + matching
+queries, D model width, K classes.
+"""
+
+from dataclasses import dataclass
+
+import jittor as jt
+import numpy as np
+from jittor import Var, nn
+
+from frameworks.jittor_rtdetr.attention import MultiheadAttention, MultiscaleDeformableAttention
+from frameworks.jittor_rtdetr.box_ops import inverse_sigmoid
+from frameworks.jittor_rtdetr.denoising import DenoisingQueries
+from frameworks.jittor_rtdetr.layers import MLP, ConvNorm, LayerNorm, activation
+from frameworks.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One set of answers: class logits [B, Q, K] and boxes cxcywh in [0, 1] [B, Q, 4]."""
+
+    logits: Var
+    boxes_cxcywh: Var
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Everything the decoder answers; ``layers[-1]`` is the prediction proper."""
+
+    layers: list[Prediction]
+    encoder: Prediction  # of the selected tokens, before any decoder layer; not detached
+    denoising: list[Prediction]  # one per layer, empty without denoising queries
+    queries: DenoisingQueries | None
+    topk_BQ: Var  # int64, selected tokens
+    topk_scores_BQ: Var  # their best class logit
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, deformable cross-attention and feed-forward, all post-norm."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        d, dim = spec.decoder, spec.encoder.hidden_dim
+        self.self_attn = MultiheadAttention(dim, d.nhead)
+        self.norm1 = LayerNorm(dim)
+        self.cross_attn = MultiscaleDeformableAttention(dim, d.nhead, spec.num_levels, d.num_points)
+        self.norm2 = LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, d.dim_feedforward)
+        self.linear2 = nn.Linear(d.dim_feedforward, dim)
+        self.norm3 = LayerNorm(dim)
+        self.act = d.activation
+
+    def execute(
+        self,
+        target_BSD: Var,
+        reference_BS4: Var,
+        memory_BND: Var,
+        spatial_shapes: list[tuple[int, int]],
+        blocked_SS: Var | None,
+        position_BSD: Var,
+    ) -> Var:
+        query_BSD = target_BSD + position_BSD
+        target_BSD = self.norm1(target_BSD + self.self_attn(query_BSD, query_BSD, target_BSD, blocked_SS))
+        query_BSD = target_BSD + position_BSD
+        target_BSD = self.norm2(target_BSD + self.cross_attn(query_BSD, reference_BS4, memory_BND, spatial_shapes))
+        target_BSD = target_BSD + self.linear2(activation(self.act, self.linear1(target_BSD)))
+        # The official v1 guard against float16 overflow; part of the function in every precision.
+        return self.norm3(jt.clamp(target_BSD, -65504, 65504))
+
+
+class TransformerDecoder(nn.Module):
+    """The stack of decoder layers; the refinement loop lives in RTDETRTransformer, which owns the heads."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([DecoderLayer(spec) for _ in range(spec.decoder.num_layers)])
+
+
+class _PaddedEmbedding(nn.Module):
+    """Rows of a table; the last one is padding and gets no gradient (``jt.nn.Embedding`` gives it one)."""
+
+    def __init__(self, rows: int, dim: int) -> None:
+        super().__init__()
+        self.weight = jt.zeros((rows, dim))
+
+    def execute(self, rows_BN: Var) -> Var:
+        return jt.concat([self.weight[:-1], self.weight[-1:].detach()], dim=0)[rows_BN]
+
+
+class RTDETRTransformer(nn.Module):
+    """Encoder maps -> selected queries -> refined boxes and classes."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        d, dim, classes = spec.decoder, spec.encoder.hidden_dim, spec.num_classes
+        self.spec = d
+        self.input_proj = nn.ModuleList([ConvNorm(dim, dim, 1) for _ in range(spec.num_levels)])
+        self.decoder = TransformerDecoder(spec)
+        if d.num_denoising > 0:
+            self.denoising_class_embed = _PaddedEmbedding(classes + 1, dim)
+        self.query_pos_head = MLP([4, 2 * dim, dim])
+        self.enc_output = nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim))
+        self.enc_score_head = nn.Linear(dim, classes)
+        self.enc_bbox_head = MLP([dim, dim, dim, 4])
+        self.dec_score_head = nn.ModuleList([nn.Linear(dim, classes) for _ in range(d.num_layers)])
+        self.dec_bbox_head = nn.ModuleList([MLP([dim, dim, dim, 4]) for _ in range(d.num_layers)])
+
+    def execute(
+        self, features: list[Var], queries: DenoisingQueries | None = None, topk_BQ: Var | None = None
+    ) -> Outputs:
+        """``topk_BQ`` forces the selection: for comparisons across a tie, never for training."""
+        projected = [project(x) for project, x in zip(self.input_proj, features, strict=True)]
+        spatial_shapes = [(int(x.shape[2]), int(x.shape[3])) for x in projected]
+        memory_BND = jt.concat([x.flatten(2).transpose(0, 2, 1) for x in projected], dim=1)
+        target_BSD, reference_BS4, encoder, topk_BQ, scores_BQ = self._select(memory_BND, spatial_shapes, topk_BQ)
+        blocked_SS = None
+        if queries is not None:
+            target_BSD = jt.concat([self.denoising_class_embed(queries.labels_BN), target_BSD], dim=1)
+            reference_BS4 = jt.concat([queries.boxes_unact_BN4, reference_BS4], dim=1)
+            blocked_SS = queries.blocked_SS
+        layers = self._refine(target_BSD, reference_BS4, memory_BND, spatial_shapes, blocked_SS)
+        split = 0 if queries is None else queries.labels_BN.shape[1]
+        return Outputs(
+            layers=[Prediction(p.logits[:, split:], p.boxes_cxcywh[:, split:]) for p in layers],
+            encoder=encoder,
+            denoising=[Prediction(p.logits[:, :split], p.boxes_cxcywh[:, :split]) for p in layers if split],
+            queries=queries,
+            topk_BQ=topk_BQ,
+            topk_scores_BQ=scores_BQ,
+        )
+
+    def _select(
+        self, memory_BND: Var, spatial_shapes: list[tuple[int, int]], topk_BQ: Var | None
+    ) -> tuple[Var, Var, Prediction, Var, Var]:
+        """The tokens whose best class logit is highest become content and reference of the queries."""
+        anchors_1N4, valid_1N1 = make_anchors(spatial_shapes, self.spec.eps, memory_BND)
+        # Invalid tokens are zeroed for this head only; cross-attention still reads them.
+        output_BND = self.enc_output(valid_1N1.cast(memory_BND.dtype) * memory_BND)
+        logits_BNK = self.enc_score_head(output_BND)
+        boxes_unact_BN4 = self.enc_bbox_head(output_BND) + anchors_1N4
+        best_BN = logits_BNK.detach().max(-1)
+        if topk_BQ is None:
+            topk_BQ = jt.topk(best_BN, self.spec.num_queries, dim=1)[1]
+        boxes_unact_BQ4 = _take_rows(boxes_unact_BN4, topk_BQ)
+        logits_BQK = _take_rows(logits_BNK, topk_BQ)
+        content_BQD = _take_rows(output_BND, topk_BQ)
+        encoder = Prediction(logits_BQK, boxes_unact_BQ4.sigmoid())
+        # detach(), never stop_grad(): the latter works in place and would silence the encoder heads too.
+        return content_BQD.detach(), boxes_unact_BQ4.detach(), encoder, topk_BQ, best_BN.gather(1, topk_BQ)
+
+    def _refine(
+        self,
+        target_BSD: Var,
+        reference_unact_BS4: Var,
+        memory_BND: Var,
+        spatial_shapes: list[tuple[int, int]],
+        blocked_SS: Var | None,
+    ) -> list[Prediction]:
+        """Training answers after every layer; inference only after ``eval_layer``, and stops there."""
+        reference_BS4 = reference_unact_BS4.sigmoid()  # what layers see: never carries a gradient
+        previous_BS4 = reference_BS4  # the same boxes with their gradient (look forward twice)
+        predictions = []
+        for i, layer in enumerate(self.decoder.layers):
+            position_BSD = self.query_pos_head(reference_BS4)
+            target_BSD = layer(target_BSD, reference_BS4, memory_BND, spatial_shapes, blocked_SS, position_BSD)
+            if not self.is_train and i < self.spec.eval_layer:
+                delta_BS4 = self.dec_bbox_head[i](target_BSD)
+                reference_BS4 = (delta_BS4 + inverse_sigmoid(reference_BS4)).sigmoid().detach()
+                continue
+            logits_BSK = self.dec_score_head[i](target_BSD)
+            delta_BS4 = self.dec_bbox_head[i](target_BSD)
+            boxes_BS4 = (delta_BS4 + inverse_sigmoid(reference_BS4)).sigmoid()
+            if not self.is_train:
+                return [Prediction(logits_BSK, boxes_BS4)]
+            # Same value as boxes_BS4 from layer 1 on, but layer i's box loss also reaches layer i - 1.
+            answer_BS4 = boxes_BS4 if i == 0 else (delta_BS4 + inverse_sigmoid(previous_BS4)).sigmoid()
+            predictions.append(Prediction(logits_BSK, answer_BS4))
+            previous_BS4, reference_BS4 = boxes_BS4, boxes_BS4.detach()
+        return predictions
+
+
+def make_anchors(spatial_shapes: list[tuple[int, int]], eps: float, like: Var) -> tuple[Var, Var]:
+    """Anchor logits [1, N, 4] (cxcywh, side 0.05 * 2^level) and validity [1, N, 1].
+
+    Anchors within ``eps`` of the border are invalid and get the logit +inf, as in the official code. Built on
+    the host: they depend on nothing but sizes.
+    """
+    dtype = np.dtype(str(like.dtype))
+    anchors = []
+    for level, (h, w) in enumerate(spatial_shapes):
+        y, x = np.meshgrid(np.arange(h, dtype=dtype), np.arange(w, dtype=dtype), indexing="ij")
+        centre_HW2 = np.stack([(x + dtype.type(0.5)) / dtype.type(w), (y + dtype.type(0.5)) / dtype.type(h)], axis=-1)
+        side_HW2 = np.full_like(centre_HW2, 0.05 * 2.0**level)
+        anchors.append(np.concatenate([centre_HW2, side_HW2], axis=-1).reshape(1, h * w, 4))
+    anchors_1N4 = np.concatenate(anchors, axis=1)
+    low, high = dtype.type(eps), dtype.type(1 - eps)
+    valid_1N1 = ((anchors_1N4 > low) & (anchors_1N4 < high)).all(-1, keepdims=True)
+    logits_1N4 = np.where(valid_1N1, np.log(anchors_1N4 / (1 - anchors_1N4)), dtype.type(np.inf))
+    return jt.array(logits_1N4).stop_grad(), jt.array(valid_1N1).stop_grad()
+
+
+def _take_rows(x_BNC: Var, rows_BQ: Var) -> Var:
+    """Rows of every image: [B, Q, C]."""
+    channels = x_BNC.shape[-1]
+    index_BQC = rows_BQ.unsqueeze(-1).expand((rows_BQ.shape[0], rows_BQ.shape[1], channels))
+    return x_BNC.gather(1, index_BQC)

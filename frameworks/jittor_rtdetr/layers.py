@@ -1,0 +1,145 @@
+"""Norms, activations and the small blocks that everything else is made of.
+
+Shape suffixes: B batch, C channels, H height, W width, D model width, S sequence.
+"""
+
+import math
+
+import jittor as jt
+import numpy as np
+from jittor import Var, nn
+
+
+def constant(value: float, like: Var) -> Var | float:
+    """A Python number in the dtype of ``like``: Jittor rounds plain numbers to float32 even in float64 graphs."""
+    if like.dtype == "float32" or float(np.float32(value)) == value:
+        return value
+    return jt.array(np.asarray([value], str(like.dtype))).stop_grad()
+
+
+class BatchNorm2d(nn.Module):
+    """PyTorch's formula: eps 1e-5, momentum 0.1, biased variance to normalise, unbiased in the running estimate.
+
+    ``jt.nn.BatchNorm`` computes E[x^2] - E[x]^2, which cancels in float32, and keeps the biased variance; this
+    one subtracts the mean first.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = jt.ones((channels,))
+        self.bias = jt.zeros((channels,))
+        self.running_mean = jt.zeros((channels,)).stop_grad()
+        self.running_var = jt.ones((channels,)).stop_grad()
+        self.num_batches_tracked = 0  # a plain number: nothing in the graph reads it
+        self.eps = 1e-5
+        self.momentum = 0.1
+
+    def execute(self, x_BCHW: Var) -> Var:
+        if not self.is_train:
+            scale_C = self.weight / jt.sqrt(self.running_var + constant(self.eps, x_BCHW))
+            shift_C = self.bias - self.running_mean * scale_C
+            return x_BCHW * scale_C.reshape((1, -1, 1, 1)) + shift_C.reshape((1, -1, 1, 1))
+        count = x_BCHW.shape[0] * x_BCHW.shape[2] * x_BCHW.shape[3]
+        mean_1C11 = x_BCHW.sum((0, 2, 3), keepdims=True) / count
+        centred_BCHW = x_BCHW - mean_1C11
+        var_1C11 = (centred_BCHW * centred_BCHW).sum((0, 2, 3), keepdims=True) / count
+        self._update_statistics(mean_1C11.reshape((-1,)), var_1C11.reshape((-1,)), count)
+        scale_1C11 = self.weight.reshape((1, -1, 1, 1)) / jt.sqrt(var_1C11 + constant(self.eps, x_BCHW))
+        return centred_BCHW * scale_1C11 + self.bias.reshape((1, -1, 1, 1))
+
+    def _update_statistics(self, mean_C: Var, var_C: Var, count: int) -> None:
+        momentum = constant(self.momentum, mean_C)
+        unbiased_C = var_C.detach() * constant(count / max(count - 1, 1), var_C)
+        self.running_mean.update(self.running_mean + (mean_C.detach() - self.running_mean) * momentum)
+        self.running_var.update(self.running_var + (unbiased_C - self.running_var) * momentum)
+        self.num_batches_tracked += 1
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch norm whose statistics and affine parameters are constants (official FrozenBatchNorm2d)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = jt.ones((channels,)).stop_grad()
+        self.bias = jt.zeros((channels,)).stop_grad()
+        self.running_mean = jt.zeros((channels,)).stop_grad()
+        self.running_var = jt.ones((channels,)).stop_grad()
+        self.eps = 1e-5
+
+    def execute(self, x_BCHW: Var) -> Var:
+        scale_C = self.weight / jt.sqrt(self.running_var + constant(self.eps, x_BCHW))
+        shift_C = self.bias - self.running_mean * scale_C
+        return x_BCHW * scale_C.reshape((1, -1, 1, 1)) + shift_C.reshape((1, -1, 1, 1))
+
+
+class LayerNorm(nn.Module):
+    """PyTorch's formula over the last axis: eps 1e-5, biased variance, the mean subtracted first."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = jt.ones((dim,))
+        self.bias = jt.zeros((dim,))
+        self.eps = 1e-5
+
+    def execute(self, x: Var) -> Var:
+        dim = x.shape[-1]
+        centred = x - x.sum(-1, keepdims=True) / dim
+        variance = (centred * centred).sum(-1, keepdims=True) / dim
+        return centred / jt.sqrt(variance + constant(self.eps, x)) * self.weight + self.bias
+
+
+class _ExactGelu(jt.Function):
+    """x * Phi(x). Jittor's own erf gradient carries a float32 constant, 8e-8 off in float64."""
+
+    def execute(self, x: Var) -> Var:
+        self.x = x
+        self.phi = (jt.erf(x * constant(1 / math.sqrt(2), x)) + 1) * 0.5
+        return x * self.phi
+
+    def grad(self, grad: Var) -> Var:
+        density = jt.exp(self.x * self.x * -0.5) * constant(1 / math.sqrt(2 * math.pi), self.x)
+        return grad * (self.phi + self.x * density)
+
+
+def activation(name: str, x: Var) -> Var:
+    """ReLU, SiLU or the exact (erf) GELU, by name."""
+    if name == "relu":
+        return nn.relu(x)
+    if name == "silu":
+        return nn.silu(x)
+    return _ExactGelu.apply(x)
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch norm, optional activation; padding keeps the size at stride 1."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        stride: int = 1,
+        act: str | None = None,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, (kernel - 1) // 2, bias=False)
+        self.norm = FrozenBatchNorm2d(channels_out) if frozen else BatchNorm2d(channels_out)
+        self.act = act
+
+    def execute(self, x_BCHW: Var) -> Var:
+        y_BCHW = self.norm(self.conv(x_BCHW))
+        return y_BCHW if self.act is None else activation(self.act, y_BCHW)
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(widths[i], widths[i + 1]) for i in range(len(widths) - 1)])
+
+    def execute(self, x: Var) -> Var:
+        for i, layer in enumerate(self.layers):
+            x = layer(x) if i == len(self.layers) - 1 else nn.relu(layer(x))
+        return x

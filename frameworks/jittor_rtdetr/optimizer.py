@@ -1,0 +1,73 @@
+"""AdamW over the recipe's parameter groups, and gradient clipping by the global norm."""
+
+import jittor as jt
+from jittor import Var
+
+from frameworks.jittor_rtdetr.layers import constant
+from frameworks.spec import RecipeSpec
+
+
+class AdamW:
+    """AdamW as PyTorch computes it, with state under canonical parameter names.
+
+    Decoupled weight decay, eps added after the square root of the bias-corrected second moment.
+    ``jt.optim.AdamW`` also updates parameters that got no gradient and keeps its state by position.
+    """
+
+    def __init__(self, parameters: dict[str, Var], recipe: RecipeSpec) -> None:
+        self.parameters = parameters
+        self.recipe = recipe
+        self.group = {name: recipe.group_of(name) for name in parameters}
+        self.moment1: dict[str, Var] = {}
+        self.moment2: dict[str, Var] = {}
+        self.steps: dict[str, int] = {}
+
+    def step(self, gradients: dict[str, Var], learning_rates: list[float]) -> None:
+        """Update in place. Parameters without a gradient are left alone: no decay, no moment."""
+        beta1, beta2 = self.recipe.betas
+        for name, gradient in gradients.items():
+            parameter = self.parameters[name]
+            if name not in self.steps:
+                self.moment1[name] = jt.zeros_like(parameter).stop_grad()
+                self.moment2[name] = jt.zeros_like(parameter).stop_grad()
+                self.steps[name] = 0
+            self.steps[name] += 1
+            lr, decay = learning_rates[self.group[name]], self.recipe.groups[self.group[name]].weight_decay
+            correction1, correction2 = 1 - beta1 ** self.steps[name], 1 - beta2 ** self.steps[name]
+            m, v = self.moment1[name], self.moment2[name]
+            m.update(constant(beta1, m) * m + constant(1 - beta1, m) * gradient)
+            v.update(constant(beta2, v) * v + constant(1 - beta2, v) * gradient * gradient)
+            root = jt.sqrt(v) / constant(correction2**0.5, v) + constant(self.recipe.eps, v)
+            decayed = parameter * constant(1 - lr * decay, parameter)
+            parameter.update(decayed - constant(lr / correction1, m) * (m / root))
+
+    def state(self) -> dict[str, Var]:
+        """``moment1/NAME``, ``moment2/NAME`` and ``steps/NAME`` of every parameter updated so far."""
+        state = {}
+        for name, count in self.steps.items():
+            state[f"moment1/{name}"] = self.moment1[name]
+            state[f"moment2/{name}"] = self.moment2[name]
+            state[f"steps/{name}"] = jt.array([float(count)])
+        return state
+
+    def load(self, state: dict[str, Var]) -> None:
+        """Take up a state that ``state()`` returned."""
+        for name, parameter in self.parameters.items():
+            if f"steps/{name}" in state:
+                self.steps[name] = int(state[f"steps/{name}"].item())
+                self.moment1[name] = state[f"moment1/{name}"].cast(parameter.dtype).stop_grad()
+                self.moment2[name] = state[f"moment2/{name}"].cast(parameter.dtype).stop_grad()
+
+
+def clip_gradients(gradients: dict[str, Var], max_norm: float) -> tuple[dict[str, Var], Var]:
+    """Scale all gradients so that their joint L2 norm is at most ``max_norm`` (0: leave them).
+
+    Returns:
+        the gradients and their norm before clipping.
+    """
+    squares = jt.concat([(gradient * gradient).sum().reshape((1,)) for gradient in gradients.values()], dim=0)
+    norm = jt.sqrt(squares.sum())
+    if max_norm == 0:
+        return gradients, norm
+    factor = jt.minimum(constant(max_norm, norm) / (norm + constant(1e-6, norm)), jt.ones_like(norm))
+    return {name: gradient * factor for name, gradient in gradients.items()}, norm

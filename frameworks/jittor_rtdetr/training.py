@@ -1,0 +1,116 @@
+"""One training step and its state: what this framework supplies to the shared training loop."""
+
+import functools
+import operator
+import resource
+import time
+
+import jittor as jt
+import numpy as np
+
+from frameworks.arrays import Arrays
+from frameworks.jittor_rtdetr.criterion import criterion
+from frameworks.jittor_rtdetr.ema import ModelEMA
+from frameworks.jittor_rtdetr.exchange import (
+    COUNTER,
+    build,
+    matching_hash,
+    read_noise,
+    read_targets,
+    set_training,
+    to_numpy,
+    to_tensor,
+    trainable,
+)
+from frameworks.jittor_rtdetr.model import RTDETR
+from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
+from frameworks.jittor_rtdetr.postprocess import postprocess
+from frameworks.jittor_rtdetr.tracing import connected, training_state
+from frameworks.protocol import Detections, StepRecord
+from frameworks.spec import ExperimentSpec
+
+
+class TrainingRun:
+    """Model, optimizer and average of one run, in float32."""
+
+    def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
+        self.spec = spec
+        self.device = device
+        self.model = build(spec.model, weights, "float32")
+        self.optimizer = AdamW(trainable(self.model), spec.recipe)
+        self.ema = ModelEMA(self.model)
+        self.averaged = build(spec.model, weights, "float32")
+
+    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+        """Forward, loss, backward, clip, update, average.
+
+        Raises:
+            FloatingPointError: the loss is not finite; training on would only hide it.
+        """
+        start = time.perf_counter()
+        set_training(self.model, True)
+        targets = read_targets(batch, self.model)
+        images = to_tensor(batch["images"], self.model).stop_grad()
+        outputs = self.model(images, targets, read_noise(batch, self.model))
+        terms, matchings = criterion(outputs, targets, self.spec.criterion)
+        total = functools.reduce(operator.add, terms.values())
+        parameters = connected(self.model, outputs)
+        gradients = dict(zip(parameters, jt.grad(total, list(parameters.values())), strict=True))
+        clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
+        self.optimizer.step(clipped, learning_rates)
+        self.ema.update(self.model, ema_decay)
+        self._synchronise()
+        losses = {name: float(value.item()) for name, value in terms.items()}
+        if not np.isfinite(total.item()):
+            raise FloatingPointError(f"total loss is {total.item()}; terms: {losses}")
+        seconds = time.perf_counter() - start
+        return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching_hash(matchings))
+
+    def predict(self, images: Arrays) -> Detections:
+        """Detections of the averaged model."""
+        load_average(self.averaged, self.ema)
+        return predict(self.averaged, images, self.spec.model.decoder.num_queries)
+
+    def state(self) -> Arrays:
+        """Parameters, moments and averages under the names of the protocol."""
+        return training_state(self.model, self.optimizer, self.ema)
+
+    def load(self, state: Arrays) -> None:
+        """Go on from a state that ``state()`` returned."""
+        modules = dict(self.model.named_modules())
+        parameters = self.model.state_dict()
+        for name, array in state.items():
+            kind, _, name = name.partition("/")
+            if kind == "parameter" and name.endswith(COUNTER):
+                modules[name.rpartition(".")[0]].num_batches_tracked = int(array)
+            elif kind == "parameter":
+                parameters[name].update(jt.array(array))
+        self.optimizer.load({name: jt.array(np.atleast_1d(array)) for name, array in state.items()})
+        self.ema.load({n.removeprefix("ema/"): jt.array(a) for n, a in state.items() if n.startswith("ema/")})
+
+    def peak_memory_mb(self) -> float:
+        """Peak resident memory on CPU, peak allocated memory on GPU."""
+        if self.device == "cuda":
+            return jt.get_mem_info().total_cuda_used / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def _synchronise(self) -> None:
+        jt.sync_all(True)
+
+
+def load_average(model: RTDETR, ema: ModelEMA) -> None:
+    """Copy the averages into a model of the same spec."""
+    state = model.state_dict()
+    for name, value in ema.state().items():
+        state[name].update(value.clone())
+
+
+def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
+    """Scored boxes of one batch in evaluation mode."""
+    start = time.perf_counter()
+    set_training(model, False)
+    with jt.no_grad():
+        outputs = model(to_tensor(images["images"], model))
+        results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)
+    arrays = {n: to_numpy(v) for n, v in zip(("labels", "boxes", "scores"), results, strict=True)}
+    return Detections(arrays | {"labels": arrays["labels"].astype(np.int64)}, time.perf_counter() - start)
