@@ -96,14 +96,14 @@ def limits(run: RunRecords, comparisons: tuple[Comparison, ...]) -> list[str]:
         said.append("**Anything about COCO.** The data are drawn shapes; no AP here compares with a published one.")
     if comparisons:
         said.append(
-            "**Parity.** Training is chaotic: after enough steps two correct programs, or one program run "
-            "twice with other rounding, part for good. Equal or unequal end values prove nothing either way; the "
-            "proof is `nox -s parity`."
+            "**Parity.** Training is chaotic: after enough steps two correct programs, or one program run twice "
+            "with other rounding, part for good. Equal or unequal end values prove nothing either way; "
+            "the proof is `nox -s parity`."
         )
     said.append(
-        f"**Speed or memory as such.** Times are those of one training run on {meta['device']}, which other work on "
-        "the machine may disturb, and a first epoch includes the compilation of kernels. Speed needs a benchmark "
-        "that interleaves the frameworks."
+        f"**Speed or memory as such.** Times are those of one training run on {meta['device']}, which other "
+        "work on the machine may disturb, and a first epoch includes the compilation of kernels. Speed needs a "
+        "benchmark that interleaves the frameworks."
     )
     if meta.get("deviations"):
         said.append("**The official recipe.** This run departs from it in what is listed below.")

@@ -102,19 +102,20 @@ def _draw(
 
 
 def _label(axes: Axes, box: Box, color: str, size: tuple[int, int], cell_inches: float, taken: list[Bbox]) -> None:
-    """Write a box's name and score at its corner, moved down past the labels that are already there."""
+    """Write a box's name and score at its corner, or at the nearest free place above or below it."""
     text = box.category if box.score is None else f"{box.category} {box.score:.2f}"
     # the axes' size is settled only when drawing, so the label's size in image pixels is estimated
     per_point = size[0] / (72 * cell_inches)
     wide, tall = 0.62 * LABEL_SIZE * len(text) * per_point, 1.5 * LABEL_SIZE * per_point
     x = min(max(box.bbox[0], 0.0), max(0.0, size[0] - wide))
-    y = min(max(box.bbox[1], 0.0), size[1] - tall)
-    for _ in range(2 * TOP_BOXES):
-        place = Bbox.from_bounds(x, y, wide, tall)
-        if not any(place.overlaps(other) for other in taken):
-            break
-        y = y + tall if y + 2 * tall <= size[1] else 0.0
-    taken.append(Bbox.from_bounds(x, y, wide, 0.98 * tall))
+    top, lowest = max(box.bbox[1], 0.0), size[1] - tall
+    shifts = sorted(range(-4 * TOP_BOXES, 4 * TOP_BOXES + 1), key=lambda shift: (abs(shift), -shift))
+    rows = [top + 0.5 * tall * shift for shift in shifts]
+    places = [Bbox.from_bounds(x, y, wide, 0.98 * tall) for y in rows if 0 <= y <= lowest]
+    free = (place for place in places if not any(place.overlaps(other) for other in taken))
+    place = next(free, Bbox.from_bounds(x, min(top, max(lowest, 0.0)), wide, tall))
+    taken.append(place)
+    y = place.y0
     axes.text(
         x, y, text, fontsize=LABEL_SIZE, color="white", va="top", ha="left", clip_on=True,
         bbox={"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.85},

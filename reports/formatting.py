@@ -23,7 +23,7 @@ def small(value: float | None) -> str:
 def percent(fraction: float | None) -> str:
     """A relative difference in percent, in scientific notation where percent would only show zeros."""
     if value_missing(fraction):
-        return ABSENT if fraction is None else "not a number"
+        return ABSENT if fraction is None else "an undefined amount (NaN)"
     assert fraction is not None
     percents = 100 * fraction
     if fraction == 0:

@@ -97,7 +97,14 @@ def _legend(records: ParityRecords, worst: dict[str, Margins]) -> list[Line2D]:
         handles.append(Line2D([], [], ls="", marker="<", color=style.NEUTRAL_COLOR, label="no error at all"))
     if math.inf in values:
         handles.append(
-            Line2D([], [], ls="", marker="X", color=style.NEUTRAL_COLOR, label="failed without a number")
+            Line2D(
+                [],
+                [],
+                ls="",
+                marker="X",
+                color=style.NEUTRAL_COLOR,
+                label="failed: no number, or by the judge's word",
+            )
         )
     return handles
 

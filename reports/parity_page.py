@@ -67,11 +67,11 @@ def parity_verdict(records: ParityRecords) -> str:
     if failures:
         first = failures[0]
         return (
-            f"**Parity fails**: {len(failures):,} of {amount} are not within their limits. The worst is "
+            f"**Parity fails**: {len(failures):,} of {amount} not within their limits. The worst is "
             f"{_where(first)}: error {show.small(first.error)}, limit {show.small(first.limit)}.{skipped}"
         )
     return (
-        f"**Parity holds**: all {amount} are within their limits. The worst margin (error ÷ limit) is "
+        f"**Parity holds**: {amount}, all within their limits. The worst margin (error ÷ limit) is "
         f"{margin(worst.margin)}, at {_where(worst)}.{skipped}"
     )
 

@@ -1,5 +1,7 @@
 """The verdict: one paragraph computed from the records, claiming no more than they hold."""
 
+import numpy as np
+
 from reports import formatting as show
 from reports.compare import PUBLISHED_LOSS_BOUND, Comparison, Difference, compare_run
 from reports.records import RunRecords
@@ -29,10 +31,10 @@ def _state(run: RunRecords) -> str:
         if framework.failure:
             kind = framework.failure.kind or "failure"
             parts.append(f"{name} stopped ({show.cell(kind)}) after {show.count(len(framework.steps), 'step')}")
-        elif framework.name not in run.finished:
+        elif len(framework.epochs) < run.meta["epochs"]:
             parts.append(f"{name} recorded {done} ({show.count(len(framework.steps), 'step')}) so far")
         else:
-            parts.append(f"{name} finished {done}")
+            parts.append(f"{name} recorded all {show.count(run.meta['epochs'], 'epoch')}")
     return f"**This run is incomplete**: {'; '.join(parts)}."
 
 
@@ -86,6 +88,11 @@ def _curves(comparison: Comparison) -> str:
         for limit, at in crossed
     ]
     text = f"The total losses then differ by {' and by '.join(parts)}; {' and '.join(passing)}."
+    undefined = int((~np.isfinite(comparison.relative)).sum())
+    if undefined:
+        text += (
+            f" **At {show.count(undefined, 'step')} a total is not a finite number**, which counts as exceeding."
+        )
     if comparison.learning_rates_differ_at is not None:
         at = comparison.learning_rates_differ_at + 1
         text += f" **The learning rates differ from step {at} on, so these are two experiments, not one.**"

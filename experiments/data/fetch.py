@@ -130,7 +130,7 @@ def _transfer(
         with error:
             raise _TryAgainError(f"HTTP {error.code} {error.reason}") from None
     with response:
-        start, total = _extent(response, have)
+        start, total = _extent(response, part, have)
         with part.open("r+b" if start else "wb") as stream:
             done = stream.seek(start)
             while block := response.read(_BLOCK):
@@ -143,12 +143,13 @@ def _transfer(
     return _Transfer(total, response.headers.get("ETag", ""))
 
 
-def _extent(response: http.client.HTTPResponse, have: int) -> tuple[int, int | None]:
+def _extent(response: http.client.HTTPResponse, part: Path, have: int) -> tuple[int, int | None]:
     """Where the body starts in the file, and the file's length. A server without ranges sends it from the start."""
     if response.status == 206:
         found = re.match(r"bytes (\d+)-\d+/(\d+)$", response.headers.get("Content-Range", ""))
         if found and int(found[1]) == have:
             return have, int(found[2])
+        part.unlink()  # a server that cannot count is asked for the whole file
         raise _TryAgainError(f"the server answered with another range than bytes {have} and on")
     length = response.headers.get("Content-Length")
     return 0, int(length) if length and length.isdigit() else None

@@ -26,8 +26,7 @@ def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> I
     Raises UserError for a missing, truncated or non-image file, and where neither frame has the expected size.
     """
     try:
-        with Image.open(path) as opened:
-            opened.load()  # Pillow decodes lazily: a truncated file only shows here
+        with Image.open(path) as opened:  # decoded by the conversion below: only there a truncated file shows
             if opened.size == expected_size_wh:
                 return _to_rgb(opened, path)
             upright = _to_rgb(ImageOps.exif_transpose(opened), path)

@@ -41,7 +41,7 @@ def _disc(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
 
 
 def _ring(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int]) -> None:
-    draw.ellipse(box, outline=255, width=max(2, (box[2] - box[0]) // 4))
+    draw.ellipse(box, outline=255, width=max(3, min(box[2] - box[0], box[3] - box[1]) // 5))
 
 
 def _polygon(*points: tuple[int, int]) -> Callable[[ImageDraw.ImageDraw, tuple[int, int, int, int]], None]:
@@ -54,11 +54,12 @@ def _polygon(*points: tuple[int, int]) -> Callable[[ImageDraw.ImageDraw, tuple[i
 
 
 _OCTAGON = ((293, 0), (707, 0), (1000, 293), (1000, 707), (707, 1000), (293, 1000), (0, 707), (0, 293))
+# all of them darker than any background, so that greyscale hides none
 SHAPES: dict[int, _Shape] = {
     13: _Shape((200, 40, 40), _polygon(*_OCTAGON)),  # stop sign
-    37: _Shape((230, 130, 30), _disc),  # sports ball
+    37: _Shape((210, 110, 20), _disc),  # sports ball
     38: _Shape((60, 90, 210), _polygon((500, 0), (1000, 500), (500, 1000), (0, 500))),  # kite
-    59: _Shape((220, 200, 60), _polygon((0, 0), (1000, 0), (500, 1000))),  # pizza, a slice of it
+    59: _Shape((140, 100, 20), _polygon((0, 0), (1000, 0), (500, 1000))),  # pizza, a slice of it
     60: _Shape((200, 90, 170), _ring),  # donut
     72: _Shape((40, 160, 120), _polygon((0, 0), (1000, 0), (1000, 1000), (0, 1000))),  # tv
 }
@@ -138,10 +139,10 @@ def _draw_scene(random_: random.Random, index: int) -> _Scene:
 
 
 def _background(random_: random.Random) -> Image.Image:
-    """A plain colour that gets a little lighter from top to bottom."""
+    """A plain light colour that gets a little lighter from top to bottom."""
     width, height = random_.randint(200, 400), random_.randint(200, 400)
-    base_3 = np.array([random_.randint(90, 170) for _ in range(3)])
-    rows_H13 = base_3 + (np.arange(height) * 40 // height)[:, None, None]
+    base_3 = np.array([random_.randint(180, 230) for _ in range(3)])
+    rows_H13 = base_3 + (np.arange(height) * 20 // height)[:, None, None]
     return Image.fromarray(np.broadcast_to(rows_H13, (height, width, 3)).astype(np.uint8))
 
 

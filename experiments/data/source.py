@@ -53,7 +53,7 @@ def resolve_source(
 
 def _folder(given: str, name: str) -> Source:
     root = Path(given).expanduser()
-    if not root.is_dir():
+    if not given or not root.is_dir():  # "" would be the current folder
         raise UserError(f"{name} names {given!r}, which is no folder; expected one with annotations/ and val2017/")
     description = _description(root)
     if (root / MARKER).exists() or description == DESCRIPTION:

@@ -60,7 +60,9 @@ def split_of(per_image: dict[int, list[int]], order: list[int] | None = None) ->
     names = {1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane"}
     objects = [(image_id, category) for image_id, found in per_image.items() for category in found]
     written = {
-        "images": [{"id": each, "file_name": f"{each}.png", "width": 9, "height": 9} for each in order or per_image],
+        "images": [
+            {"id": each, "file_name": f"{each}.png", "width": 9, "height": 9} for each in order or per_image
+        ],
         "annotations": [annotation(n + 1, *pair, [1.0, 1.0, 5.0, 5.0]) for n, pair in enumerate(objects)],
         "categories": [{"id": each, "name": name} for each, name in names.items()],
     }

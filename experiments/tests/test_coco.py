@@ -47,7 +47,11 @@ def test_every_real_annotation_is_read() -> None:
     assert len(read) == len(rows)
     for row in rows:
         each = read[row["id"]]
-        assert (each.image_id, each.category_id, each.iscrowd) == (row["image_id"], row["category_id"], row["iscrowd"])
+        assert (each.image_id, each.category_id, each.iscrowd) == (
+            row["image_id"],
+            row["category_id"],
+            row["iscrowd"],
+        )
         assert list(each.bbox_xywh) == row["bbox"]
 
 
@@ -78,7 +82,13 @@ def test_broken_json(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("list_name", "key"),
-    [("images", "width"), ("images", "file_name"), ("annotations", "bbox"), ("annotations", "area"), ("categories", "id")],
+    [
+        ("images", "width"),
+        ("images", "file_name"),
+        ("annotations", "bbox"),
+        ("annotations", "area"),
+        ("categories", "id"),
+    ],
 )
 def test_missing_keys(list_name: str, key: str) -> None:
     written = document()

@@ -106,7 +106,9 @@ def test_shrinking_averages_over_a_triangle() -> None:
     shrunk = resize_bilinear(image, (4, 8))
     assert shrunk.size == (8, 4)
     wide = row.astype(float)
-    expected = [(wide[2 * i - 1] + 3 * wide[2 * i] + 3 * wide[2 * i + 1] + wide[2 * i + 2]) / 8 for i in range(1, 7)]
+    expected = [
+        (wide[2 * i - 1] + 3 * wide[2 * i] + 3 * wide[2 * i + 1] + wide[2 * i + 2]) / 8 for i in range(1, 7)
+    ]
     np.testing.assert_allclose(np.asarray(shrunk)[1, 1:7, 0], expected, atol=0.51)
 
 

@@ -14,9 +14,7 @@ from experiments.data.manifest import build_manifest, parse_manifest, read_manif
 from experiments.data.subset import choose_subset
 from experiments.tests.data_sets import document, real_coco, shapes, split_of, user_error, write
 
-splits = st.dictionaries(
-    st.integers(1, 10_000), st.lists(st.integers(1, 5), max_size=4), min_size=1, max_size=20
-)
+splits = st.dictionaries(st.integers(1, 10_000), st.lists(st.integers(1, 5), max_size=4), min_size=1, max_size=20)
 
 
 def restricted(split: CocoSplit, ids: list[int]) -> CocoSplit:
@@ -59,7 +57,11 @@ def test_forty_real_images_show_nearly_every_category() -> None:
     split = real_coco("train")
     chosen = choose_subset(split, 40, seed=0)
     seen = Counter(name for image_id in chosen for name in {a.category_id for a in split.annotations[image_id]})
-    first = Counter(name for image_id in list(split.images)[:40] for name in {a.category_id for a in split.annotations[image_id]})
+    first = Counter(
+        name
+        for image_id in list(split.images)[:40]
+        for name in {a.category_id for a in split.annotations[image_id]}
+    )
     assert len(seen) >= 76 > len(first), (len(seen), len(first))
 
 

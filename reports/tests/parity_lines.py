@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 MODULES = (
-    "criterion", "decoder.input_proj", "decoder.decoder.layers.0", "decoder.decoder.layers.1",
-    "encoder.fpn_blocks.0", "encoder.input_proj", "backbone.conv1", "backbone.res_layers.0", "backbone.res_layers.1",
+    "criterion", "decoder.input_proj", "decoder.decoder.layers.0",
+    "decoder.decoder.layers.1", "encoder.fpn_blocks.0", "encoder.input_proj",
+    "backbone.conv1", "backbone.res_layers.0", "backbone.res_layers.1",
 )  # fmt: skip
 LIMITS = {"float64": 1e-10, "float32": 2e-6}
 
