@@ -19,7 +19,7 @@ def save_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = No
     """
     part = path.with_name(path.name + ".part")
     try:
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, part, metadata)
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, part, metadata)
         part.replace(path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)

@@ -4,8 +4,8 @@ Jittor itself reports these late and badly: a wrong NumPy gives garbage without 
 a traceback of twenty lines, a missing Python.h a page of g++ output two minutes into the first import.
 """
 
+import importlib.machinery
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -59,7 +59,8 @@ def numpy_version() -> str:
 
 def jittor_version() -> tuple[str, Path]:
     """Version and folder, without importing Jittor (an import starts to compile)."""
-    spec = importlib.util.find_spec("jittor")
+    # Not importlib.util.find_spec, which looks at a loaded module first and stumbles over a half-imported one.
+    spec = importlib.machinery.PathFinder.find_spec("jittor")
     if spec is None or spec.origin is None:
         raise UserError(f"Jittor is not installed for {sys.executable}: pip install jittor==1.3.11.0")
     folder = Path(spec.origin).parent
@@ -116,7 +117,7 @@ def jittor_home() -> tuple[Path, str]:
     except (OSError, ValueError) as error:
         raise UserError(f"Jittor's settings file {config} is not readable ({error}): delete it") from error
     if os.environ.get("JITTOR_HOME"):
-        return Path(os.environ["JITTOR_HOME"]).absolute(), "JITTOR_HOME"
+        return Path(os.environ["JITTOR_HOME"]).resolve(), "JITTOR_HOME"
     if "JITTOR_HOME" in stored:
         return Path(stored["JITTOR_HOME"]).absolute(), f"an earlier JITTOR_HOME kept in {config}"
     return Path.home().absolute(), "HOME"

@@ -44,7 +44,7 @@ def main() -> None:
         jt.flags.use_cuda = 1
     found = {
         "cache_path": jt.flags.cache_path,
-        "has_cuda": bool(jt.has_cuda),
+        "has_cuda": bool(jt.compiler.has_cuda),
         "use_tensorcore": int(jt.flags.use_tensorcore),
         "nvcc_flags": jt.flags.nvcc_flags,
         "cc_flags": jt.flags.cc_flags,

@@ -6,7 +6,6 @@ package onednn-devel-cpu-gomp holds the same library: links from that folder to 
 """
 
 import importlib.metadata
-import os
 import re
 import sys
 import tempfile
@@ -26,7 +25,9 @@ def link_onednn(jittor_home: Path, machine: str) -> Path:
     A folder that works is left alone, whoever made it: other processes may be running from it.
     """
     if machine not in FOLDER_NAMES:
-        raise UserError(f"Jittor has no oneDNN for the processor type {machine}: expected {' or '.join(FOLDER_NAMES)}")
+        raise UserError(
+            f"Jittor has no oneDNN for the processor type {machine}: expected {' or '.join(FOLDER_NAMES)}"
+        )
     folder = jittor_home / ".cache" / "jittor" / "mkl" / FOLDER_NAMES[machine]
     if not usable(folder):
         include, library = find_package()
@@ -87,5 +88,5 @@ def _link(link: Path, target: Path) -> None:
     """Replace in one step, so that a process that starts meanwhile finds the old link or the new one."""
     with tempfile.TemporaryDirectory(dir=link.parent, prefix=".link-") as folder:
         temporary = Path(folder) / link.name
-        os.symlink(target, temporary)
+        temporary.symlink_to(target)
         temporary.replace(link)

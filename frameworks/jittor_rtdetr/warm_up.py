@@ -79,7 +79,9 @@ def _compile(state: Path, key: str, device: str, say: Progress) -> dict[str, Any
         if found:
             break
     else:
-        raise UserError(f"Jittor's import ended {RUNS} times without an error and without a result (full log: {log})")
+        raise UserError(
+            f"Jittor's import ended {RUNS} times without an error and without a result (full log: {log})"
+        )
     content = json.loads(found[-1][len(MARK) :])
     if device == "cpu":
         content["checks"]["onednn"] = _used_onednn(output)
