@@ -41,9 +41,7 @@ def counts(spec: ModelSpec) -> dict[str, int]:
     """
     sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in state_shapes(spec).items()}
     buffers = sum(
-        size
-        for name, size in sizes.items()
-        if name.rpartition(".")[2] in STATISTICS or is_frozen_norm(spec, name)
+        size for name, size in sizes.items() if name.rpartition(".")[2] in STATISTICS or is_frozen_norm(spec, name)
     )
     total = sum(sizes.values())
     return {"parameters": total - buffers, "with_running_statistics": total}
@@ -58,9 +56,7 @@ def _frozen_prefixes(spec: ModelSpec) -> str:
     """Regular expression of the names that never get a gradient."""
     frozen = [r"backbone\..*norm\."] if spec.backbone.freeze_norm else []
     if spec.backbone.freeze_at >= 0:
-        frozen += [r"backbone\.conv1\."] + [
-            rf"backbone\.res_layers\.{i}\." for i in range(spec.backbone.freeze_at)
-        ]
+        frozen += [r"backbone\.conv1\."] + [rf"backbone\.res_layers\.{i}\." for i in range(spec.backbone.freeze_at)]
     return "|".join(frozen) or r"(?!)"
 
 

@@ -10,7 +10,7 @@ import jittor as jt
 import numpy as np
 from jittor import Var, nn
 
-from frameworks.jittor_rtdetr.layers import constant
+from frameworks.jittor_rtdetr.operators import batched_matmul, constant, softmax
 
 
 class MultiheadAttention(nn.Module):
@@ -29,16 +29,18 @@ class MultiheadAttention(nn.Module):
         inputs = (query_BQD, key_BSD, value_BSD)
         query, key, value = (
             self._split_heads(
-                nn.linear(x, self.in_proj_weight[i * dim : (i + 1) * dim], self.in_proj_bias[i * dim : (i + 1) * dim])
+                nn.linear(
+                    x, self.in_proj_weight[i * dim : (i + 1) * dim], self.in_proj_bias[i * dim : (i + 1) * dim]
+                )
             )
             for i, x in enumerate(inputs)
         )
         scale = constant(1 / math.sqrt(dim // self.heads), query_BQD)
-        scores_BHQS = jt.matmul(query * scale, key.transpose(0, 1, 3, 2))
+        scores_BHQS = batched_matmul(query * scale, key.transpose(0, 1, 3, 2))
         if blocked_QS is not None:
             mask_QS = np.where(blocked_QS.numpy(), -np.inf, 0.0).astype(str(query_BQD.dtype))
             scores_BHQS = scores_BHQS + jt.array(mask_QS).stop_grad()
-        mixed_BHQd = jt.matmul(nn.softmax(scores_BHQS, dim=-1), value)
+        mixed_BHQd = batched_matmul(softmax(scores_BHQS), value)
         return self.out_proj(mixed_BHQd.transpose(0, 2, 1, 3).reshape(query_BQD.shape))
 
     def _split_heads(self, x_BSD: Var) -> Var:
@@ -68,26 +70,53 @@ class MultiscaleDeformableAttention(nn.Module):
         batch, queries, dim = query_BQD.shape
         value_BND = self.value_proj(memory_BND)
         value_BNHd = value_BND.reshape((batch, value_BND.shape[1], self.heads, dim // self.heads))
-        offsets = self.sampling_offsets(query_BQD).reshape((batch, queries, self.heads, self.levels, self.points, 2))
+        offsets = self.sampling_offsets(query_BQD).reshape(
+            (batch, queries, self.heads, self.levels, self.points, 2)
+        )
         scores = self.attention_weights(query_BQD).reshape((batch, queries, self.heads, -1))
-        weights_BQHK = nn.softmax(scores, dim=-1)  # jointly over levels and points, K = L * P
+        weights_BQHK = softmax(scores)  # jointly over levels and points, K = L * P
         box = reference_BQ4.reshape((batch, queries, 1, 1, 1, 4))
         locations_BQHLP2 = box[..., :2] + offsets / self.points * box[..., 2:] * 0.5
-        sampled_BHdQK = sample_levels(value_BNHd, locations_BQHLP2, spatial_shapes)
-        mixed_BHdQ = (sampled_BHdQK * weights_BQHK.transpose(0, 2, 1, 3).unsqueeze(2)).sum(-1)
-        return self.output_proj(mixed_BHdQ.reshape((batch, dim, queries)).transpose(0, 2, 1))
+        sampled_BQHKd = sample_levels(value_BNHd, locations_BQHLP2, spatial_shapes)
+        mixed_BQHd = (sampled_BQHKd * weights_BQHK.unsqueeze(-1)).sum(3)
+        return self.output_proj(mixed_BQHd.reshape((batch, queries, dim)))
 
 
 def sample_levels(value_BNHd: Var, locations_BQHLP2: Var, spatial_shapes: list[tuple[int, int]]) -> Var:
-    """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, H, d, Q, L * P]."""
-    batch, _, heads, width = value_BNHd.shape
-    _, queries, _, _, points, _ = locations_BQHLP2.shape
-    grid_BHQLP2 = (2 * locations_BQHLP2 - 1).transpose(0, 2, 1, 3, 4, 5)
+    """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, Q, H, L * P, d].
+
+    Written out because ``jt.nn.grid_sample`` computes corners and weights again for every channel; with
+    channels last they are computed once a point. The coordinates follow grid_sample's own formula.
+    """
     sampled, start = [], 0
     for level, (h, w) in enumerate(spatial_shapes):
-        value = value_BNHd[:, start : start + h * w]
-        image = value.transpose(0, 2, 3, 1).reshape((batch * heads, width, h, w))
-        grid = grid_BHQLP2[:, :, :, level].reshape((batch * heads, queries, points, 2))
-        sampled.append(nn.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+        value_BnHd = value_BNHd[:, start : start + h * w]
+        grid_BQHP2 = 2 * locations_BQHLP2[:, :, :, level] - 1
+        x_BQHP = ((grid_BQHP2[..., 0] + 1) * w - 1) / 2
+        y_BQHP = ((grid_BQHP2[..., 1] + 1) * h - 1) / 2
+        sampled.append(_bilinear(value_BnHd, x_BQHP, y_BQHP, h, w))
         start += h * w
-    return jt.concat(sampled, dim=-1).reshape((batch, heads, width, queries, -1))
+    return jt.concat(sampled, dim=3)
+
+
+def _bilinear(value_BnHd: Var, x_BQHP: Var, y_BQHP: Var, h: int, w: int) -> Var:
+    """[B, Q, H, P, d]; coordinates in pixels of the (h, w) map that ``n`` flattens."""
+    batch, _, heads, width = value_BnHd.shape
+    _, queries, _, points = x_BQHP.shape
+    left_BQHP, top_BQHP = jt.floor(x_BQHP.detach()), jt.floor(y_BQHP.detach())
+    share_x_BQHP, share_y_BQHP = x_BQHP - left_BQHP, y_BQHP - top_BQHP
+    total = None
+    for down in (0, 1):
+        for right in (0, 1):
+            column_BQHP, row_BQHP = left_BQHP + right, top_BQHP + down
+            inside = (column_BQHP >= 0) & (column_BQHP < w) & (row_BQHP >= 0) & (row_BQHP < h)
+            flat_BQHP = row_BQHP * w + column_BQHP
+            # An index of -1 is out of range, and reindex answers zero there.
+            index_BQHP = jt.ternary(inside, flat_BQHP, jt.zeros_like(flat_BQHP) - 1).int32()
+            shape = [batch, queries, heads, points, width]
+            corner = value_BnHd.reindex(shape, ["i0", "@e0(i0,i1,i2,i3)", "i2", "i4"], extras=[index_BQHP])
+            weight_x_BQHP = share_x_BQHP if right else 1 - share_x_BQHP
+            weight_y_BQHP = share_y_BQHP if down else 1 - share_y_BQHP
+            part = corner * (weight_x_BQHP * weight_y_BQHP).unsqueeze(-1)
+            total = part if total is None else total + part
+    return total

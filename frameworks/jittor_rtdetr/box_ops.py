@@ -3,7 +3,7 @@
 import jittor as jt
 from jittor import Var
 
-from frameworks.jittor_rtdetr.layers import constant
+from frameworks.jittor_rtdetr.operators import constant
 
 
 def cxcywh_to_xyxy(cxcywh: Var) -> Var:

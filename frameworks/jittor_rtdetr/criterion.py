@@ -12,7 +12,7 @@ from frameworks.assignment import Indices, hungarian
 from frameworks.jittor_rtdetr.box_ops import cxcywh_to_xyxy, generalized_iou, iou_and_union
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Targets
-from frameworks.jittor_rtdetr.layers import constant
+from frameworks.jittor_rtdetr.operators import binary_cross_entropy, constant
 from frameworks.spec import CriterionSpec, MatcherSpec
 
 
@@ -52,20 +52,6 @@ def denoising_indices(queries: DenoisingQueries, targets: Targets) -> Indices:
     ]
 
 
-class _BinaryCrossEntropy(jt.Function):
-    """Weighted BCE on logits; the gradient is sigmoid(x) - target, also at a logit of exactly zero.
-
-    Jittor's ``abs`` has the gradient 1 at zero, so the usual stable formula would be wrong there.
-    """
-
-    def execute(self, logits: Var, target: Var, weight: Var) -> Var:
-        self.slope = weight * (logits.sigmoid() - target)
-        return weight * (jt.maximum(logits, 0) - logits * target + jt.log(1 + jt.exp(-logits.abs())))
-
-    def grad(self, grad: Var) -> tuple[Var, None, None]:
-        return grad * self.slope, None, None
-
-
 def varifocal_loss(
     prediction: Prediction, targets: Targets, indices: Indices, num_boxes: float, spec: CriterionSpec
 ) -> Var:
@@ -81,7 +67,7 @@ def varifocal_loss(
         score_BQK[image_M, query_M, labels_M] = iou_M
     alpha, gamma = constant(spec.alpha, frozen_BQK), constant(spec.gamma, frozen_BQK)
     weight_BQK = alpha * jt.pow(frozen_BQK.sigmoid(), gamma) * (1 - onehot_BQK) + score_BQK
-    loss_BQK = _BinaryCrossEntropy.apply(logits_BQK, score_BQK.detach(), weight_BQK.detach())
+    loss_BQK = binary_cross_entropy(logits_BQK, score_BQK.detach(), weight_BQK.detach())
     return loss_BQK.sum() / num_boxes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jittor import Var
 
 from frameworks.jittor_rtdetr.box_ops import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
-from frameworks.jittor_rtdetr.layers import constant
+from frameworks.jittor_rtdetr.operators import constant
 from frameworks.spec import DecoderSpec
 
 

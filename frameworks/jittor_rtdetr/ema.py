@@ -2,7 +2,7 @@
 
 from jittor import Var, nn
 
-from frameworks.jittor_rtdetr.layers import constant
+from frameworks.jittor_rtdetr.operators import constant
 
 
 class ModelEMA:

@@ -3,18 +3,10 @@
 Shape suffixes: B batch, C channels, H height, W width, D model width, S sequence.
 """
 
-import math
-
 import jittor as jt
-import numpy as np
 from jittor import Var, nn
 
-
-def constant(value: float, like: Var) -> Var | float:
-    """A Python number in the dtype of ``like``: Jittor rounds plain numbers to float32 even in float64 graphs."""
-    if like.dtype == "float32" or float(np.float32(value)) == value:
-        return value
-    return jt.array(np.asarray([value], str(like.dtype))).stop_grad()
+from frameworks.jittor_rtdetr.operators import constant, exact_gelu
 
 
 class BatchNorm2d(nn.Module):
@@ -88,26 +80,13 @@ class LayerNorm(nn.Module):
         return centred / jt.sqrt(variance + constant(self.eps, x)) * self.weight + self.bias
 
 
-class _ExactGelu(jt.Function):
-    """x * Phi(x). Jittor's own erf gradient carries a float32 constant, 8e-8 off in float64."""
-
-    def execute(self, x: Var) -> Var:
-        self.x = x
-        self.phi = (jt.erf(x * constant(1 / math.sqrt(2), x)) + 1) * 0.5
-        return x * self.phi
-
-    def grad(self, grad: Var) -> Var:
-        density = jt.exp(self.x * self.x * -0.5) * constant(1 / math.sqrt(2 * math.pi), self.x)
-        return grad * (self.phi + self.x * density)
-
-
 def activation(name: str, x: Var) -> Var:
     """ReLU, SiLU or the exact (erf) GELU, by name."""
     if name == "relu":
         return nn.relu(x)
     if name == "silu":
         return nn.silu(x)
-    return _ExactGelu.apply(x)
+    return exact_gelu(x)
 
 
 class ConvNorm(nn.Module):

@@ -64,9 +64,7 @@ class MultiscaleDeformableAttention(nn.Module):
         return self.output_proj(mixed_BHdQ.flatten(1, 2).transpose(1, 2))
 
 
-def sample_levels(
-    value_BNHd: Tensor, locations_BQHLP2: Tensor, spatial_shapes: list[tuple[int, int]]
-) -> Tensor:
+def sample_levels(value_BNHd: Tensor, locations_BQHLP2: Tensor, spatial_shapes: list[tuple[int, int]]) -> Tensor:
     """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, H, d, Q, L * P]."""
     batch, _, heads, width = value_BNHd.shape
     grid_BHQLP2 = (2 * locations_BQHLP2 - 1).transpose(1, 2)

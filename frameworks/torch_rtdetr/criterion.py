@@ -29,9 +29,7 @@ def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) 
             l1_QT = (boxes_Q4[:, None] - boxes_T4[None]).abs().sum(-1)
             giou_QT = generalized_iou(cxcywh_to_xyxy(boxes_Q4)[:, None], cxcywh_to_xyxy(boxes_T4)[None])
             costs.append(
-                spec.cost_bbox * l1_QT
-                + spec.cost_class * (positive_QT - negative_QT)
-                - spec.cost_giou * giou_QT
+                spec.cost_bbox * l1_QT + spec.cost_class * (positive_QT - negative_QT) - spec.cost_giou * giou_QT
             )
     return costs
 

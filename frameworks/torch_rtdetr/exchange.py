@@ -108,9 +108,7 @@ def forced_matchings(inputs: Arrays) -> list[Indices] | None:
     while f"forced/match/{len(matchings)}/0/queries" in inputs:
         prefix = f"forced/match/{len(matchings)}"
         images = range(len(inputs["counts"]))
-        matchings.append(
-            [(inputs[f"{prefix}/{b}/queries"], inputs[f"{prefix}/{b}/targets"]) for b in images]
-        )
+        matchings.append([(inputs[f"{prefix}/{b}/queries"], inputs[f"{prefix}/{b}/targets"]) for b in images])
     return matchings
 
 

@@ -15,9 +15,7 @@ class AdamW:
     def __init__(self, parameters: dict[str, nn.Parameter], recipe: RecipeSpec) -> None:
         self.parameters = parameters
         self.recipe = recipe
-        groups = [
-            {"params": [], "lr": group.lr, "weight_decay": group.weight_decay} for group in recipe.groups
-        ]
+        groups = [{"params": [], "lr": group.lr, "weight_decay": group.weight_decay} for group in recipe.groups]
         for name, parameter in parameters.items():
             groups[recipe.group_of(name)]["params"].append(parameter)
         self.inner = torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps)

@@ -80,7 +80,9 @@ class TrainingRun:
         for name, value in self.model.state_dict().items():
             value.copy_(torch.from_numpy(weights[name]))
         self.optimizer.load({name: torch.from_numpy(array) for name, array in state.items()})
-        self.ema.load({n.removeprefix("ema/"): torch.from_numpy(a) for n, a in state.items() if n.startswith("ema/")})
+        self.ema.load(
+            {n.removeprefix("ema/"): torch.from_numpy(a) for n, a in state.items() if n.startswith("ema/")}
+        )
 
     def peak_memory_mb(self) -> float:
         """Peak resident memory on CPU, peak allocated memory on GPU."""
