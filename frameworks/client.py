@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -102,8 +103,9 @@ class Worker:
         except OSError as error:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise UserError(f"cannot start {python!r} for {name}: {error.strerror}") from None
-        threading.Thread(target=self._read_answers, daemon=True).start()
+        self.reader = threading.Thread(target=self._read_answers, daemon=True)
         self.listener = threading.Thread(target=self._read_errors, daemon=True)
+        self.reader.start()
         self.listener.start()
         try:
             self._receive("start")
@@ -143,9 +145,12 @@ class Worker:
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._kill()
             self.process.wait()
-        self.listener.join(timeout=5)
+        for thread, pipe in ((self.reader, self.process.stdout), (self.listener, self.process.stderr)):
+            thread.join(timeout=5)
+            if pipe and not thread.is_alive():  # closing a pipe under its reader would block
+                pipe.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _ask(self, request: str, **arguments: Any) -> Any:
@@ -162,7 +167,7 @@ class Worker:
         try:
             line = self.answers.get(timeout=self.timeout)
         except queue.Empty:
-            self.process.kill()
+            self._kill()
             message = f"{self.name} worker did not answer {request!r} within {self.timeout:g} s and was ended"
             raise WorkerFailure("timeout", message, self._stderr_tail()) from None
         if line is None:
@@ -181,6 +186,11 @@ class Worker:
         self.listener.join(timeout=5)  # let the last words arrive
         how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
         return WorkerFailure("crash", f"{self.name} worker {how} during {request!r}", self._stderr_tail())
+
+    def _kill(self) -> None:
+        """End the worker and what it started: a compiler that outlived it would keep its pipes open."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _stderr_tail(self) -> str:
         return "".join(self.tail)[-4000:]

@@ -26,14 +26,11 @@ class MultiheadAttention(nn.Module):
     def execute(self, query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None) -> Var:
         """``blocked_QS``: bool, True where a query must not see a key. Returns [B, Q, D]."""
         dim = query_BQD.shape[-1]
+        weights = [self.in_proj_weight[i * dim : (i + 1) * dim] for i in range(3)]
+        biases = [self.in_proj_bias[i * dim : (i + 1) * dim] for i in range(3)]
         inputs = (query_BQD, key_BSD, value_BSD)
         query, key, value = (
-            self._split_heads(
-                nn.linear(
-                    x, self.in_proj_weight[i * dim : (i + 1) * dim], self.in_proj_bias[i * dim : (i + 1) * dim]
-                )
-            )
-            for i, x in enumerate(inputs)
+            self._split_heads(nn.linear(x, w, b)) for x, w, b in zip(inputs, weights, biases, strict=True)
         )
         scale = constant(1 / math.sqrt(dim // self.heads), query_BQD)
         scores_BHQS = batched_matmul(query * scale, key.transpose(0, 1, 3, 2))
@@ -70,9 +67,8 @@ class MultiscaleDeformableAttention(nn.Module):
         batch, queries, dim = query_BQD.shape
         value_BND = self.value_proj(memory_BND)
         value_BNHd = value_BND.reshape((batch, value_BND.shape[1], self.heads, dim // self.heads))
-        offsets = self.sampling_offsets(query_BQD).reshape(
-            (batch, queries, self.heads, self.levels, self.points, 2)
-        )
+        samples = (batch, queries, self.heads, self.levels, self.points, 2)
+        offsets = self.sampling_offsets(query_BQD).reshape(samples)
         scores = self.attention_weights(query_BQD).reshape((batch, queries, self.heads, -1))
         weights_BQHK = softmax(scores)  # jointly over levels and points, K = L * P
         box = reference_BQ4.reshape((batch, queries, 1, 1, 1, 4))

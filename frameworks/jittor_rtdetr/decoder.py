@@ -191,9 +191,8 @@ def make_anchors(spatial_shapes: list[tuple[int, int]], eps: float, like: Var) -
     anchors = []
     for level, (h, w) in enumerate(spatial_shapes):
         y, x = np.meshgrid(np.arange(h, dtype=dtype), np.arange(w, dtype=dtype), indexing="ij")
-        centre_HW2 = np.stack(
-            [(x + dtype.type(0.5)) / dtype.type(w), (y + dtype.type(0.5)) / dtype.type(h)], axis=-1
-        )
+        half, size_2 = dtype.type(0.5), np.array([w, h], dtype)
+        centre_HW2 = (np.stack([x, y], axis=-1) + half) / size_2
         side_HW2 = np.full_like(centre_HW2, 0.05 * 2.0**level)
         anchors.append(np.concatenate([centre_HW2, side_HW2], axis=-1).reshape(1, h * w, 4))
     anchors_1N4 = np.concatenate(anchors, axis=1)

@@ -31,13 +31,9 @@ def tiny() -> ExperimentSpec:
         name="tiny",
         model=ModelSpec(
             num_classes=80,
-            backbone=BackboneSpec(
-                blocks=(1, 1, 1, 2), stem_channels=(8, 8, 12), stage_channels=(12, 16, 24, 32)
-            ),
+            backbone=BackboneSpec(blocks=(1, 1, 1, 2), stem_channels=(8, 8, 12), stage_channels=(12, 16, 24, 32)),
             encoder=EncoderSpec(hidden_dim=32, nhead=4, dim_feedforward=48, depth_mult=0.4),
-            decoder=DecoderSpec(
-                num_queries=20, num_layers=2, nhead=4, dim_feedforward=48, num_denoising=10
-            ),
+            decoder=DecoderSpec(num_queries=20, num_layers=2, nhead=4, dim_feedforward=48, num_denoising=10),
         ),
         criterion=official.criterion,
         recipe=official.recipe,

@@ -104,5 +104,3 @@ class DataSpec:
         )  # fmt: skip
         require(self.batch_size >= 1, self, "batch_size", "at least 1")
         require(0 <= self.flip_probability <= 1, self, "flip_probability", "a probability")
-
-

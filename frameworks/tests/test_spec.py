@@ -1,0 +1,301 @@
+"""The spec: frozen, strict about what it takes, precise about what it refuses, and hashed in full."""
+
+import dataclasses
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from frameworks.client import REPOSITORY
+from frameworks.spec import (
+    PRESETS,
+    BackboneSpec,
+    CriterionSpec,
+    DataSpec,
+    DecoderSpec,
+    EncoderSpec,
+    ExperimentSpec,
+    ModelSpec,
+    ParameterGroup,
+    RecipeSpec,
+    SpecError,
+    from_dict,
+    preset,
+    spec_hash,
+    to_dict,
+)
+
+NEUTRAL = (
+    "frameworks.spec",
+    "frameworks.parameters",
+    "frameworks.initialisation",
+    "frameworks.protocol",
+    "frameworks.client",
+    "frameworks.worker",
+    "frameworks.schedules",
+    "frameworks.noise",
+    "frameworks.assignment",
+    "experiments.data.batches",
+)
+IMPORT = """
+import sys
+sys.modules["torch"] = sys.modules["jittor"] = None  # importing either raises
+import importlib
+importlib.import_module(sys.argv[1])
+loaded = [n for n in sys.modules if n.partition(".")[0] in ("torch", "jittor", "jittor_utils") and sys.modules[n]]
+sys.exit(f"loaded {loaded}" if loaded else 0)
+"""
+
+
+@pytest.mark.parametrize("module", NEUTRAL)
+def test_neutral_module_needs_no_framework(module):
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT, module], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_carries_its_name_and_survives_a_round_trip(name):
+    spec = preset(name)
+    assert spec.name == name
+    assert from_dict(ExperimentSpec, to_dict(spec)) == spec
+    assert spec_hash(from_dict(ExperimentSpec, to_dict(spec))) == spec_hash(spec)
+
+
+def test_spec_is_frozen():
+    spec = preset("tiny")
+    for part in (spec, spec.model, spec.model.backbone, spec.model.encoder, spec.model.decoder, spec.criterion,
+                 spec.criterion.matcher, spec.recipe, spec.recipe.groups[0], spec.data):  # fmt: skip
+        field = dataclasses.fields(part)[0].name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part, field, None)
+    assert hash(spec) == hash(preset("tiny"))
+
+
+GROUP = ParameterGroup("", lr=1e-4, weight_decay=0.0)
+REFUSED: list[tuple[type, str, Any, str]] = [
+    (BackboneSpec, "block", "wide", "'basic', 'bottleneck'"),
+    (BackboneSpec, "blocks", (2, 2, 0, 2), "at least 1"),
+    (BackboneSpec, "stem_channels", (32, 32), "3 widths"),
+    (BackboneSpec, "stage_channels", (64, 128), "4 stages"),
+    (BackboneSpec, "return_idx", (2, 1), "increasing"),
+    (BackboneSpec, "return_idx", (), "increasing"),
+    (BackboneSpec, "return_idx", (3, 4), "0 to 3"),
+    (BackboneSpec, "freeze_at", 5, "-1 (nothing) to 4"),
+    (EncoderSpec, "hidden_dim", 30, "a multiple of 4"),
+    (EncoderSpec, "nhead", 7, "a divisor of hidden_dim 256"),
+    (EncoderSpec, "enc_act", "tanh", "'gelu', 'relu'"),
+    (EncoderSpec, "act", "swish", "'silu', 'relu', 'gelu'"),
+    (EncoderSpec, "expansion", 0.0, "(0, 1]"),
+    (EncoderSpec, "depth_mult", 0.1, "round(3 * depth_mult) >= 1"),
+    (EncoderSpec, "num_encoder_layers", 0, "at least 1"),
+    (EncoderSpec, "dim_feedforward", 0, "at least 1"),
+    (DecoderSpec, "num_queries", 0, "at least 1"),
+    (DecoderSpec, "num_layers", 0, "at least 1"),
+    (DecoderSpec, "eval_idx", 3, "a layer of the 3"),
+    (DecoderSpec, "num_points", 0, "at least 1"),
+    (DecoderSpec, "dim_feedforward", 0, "at least 1"),
+    (DecoderSpec, "activation", "mish", "'relu', 'gelu', 'silu'"),
+    (DecoderSpec, "num_denoising", -1, "0 or more"),
+    (DecoderSpec, "label_noise_ratio", 1.5, "[0, 1]"),
+    (DecoderSpec, "box_noise_scale", 0.0, "above 0"),
+    (ModelSpec, "num_classes", 0, "at least 1"),
+    (CriterionSpec, "weight_giou", -1.0, "0 or more"),
+    (CriterionSpec, "gamma", float("nan"), "0 or more"),
+    (RecipeSpec, "groups", (), "at least one group"),
+    (RecipeSpec, "betas", (0.9, 1.0), "[0, 1)"),
+    (RecipeSpec, "eps", 0.0, "above 0"),
+    (RecipeSpec, "clip_max_norm", -0.1, "0 (off) or more"),
+    (RecipeSpec, "warmup_steps", -1, "0 or more"),
+    (RecipeSpec, "ema_decay", 1.0, "[0, 1)"),
+    (RecipeSpec, "ema_warmup_steps", 0, "at least 1"),
+    (RecipeSpec, "epochs", 0, "at least 1"),
+    (DataSpec, "image_size", (640, 650), "multiples of 32"),
+    (DataSpec, "image_size", (0, 640), "multiples of 32"),
+    (DataSpec, "batch_size", 0, "at least 1"),
+    (DataSpec, "flip_probability", 2.0, "a probability"),
+]
+
+
+@pytest.mark.parametrize(("kind", "field", "value", "allowed"), REFUSED)
+def test_refusal_names_field_value_and_what_is_allowed(kind, field, value, allowed):
+    required = {"groups": (GROUP,)} if kind is RecipeSpec else {}
+    with pytest.raises(SpecError) as caught:
+        kind(**(required | {field: value}))
+    message = str(caught.value)
+    assert message.startswith(f"{kind.__name__}.{field} is {value!r}; expected ")
+    assert allowed in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"decoder": DecoderSpec(nhead=3)}, "DecoderSpec.nhead is 3; expected a divisor of hidden_dim 256"),
+        ({"decoder": DecoderSpec(nhead=0)}, "DecoderSpec.nhead is 0"),
+        ({"encoder": EncoderSpec(use_encoder_idx=(3,))}, "levels from 0 to 2"),
+        ({"backbone": BackboneSpec(return_idx=(0, 2)), "encoder": EncoderSpec(use_encoder_idx=(0,))}, "consecutive"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(parts, message):
+    with pytest.raises(SpecError) as caught:
+        ModelSpec(**parts)
+    assert message in str(caught.value)
+
+
+def test_parameter_group_refuses_a_broken_pattern():
+    with pytest.raises(SpecError, match=r"ParameterGroup.pattern is '\(';"):
+        ParameterGroup("(", lr=1e-4, weight_decay=0.0)
+
+
+def test_unmatched_parameter_is_refused():
+    recipe = RecipeSpec(groups=(ParameterGroup("backbone", lr=1e-5, weight_decay=0.0),))
+    with pytest.raises(SpecError, match="decoder.bias"):
+        recipe.group_of("decoder.bias")
+
+
+def test_first_matching_group_wins():
+    groups = (ParameterGroup("norm", 1.0, 0.0), ParameterGroup("backbone", 2.0, 0.0), ParameterGroup("", 3.0, 0.0))
+    recipe = RecipeSpec(groups=groups)
+    assert [recipe.group_of(n) for n in ("backbone.norm.bias", "backbone.conv.weight", "head.bias")] == [0, 1, 2]
+
+
+def broken(path: str, value: Any) -> dict[str, Any]:
+    """The tiny preset as plain data with one entry replaced, added, or (value is DROP) taken out."""
+    values = to_dict(preset("tiny"))
+    *parents, leaf = path.split(".")
+    place = values
+    for key in parents:
+        place = place[key]
+    if value is DROP:
+        del place[leaf]
+    else:
+        place[leaf] = value
+    return values
+
+
+DROP = object()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("model.decoder.num_querys", 300, "ExperimentSpec.model.decoder has no field 'num_querys'. "
+                                          "Did you mean 'num_queries'?"),
+        ("modle", {}, "ExperimentSpec has no field 'modle'. Did you mean 'model'?"),
+        ("model.decoder.zzzz", 1, "ExperimentSpec.model.decoder has no field 'zzzz'."),
+        ("recipe.epochs", "12", "ExperimentSpec.recipe.epochs is '12'; expected int"),
+        ("recipe.epochs", 12.0, "ExperimentSpec.recipe.epochs is 12.0; expected int"),
+        ("recipe.epochs", True, "ExperimentSpec.recipe.epochs is True; expected int"),
+        ("recipe.epochs", None, "ExperimentSpec.recipe.epochs is None; expected int"),
+        ("recipe.gamma", "0.1", "ExperimentSpec.recipe.gamma is '0.1'; expected float"),
+        ("recipe.gamma", True, "ExperimentSpec.recipe.gamma is True; expected float"),
+        ("criterion.aux_loss", 1, "ExperimentSpec.criterion.aux_loss is 1; expected bool"),
+        ("recipe.milestones", 30, "ExperimentSpec.recipe.milestones is 30; expected a list"),
+        ("recipe.milestones", [30, "x"], "ExperimentSpec.recipe.milestones[1] is 'x'; expected int"),
+        ("recipe.betas", [0.9], "ExperimentSpec.recipe.betas is [0.9]; expected 2 values"),
+        ("model.encoder", 3, "ExperimentSpec.model.encoder is 3; expected a mapping of its fields"),
+        ("recipe.groups", DROP, "ExperimentSpec.recipe.groups is missing"),
+        ("data", DROP, "ExperimentSpec.data is missing"),
+    ],
+)  # fmt: skip
+def test_from_dict_names_the_place(path, value, message):
+    with pytest.raises(SpecError) as caught:
+        from_dict(ExperimentSpec, broken(path, value))
+    assert str(caught.value) == message
+
+
+def test_from_dict_refuses_a_key_that_is_no_string():
+    with pytest.raises(SpecError, match="has no field 3"):
+        from_dict(ExperimentSpec, to_dict(preset("tiny")) | {3: 1})  # pyright: ignore[reportArgumentType]
+
+
+def test_from_dict_refuses_values_that_the_spec_refuses():
+    with pytest.raises(SpecError, match="DataSpec.batch_size is 0"):
+        from_dict(ExperimentSpec, broken("data.batch_size", 0))
+
+
+def test_defaults_may_be_left_out():
+    assert from_dict(DecoderSpec, {"num_layers": 6}) == DecoderSpec(num_layers=6)
+
+
+def test_unknown_preset_suggests_the_nearest():
+    with pytest.raises(SpecError) as caught:
+        preset("rtdetr_r18")
+    assert "unknown preset 'rtdetr_r18'" in str(caught.value)
+    assert "Did you mean 'rtdetr_r18vd'?" in str(caught.value)
+    assert all(name in str(caught.value) for name in PRESETS)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of every leaf of nested plain data."""
+    if isinstance(value, dict):
+        return [leaf for key, child in value.items() for leaf in leaves(child, (*path, key))]
+    if isinstance(value, list):
+        return [leaf for key, child in enumerate(value) for leaf in leaves(child, (*path, key))]
+    return [path]
+
+
+def nudged(value: Any, path: tuple[Any, ...]) -> Any:
+    """A copy in which the leaf at ``path`` is another value of its type."""
+    if path:
+        copy = dict(value) if isinstance(value, dict) else list(value)
+        copy[path[0]] = nudged(value[path[0]], path[1:])
+        return copy
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    return value + 1 if isinstance(value, int) else value * 1.5 + 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Anything:
+    """Nested data without validation: the hash must see a change before the spec can refuse it."""
+
+    content: Any
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_hash_sees_every_field(name):
+    plain = to_dict(preset(name))
+    paths = leaves(plain)
+    fields = {path[:-1] if isinstance(path[-1], int) else path for path in paths}
+    assert len(fields) >= 50, "the traversal must reach every field"
+    hashes = {spec_hash(preset(name))} | {raw_hash(nudged(plain, path)) for path in paths}
+    assert len(hashes) == len(paths) + 1
+
+
+def raw_hash(plain: dict[str, Any]) -> str:
+    """The hash of plain data; where a nudged value is a valid spec, the hash of that spec."""
+    try:
+        return spec_hash(from_dict(ExperimentSpec, plain))
+    except SpecError:
+        return spec_hash(Anything(plain))
+
+
+def test_hash_covers_the_name_and_nothing_but_content():
+    spec = preset("tiny")
+    assert spec_hash(spec) == spec_hash(dataclasses.replace(spec))
+    assert spec_hash(spec) != spec_hash(dataclasses.replace(spec, name="tiny2"))
+    assert len(spec_hash(spec)) == 16 and int(spec_hash(spec), 16) >= 0
+
+
+def test_equal_specs_have_equal_hashes():
+    """1 == 1.0 in Python, and a YAML file says ``lr: 0``: equal specs must not look like two questions."""
+    whole = ParameterGroup("", lr=0, weight_decay=1)
+    assert spec_hash(whole) == spec_hash(ParameterGroup("", lr=0.0, weight_decay=1.0))
+    listed = DataSpec(image_size=[64, 64])  # pyright: ignore[reportArgumentType]
+    assert spec_hash(listed) == spec_hash(DataSpec(image_size=(64, 64)))
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_hash_is_the_same_in_every_process(seed):
+    code = "from frameworks.spec import preset, spec_hash; print(spec_hash(preset('rtdetr_r18vd')))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60,
+        env={"PYTHONHASHSEED": seed},
+    )  # fmt: skip
+    assert done.stdout.strip() == spec_hash(preset("rtdetr_r18vd"))
