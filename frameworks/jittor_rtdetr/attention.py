@@ -23,7 +23,7 @@ class MultiheadAttention(nn.Module):
         self.in_proj_bias = jt.empty((3 * dim,))
         self.out_proj = nn.Linear(dim, dim)
 
-    def execute(self, query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None) -> Var:
+    def execute(self, query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None = None) -> Var:
         """``blocked_QS``: bool, True where a query must not see a key. Returns [B, Q, D]."""
         dim = query_BQD.shape[-1]
         weights = [self.in_proj_weight[i * dim : (i + 1) * dim] for i in range(3)]

@@ -44,7 +44,7 @@ def from_dict(kind: type[T], values: dict[str, Any], where: str = "") -> T:
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
     for key in values:
         if key not in fields:
-            raise SpecError(f"{where} has no field {key!r}.{nearest(key, fields)}")
+            raise SpecError(f"{where} has no field {key!r}.{nearest(str(key), fields)}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -75,5 +75,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 def spec_hash(spec: Any) -> str:
     """16 hex digits over the resolved content: two results with different hashes are different questions."""
-    text = json.dumps(to_dict(spec), sort_keys=True, separators=(",", ":"))
+    resolved = from_dict(type(spec), to_dict(spec))  # so that a learning rate of 1 is one of 1.0
+    text = json.dumps(to_dict(resolved), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

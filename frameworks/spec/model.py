@@ -23,9 +23,15 @@ class BackboneSpec:
 
     def __post_init__(self) -> None:
         require_choice(self, "block", ("basic", "bottleneck"))
-        require(len(self.stage_channels) == 4, self, "stage_channels", "4 stages (strides 4, 8, 16, 32)")
+        require(
+            len(self.stage_channels) == 4 and min(self.stage_channels) >= 1,
+            self, "stage_channels", "4 widths of at least 1 (strides 4, 8, 16, 32)",
+        )  # fmt: skip
         require(len(self.blocks) == 4 and min(self.blocks) >= 1, self, "blocks", "4 counts of at least 1")
-        require(len(self.stem_channels) == 3, self, "stem_channels", "3 widths")
+        require(
+            len(self.stem_channels) == 3 and min(self.stem_channels) >= 1,
+            self, "stem_channels", "3 widths of at least 1",
+        )  # fmt: skip
         require(
             len(self.return_idx) > 0 and list(self.return_idx) == sorted(set(self.return_idx)),
             self, "return_idx", "increasing stage numbers",
@@ -69,10 +75,14 @@ class EncoderSpec:
         )  # fmt: skip
         require_choice(self, "enc_act", ("gelu", "relu"))
         require_choice(self, "act", ("silu", "relu", "gelu"))
-        require(0 < self.expansion <= 1, self, "expansion", "a ratio in (0, 1]")
+        require(
+            0 < self.expansion <= 1 and self.csp_dim >= 1,
+            self, "expansion", "a ratio in (0, 1] that leaves at least one channel",
+        )  # fmt: skip
         require(self.num_rep_blocks >= 1, self, "depth_mult", "a value with round(3 * depth_mult) >= 1")
         require(self.num_encoder_layers >= 1, self, "num_encoder_layers", "at least 1")
         require(self.dim_feedforward > 0, self, "dim_feedforward", "at least 1")
+        require(self.pe_temperature > 0, self, "pe_temperature", "above 0")
 
     @property
     def num_rep_blocks(self) -> int:
@@ -107,9 +117,11 @@ class DecoderSpec:
             self, "eval_idx", f"a layer of the {self.num_layers}",
         )  # fmt: skip
         require(self.num_points >= 1, self, "num_points", "at least 1")
+        require(self.dim_feedforward >= 1, self, "dim_feedforward", "at least 1")
         require_choice(self, "activation", ("relu", "gelu", "silu"))
         require(self.num_denoising >= 0, self, "num_denoising", "0 or more")
         require(0 <= self.label_noise_ratio <= 1, self, "label_noise_ratio", "a ratio in [0, 1]")
+        require(0 <= self.eps < 0.5, self, "eps", "a distance in [0, 0.5)")
         # At 0 the official v1 code takes activated boxes for logits: a defect that nobody should train with.
         require(self.box_noise_scale > 0, self, "box_noise_scale", "above 0 (num_denoising=0 turns noise off)")
 

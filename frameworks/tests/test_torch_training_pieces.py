@@ -1,0 +1,239 @@
+"""Matching, losses, denoising, post-processing, optimizer and EMA of the PyTorch twin, against NumPy in float64."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from frameworks.assignment import Indices
+from frameworks.noise import denoising_count, draw_noise
+from frameworks.protocol import Case
+from frameworks.spec import CriterionSpec, DecoderSpec, MatcherSpec, ParameterGroup, RecipeSpec, preset
+from frameworks.tests import closed_forms
+from frameworks.torch_rtdetr import adapter
+from frameworks.torch_rtdetr.criterion import box_losses, match, matching_costs, varifocal_loss
+from frameworks.torch_rtdetr.decoder import Prediction
+from frameworks.torch_rtdetr.denoising import Noise, Targets, make_denoising_queries
+from frameworks.torch_rtdetr.ema import ModelEMA
+from frameworks.torch_rtdetr.optimizer import AdamW, clip_gradients
+from frameworks.torch_rtdetr.postprocess import postprocess
+from parity_tests import recipe
+
+CLASSES = 5
+Drawn = list[tuple[np.ndarray, np.ndarray]]
+
+
+def drawn_targets(*counts: int, seed: int = 0) -> Drawn:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    labels = [rng.integers(0, CLASSES, n) for n in counts]
+    sides = [(rng.uniform(0.2, 0.8, (n, 2)), rng.uniform(0.05, 0.4, (n, 2))) for n in counts]
+    return [(label, np.concatenate(pair, axis=1)) for label, pair in zip(labels, sides, strict=True)]
+
+
+def as_targets(drawn: Drawn) -> Targets:
+    labels = [torch.from_numpy(a) for a, _ in drawn]
+    return Targets(labels, [torch.from_numpy(b) for _, b in drawn])
+
+
+def drawn_prediction(batch: int, queries: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    logits = rng.normal(0, 2, (batch, queries, CLASSES))
+    centres, sizes = rng.uniform(0.2, 0.8, (batch, queries, 2)), rng.uniform(0.05, 0.4, (batch, queries, 2))
+    return logits, np.concatenate([centres, sizes], -1)
+
+
+def as_prediction(logits: np.ndarray, boxes: np.ndarray) -> Prediction:
+    return Prediction(torch.from_numpy(logits).requires_grad_(), torch.from_numpy(boxes).requires_grad_())
+
+
+SHAPES = [(3, 2), (2, 0), (0, 0)]  # targets of each image
+
+
+@pytest.mark.parametrize("counts", SHAPES)
+def test_matching_costs_against_a_loop(counts):
+    drawn, (logits, boxes) = drawn_targets(*counts), drawn_prediction(2, 4)
+    costs = matching_costs(as_prediction(logits, boxes), as_targets(drawn), MatcherSpec())
+    for b, cost in enumerate(costs):
+        assert not cost.requires_grad
+        np.testing.assert_allclose(cost, closed_forms.matching_cost(logits[b], boxes[b], *drawn[b]), atol=1e-12)
+
+
+@pytest.mark.parametrize("counts", SHAPES)
+def test_losses_against_loops(counts):
+    drawn, (logits, boxes) = drawn_targets(*counts), drawn_prediction(2, 4)
+    prediction, targets, spec = as_prediction(logits, boxes), as_targets(drawn), CriterionSpec()
+    indices = match(prediction, targets, spec.matcher)
+    assert [len(queries) for queries, _ in indices] == list(counts)
+    num_boxes = max(sum(counts), 1.0)
+    vfl = varifocal_loss(prediction, targets, indices, num_boxes, spec)
+    wanted = closed_forms.varifocal(logits, boxes, drawn, indices, num_boxes, spec.alpha, spec.gamma)
+    assert float(vfl.detach()) == pytest.approx(wanted, rel=1e-12)
+    terms = [float(v.detach()) for v in box_losses(prediction, targets, indices, num_boxes)]
+    assert terms == pytest.approx(closed_forms.box_terms(boxes, drawn, indices, num_boxes))
+
+
+def test_varifocal_gradient_stops_at_weight_and_target():
+    """d/dx of weight * BCE(x, score) with weight and score held: weight * (sigmoid(x) - score); boxes get none."""
+    drawn, (logits, boxes) = drawn_targets(2), drawn_prediction(1, 3)
+    prediction, spec = as_prediction(logits, boxes), CriterionSpec()
+    indices: Indices = [(np.asarray([0, 2]), np.asarray([1, 0]))]
+    loss = varifocal_loss(prediction, as_targets(drawn), indices, 2.0, spec)
+    grad_logits, grad_boxes = torch.autograd.grad(
+        loss, [prediction.logits, prediction.boxes_cxcywh], allow_unused=True
+    )
+    probability = closed_forms.sigmoid(logits)
+    weight, score = spec.alpha * probability**spec.gamma, np.zeros_like(logits)
+    for q, t in ((0, 1), (2, 0)):
+        iou, _ = closed_forms.overlap(closed_forms.corners(boxes[0, q]), closed_forms.corners(drawn[0][1][t]))
+        weight[0, q, drawn[0][0][t]] = score[0, q, drawn[0][0][t]] = iou
+    assert grad_boxes is None
+    np.testing.assert_allclose(grad_logits, weight * (probability - score) / 2.0, atol=1e-14)
+
+
+def test_perfect_boxes_cost_nothing():
+    drawn = drawn_targets(3)
+    prediction = as_prediction(np.zeros((1, 3, CLASSES)), drawn[0][1][None])
+    indices: Indices = [(np.arange(3), np.arange(3))]
+    terms = box_losses(prediction, as_targets(drawn), indices, 3.0)
+    assert [float(v.detach()) for v in terms] == pytest.approx([0, 0])
+
+
+@pytest.mark.parametrize(("counts", "num_denoising"), [((3, 1), 12), ((2, 0), 5), ((3, 3), 2)])
+def test_denoising_layout_against_a_loop(counts, num_denoising):
+    model = replace(
+        preset("tiny").model, num_classes=CLASSES, decoder=DecoderSpec(num_queries=3, num_denoising=num_denoising)
+    )
+    drawn = drawn_targets(*counts)
+    noise = draw_noise(model, np.asarray(counts), np.random.Generator(np.random.PCG64(4)))
+    noise = {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in noise.items()}
+    queries = make_denoising_queries(as_targets(drawn), as_noise(noise), model.decoder, CLASSES)
+    wanted = closed_forms.denoising_layout(drawn, noise, num_denoising, 3, CLASSES)
+    labels, boxes, blocked, positives, groups = wanted
+    assert queries is not None and queries.groups == groups
+    np.testing.assert_array_equal(queries.labels_BN, labels)
+    np.testing.assert_allclose(queries.boxes_unact_BN4, boxes, atol=1e-11)
+    np.testing.assert_array_equal(queries.blocked_SS, blocked)
+    assert [p.tolist() for p in queries.positive_idx] == positives
+    assert boxes[1, counts[1] : max(counts)] == pytest.approx(-11.512925, abs=1e-5), "padding has no box"
+
+
+def as_noise(noise: dict[str, np.ndarray]) -> Noise:
+    return Noise(*(torch.from_numpy(noise[f"noise/{n}"]) for n in ("label_u", "new_label", "sign", "part")))
+
+
+def test_denoising_needs_noise_and_targets():
+    spec = DecoderSpec(num_denoising=4)
+    with pytest.raises(ValueError, match="noise"):
+        make_denoising_queries(as_targets(drawn_targets(2)), None, spec, CLASSES)
+    assert make_denoising_queries(as_targets(drawn_targets(0, 0)), None, spec, CLASSES) is None
+    off = replace(spec, num_denoising=0)
+    assert make_denoising_queries(as_targets(drawn_targets(2)), None, off, CLASSES) is None
+
+
+def test_postprocess_against_numpy():
+    logits, boxes = drawn_prediction(2, 6)
+    sizes = np.asarray([[640, 480], [33, 77]])
+    answer = postprocess(as_prediction(logits, boxes), torch.from_numpy(sizes), 6)
+    labels, pixels, scores = closed_forms.postprocess(logits, boxes, sizes, 6)
+    np.testing.assert_array_equal(answer[0], labels)
+    np.testing.assert_allclose(answer[1].detach(), pixels, atol=1e-10)
+    np.testing.assert_allclose(answer[2].detach(), scores, atol=1e-14)
+    assert answer[0].dtype == torch.int64
+
+
+@pytest.mark.parametrize(("limit", "factor"), [(0.1, 0.1 / (5 + 1e-6)), (5.1, 1.0), (0.0, 1.0)])
+def test_gradients_are_clipped_by_their_joint_norm(limit, factor):
+    gradients = {"a": torch.tensor([3.0, 0.0]).double(), "b": torch.tensor([[4.0]]).double()}
+    clipped, norm = clip_gradients(gradients, limit)
+    assert float(norm) == pytest.approx(5)
+    assert clipped["a"].tolist() == pytest.approx([3 * factor, 0])
+    assert clipped["b"].tolist() == pytest.approx(np.asarray([[4 * factor]]))
+    assert gradients["a"].tolist() == [3.0, 0.0], "the caller's gradients stay"
+
+
+RECIPE = RecipeSpec(
+    groups=(ParameterGroup("bias", lr=1e-2, weight_decay=0.0), ParameterGroup("", lr=1e-3, weight_decay=0.1))
+)
+
+
+def test_adamw_against_closed_form_and_torch():
+    rng = np.random.Generator(np.random.PCG64(6))
+    start = {n: rng.standard_normal(s) for n, s in {"weight": (3, 2), "bias": (2,), "unused": (4,)}.items()}
+    ours = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in start.items()}
+    theirs = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in start.items()}
+    groups = [
+        {"params": [theirs["bias"]], "lr": 1e-2, "weight_decay": 0.0},
+        {"params": [theirs["weight"], theirs["unused"]], "lr": 1e-3, "weight_decay": 0.1},
+    ]
+    inner = torch.optim.AdamW(groups)
+    optimizer = AdamW(ours, RECIPE)
+    exact = {n: (a.copy(), 0 * a, 0 * a) for n, a in start.items() if n != "unused"}
+    for t in range(1, 6):
+        rates = [1e-2 / t, 1e-3 / t]
+        gradients = {n: rng.standard_normal(start[n].shape) * 10.0 ** (-2 * t) for n in exact}
+        optimizer.step({n: torch.from_numpy(g) for n, g in gradients.items()}, rates)
+        for group, rate in zip(inner.param_groups, rates, strict=True):
+            group["lr"] = rate
+        for n, g in gradients.items():
+            theirs[n].grad = torch.from_numpy(g)
+            rate, decay = (rates[0], 0.0) if n == "bias" else (rates[1], 0.1)
+            exact[n] = closed_forms.adamw_step(exact[n][0], g, *exact[n][1:], t, rate, decay)
+        inner.step()
+    state = optimizer.state()
+    for n, (p, m, v) in exact.items():
+        np.testing.assert_allclose(ours[n].detach(), p, rtol=1e-12, atol=1e-15)
+        np.testing.assert_array_equal(ours[n].detach(), theirs[n].detach())
+        np.testing.assert_allclose(state[f"moment1/{n}"], m, rtol=1e-12, atol=1e-18)
+        np.testing.assert_allclose(state[f"moment2/{n}"], v, rtol=1e-12, atol=1e-18)
+        assert float(state[f"steps/{n}"]) == 5
+    np.testing.assert_array_equal(ours["unused"].detach(), start["unused"])
+    assert not [n for n in state if n.endswith("unused")], "no gradient: no moment, no decay"
+
+
+def test_average_of_the_whole_floating_state():
+    model = torch.nn.BatchNorm2d(2).double()
+    ema = ModelEMA(model)
+    with torch.no_grad():
+        model.weight.fill_(3.0)
+        model.running_mean.fill_(8.0)  # pyright: ignore[reportOptionalMemberAccess]
+    ema.update(model, 0.75)
+    assert ema.state()["weight"].tolist() == [1.5, 1.5]  # 0.75 * 1 + 0.25 * 3
+    assert ema.state()["running_mean"].tolist() == [2.0, 2.0]
+    assert "num_batches_tracked" not in ema.state()
+    assert model.weight.tolist() == [3.0, 3.0]
+    other = ModelEMA(torch.nn.BatchNorm2d(2).double())
+    other.load(ema.state())
+    assert other.state()["weight"].tolist() == [1.5, 1.5]
+
+
+@pytest.mark.parametrize("counts", [(0, 2), (2, 0), (0, 0)])
+def test_images_without_targets(counts):
+    """One or all images empty: finite losses; all empty: no denoising and no box loss (PITFALLS E.8 and E.9)."""
+    spec = preset("tiny")
+    shapes = adapter.FRAMEWORK.parameter_shapes(spec.model)
+    inputs = {"images": recipe.images(2, 64, 64, "empty")} | recipe.targets("empty", counts)
+    inputs |= recipe.noise(2, denoising_count(spec.model, np.asarray(counts)), "empty") if any(counts) else {}
+    weights = recipe.weights(shapes, "empty")
+    trace = adapter.FRAMEWORK.trace(
+        Case("loss", spec, training=True), weights, inputs, device="cpu", dtype="float64"
+    )
+    losses = {n.removeprefix("loss/"): float(a) for n, a in trace.items() if n.startswith("loss/")}
+    assert np.isfinite(list(losses.values())).all()
+    assert all(np.isfinite(a).all() for n, a in trace.items() if n.startswith("gradient/"))
+    assert all((losses[n] > 0) == any(counts) for n in losses if n.startswith(("bbox", "giou")))
+    assert all(losses[n] > 0 for n in losses if n.startswith("vfl"))
+    assert len(losses) == (16 if any(counts) else 10)
+    assert ("gradient/decoder.denoising_class_embed.weight" in trace) == any(counts)
+
+
+def test_padding_row_gets_no_gradient():
+    spec = preset("tiny")
+    counts = np.asarray((3, 1))  # the second image is padded
+    inputs = {"images": recipe.images(2, 64, 64, "pad")} | recipe.targets("pad", (3, 1))
+    inputs |= recipe.noise(2, denoising_count(spec.model, counts), "pad")
+    weights = recipe.weights(adapter.FRAMEWORK.parameter_shapes(spec.model), "pad")
+    case = Case("loss", spec, training=True)
+    trace = adapter.FRAMEWORK.trace(case, weights, inputs, device="cpu", dtype="float64")
+    gradient = trace["gradient/decoder.denoising_class_embed.weight"]
+    assert not gradient[-1].any() and gradient[:-1].any()

@@ -1,0 +1,293 @@
+"""Workers: the same answers as in process, and every way to fail told apart and survived.
+
+Fakes are registered from outside: a ``sitecustomize`` on PYTHONPATH adds them to the worker's ADAPTERS.
+"""
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import frameworks
+from frameworks import client
+from frameworks.errors import UserError
+from frameworks.noise import denoising_count
+from frameworks.parameters import state_shapes
+from frameworks.protocol import Case
+from frameworks.spec import preset
+from parity_tests import recipe
+
+SPEC = preset("tiny")
+SHAPES = state_shapes(SPEC.model)
+COUNTS = (2, 1)
+
+
+def weights():
+    return recipe.weights(SHAPES, "worker")
+
+
+def batch():
+    count = denoising_count(SPEC.model, np.asarray(COUNTS))
+    drawn = recipe.targets("worker", COUNTS) | recipe.noise(2, count, "worker")
+    return {"images": recipe.images(2, 64, 64, "worker")} | drawn
+
+
+@pytest.fixture(scope="module")
+def torch_worker():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        with client.open_framework("torch", timeout=120) as worker:
+            yield worker
+
+
+def test_worker_answers_as_in_process(torch_worker, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    case = Case("loss", SPEC, training=True, capture=("decoder.query_pos_head",))
+    there = torch_worker.trace(case, weights(), batch(), device="cpu", dtype="float64")
+    with client.open_framework("torch", in_process=True) as local:
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        here = local.trace(case, weights(), batch(), device="cpu", dtype="float64")
+        torch.set_num_threads(before)
+    assert there.keys() == here.keys()
+    assert [n for n in here if here[n].tobytes() != there[n].tobytes() or here[n].dtype != there[n].dtype] == []
+
+
+def test_exception_inside_becomes_a_failure_and_the_worker_goes_on(torch_worker):
+    broken = {n: a for n, a in weights().items() if n != "decoder.enc_output.0.bias"}
+    with pytest.raises(client.WorkerFailure, match=r"decoder\.enc_output\.0\.bias") as caught:
+        torch_worker.trace(Case("forward", SPEC), broken, batch(), device="cpu", dtype="float32")
+    assert caught.value.kind == "exception"
+    assert "ValueError" in caught.value.message and "Traceback" in caught.value.stderr_tail
+    answer = torch_worker.trace(Case("forward", SPEC), weights(), batch(), device="cpu", dtype="float32")
+    assert answer["forward/pred_logits"].dtype == np.float32
+
+
+def test_refusal_of_a_device_stays_a_user_error(torch_worker):
+    with pytest.raises(UserError, match="abacus"):
+        torch_worker.trace(Case("forward", SPEC), weights(), batch(), device="abacus", dtype="float32")
+
+
+def test_not_finite_becomes_a_floating_point_error(torch_worker):
+    trainer = torch_worker.trainer(SPEC, weights(), device="cpu")
+    poisoned = batch()
+    poisoned["images"][0, 0, 0, 0] = np.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        trainer.step(poisoned, [1e-4] * 4, 0.9)
+
+
+def test_exchange_folder_is_empty_between_requests(torch_worker):
+    assert torch_worker.folder.is_dir() and list(torch_worker.folder.iterdir()) == []
+
+
+def test_unknown_framework_names_the_known_ones():
+    with (
+        pytest.raises(UserError, match="unknown framework 'tensorflow'; known frameworks: torch, jittor"),
+        client.open_framework("tensorflow"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("python", ["/no/such/python", "/"])
+def test_interpreter_that_does_not_start_is_a_user_error(python, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with (
+        pytest.raises(UserError, match=f"cannot start '{python}' for torch"),
+        client.open_framework("torch", python=python),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == [], "the exchange folder is left behind"
+
+
+def test_interpreter_that_is_no_python_is_a_crash(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(client.WorkerFailure) as caught, client.open_framework("torch", python="/bin/false"):
+        pass
+    assert caught.value.kind == "crash" and "exited with status 1 during 'start'" in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+FAKE = """
+import os, subprocess, sys, time
+import numpy as np
+from frameworks.errors import UserError
+
+class Fake:
+    name = "fake"
+
+    def supports(self, device, dtype):
+        if device == "exit":
+            print("last words", file=sys.stderr, flush=True)
+            os._exit(3)
+        if device == "hang":
+            subprocess.Popen(["sleep", "60"])  # as a compiler would, it holds the worker's pipes
+            time.sleep(60)
+        if device == "sys.exit":
+            sys.exit("gave up")
+        if device == "print":
+            print("garbage from Python")
+            os.write(1, b'{"ok": true, "value": "garbage from C"}\\n')
+            sys.__stdout__.write("more garbage\\n")
+        if device == "wait":
+            print("waiting", file=sys.stderr, flush=True)
+            time.sleep(60)
+        if device == "user":
+            raise UserError("not on this machine")
+        if device == "nan":
+            raise FloatingPointError("loss is nan")
+        if device == "talk":
+            for line in range(1000):
+                print(f"line {line}", file=sys.stderr)
+            raise RuntimeError("and then it broke")
+        return device
+
+print("garbage at import")
+FRAMEWORK = Fake()
+"""
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A framework named ``fake`` that workers know; other adapters of this process are left alone."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "fake_adapter.py").write_text(FAKE)
+    (tmp_path / "path" / "needs_package.py").write_text("import a_package_that_nobody_has\n")
+    (tmp_path / "path" / "sitecustomize.py").write_text(
+        "import frameworks\nframeworks.ADAPTERS |= {'fake': 'fake_adapter', 'needs': 'needs_package'}\n"
+    )
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    monkeypatch.setattr(frameworks, "NAMES", (*frameworks.NAMES, "fake", "needs"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    yield "fake"
+    assert list((tmp_path / "temporary").iterdir()) == [], "an exchange folder is left behind"
+
+
+def test_fake_answers(fake):
+    with client.open_framework(fake, timeout=60) as worker:
+        assert worker.supports("echo", "float32") == "echo"
+
+
+def test_printing_cannot_be_taken_for_an_answer(fake):
+    heard: list[str] = []
+    with client.open_framework(fake, timeout=60, log=heard.append) as worker:
+        assert worker.supports("print", "float32") == "print"
+        assert worker.supports("echo", "float32") == "echo"
+    text = "".join(heard)
+    assert all(words in text for words in ("garbage at import", "garbage from Python", "garbage from C"))
+
+
+@pytest.mark.parametrize(
+    ("device", "how"), [("exit", "exited with status 3"), ("sys.exit", "exited with status 1")]
+)
+def test_crash_is_told_with_its_last_words(fake, device, how):
+    with client.open_framework(fake, timeout=60) as worker:
+        with pytest.raises(client.WorkerFailure) as caught:
+            worker.supports(device, "float32")
+        assert caught.value.kind == "crash" and caught.value.message == f"fake worker {how} during 'supports'"
+        assert ("last words" if device == "exit" else "gave up") in caught.value.stderr_tail
+        with pytest.raises(client.WorkerFailure) as again:  # a dead worker stays dead, without hanging
+            worker.supports("echo", "float32")
+        assert again.value.kind == "crash"
+
+
+def test_kill_while_working_is_a_crash(fake):
+    started = threading.Event()
+    with client.open_framework(fake, log=lambda text: started.set() if "waiting" in text else None) as worker:
+        assert isinstance(worker, client.Worker)
+
+        def kill() -> None:
+            started.wait(30)
+            os.kill(worker.process.pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(client.WorkerFailure, match="was killed by signal 9 during 'supports'") as caught:
+            worker.supports("wait", "float32")
+        killer.join()
+    assert caught.value.kind == "crash"
+
+
+def test_hang_ends_after_the_timeout_with_all_its_children(fake):
+    with client.open_framework(fake, timeout=60) as worker:
+        assert isinstance(worker, client.Worker)
+        worker.timeout = 0.5
+        start = time.perf_counter()
+        with pytest.raises(client.WorkerFailure, match=r"did not answer 'supports' within 0.5 s") as caught:
+            worker.supports("hang", "float32")
+        assert caught.value.kind == "timeout"
+    assert time.perf_counter() - start < 5, "a child that outlives the worker keeps its pipes open"
+
+
+def test_errors_of_every_kind_and_the_session_goes_on(fake):
+    with client.open_framework(fake, timeout=60) as worker:
+        with pytest.raises(UserError, match=r"^not on this machine$"):
+            worker.supports("user", "float32")
+        with pytest.raises(FloatingPointError, match=r"^loss is nan$"):
+            worker.supports("nan", "float32")
+        with pytest.raises(client.WorkerFailure, match="RuntimeError: and then it broke") as caught:
+            worker.supports("talk", "float32")
+        assert caught.value.kind == "exception"
+        assert worker.supports("echo", "float32") == "echo"
+
+
+def test_missing_package_is_a_user_error(fake):
+    with pytest.raises(UserError, match="pip install a_package_that_nobody_has"), client.open_framework("needs"):
+        pass
+
+
+def test_a_fresh_worker_follows_a_dead_one(fake):
+    for device in ("exit", "hang", "echo"):
+        with client.open_framework(fake, timeout=60) as worker:
+            assert isinstance(worker, client.Worker)
+            worker.timeout = 0.5 if device == "hang" else 60
+            if device == "echo":
+                assert worker.supports("echo", "float32") == "echo"
+            else:
+                with pytest.raises(client.WorkerFailure):
+                    worker.supports(device, "float32")
+
+
+def test_close_ends_the_process_and_removes_its_folder(fake):
+    with client.open_framework(fake, timeout=60) as worker:
+        assert isinstance(worker, client.Worker)
+        folder, process = worker.folder, worker.process
+        assert folder.is_dir() and process.poll() is None
+    assert not folder.exists() and process.returncode == 0
+
+
+def test_failure_in_the_session_still_closes_the_worker(fake):
+    with pytest.raises(ZeroDivisionError), client.open_framework(fake, timeout=60) as worker:
+        assert isinstance(worker, client.Worker)
+        process = worker.process
+        raise ZeroDivisionError
+    assert process.poll() == 0
+
+
+def test_step_without_a_trainer_is_an_error_that_says_so(torch_worker):
+    with client.open_framework("torch", timeout=120) as fresh:
+        assert isinstance(fresh, client.Worker)
+        stepper = client.WorkerStepper(fresh)
+        with pytest.raises(client.WorkerFailure, match="send 'trainer' first"):
+            stepper.peak_memory_mb()
+
+
+def test_trainer_in_a_worker_is_the_one_in_process(torch_worker, monkeypatch):
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    records = []
+    with client.open_framework("torch", in_process=True) as local:
+        torch.set_num_threads(1)
+        for framework in (torch_worker, local):
+            record = framework.trainer(SPEC, weights(), device="cpu").step(batch(), [1e-4] * 4, 0.9)
+            records.append(dataclasses.replace(record, seconds=0.0))
+        torch.set_num_threads(before)
+    assert records[0] == records[1]

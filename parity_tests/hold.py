@@ -1,0 +1,79 @@
+"""How a stage is held: in float64 as the same function, in float32 as the same arithmetic."""
+
+from collections.abc import Callable
+
+import pytest
+
+from frameworks.arrays import Arrays
+from parity_tests import cases
+from parity_tests.compare import compare, compare_float32
+from parity_tests.evidence import TRUTH, Twins, other
+from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
+
+DTYPES = ("float64", "float32")
+DEVICES = ("cpu", "cuda")
+# (framework, dtype, device) -> trace
+Answer = Callable[[str, str, str], Arrays]
+
+
+def require(twins: Twins, device: str, dtype: str) -> None:
+    """Skip with the reason where this device or dtype cannot be compared."""
+    if reason := twins.unsupported(device, dtype):
+        pytest.skip(reason)
+
+
+def hold_same_function(
+    judge: Callable[..., None], subject: cases.Subject, case: str, device: str, answer: Answer
+) -> None:
+    """float64: Jittor against PyTorch, to rounding; on a GPU PyTorch against its own CPU too."""
+    modules = cases.module_paths(subject.spec.model)
+    sides = ["jittor"] if device == "cpu" else ["torch", "jittor"]
+    for framework in sides:
+        comparisons = compare(answer(framework, "float64", device), answer(*TRUTH), float64_limit, modules)
+        judge(
+            comparisons, preset=subject.name, case=case, dtype="float64", device=device,
+            framework=framework, judge="twin",
+        )  # fmt: skip
+
+
+def hold_same_arithmetic(
+    judge: Callable[..., None],
+    subject: cases.Subject,
+    case: str,
+    device: str,
+    answer: Answer,
+    keep: Callable[[str], bool] = lambda name: True,
+) -> None:
+    """float32: each twin's error against the float64 truth, held to the other's, both ways round.
+
+    Args:
+        keep: tensors that float32 can speak about; the caller says why others are left out.
+    """
+    modules = cases.module_paths(subject.spec.model)
+    truth = {name: array for name, array in answer(*TRUTH).items() if keep(name)}
+    traces = {
+        name: {n: a for n, a in answer(name, "float32", device).items() if keep(n)} for name in ("torch", "jittor")
+    }
+    for framework, trace in traces.items():
+        comparisons = compare_float32(
+            trace, traces[other(framework)], truth, FLOAT32_FACTOR, FLOAT32_FLOOR, modules
+        )
+        judge(
+            comparisons, preset=subject.name, case=case, dtype="float32", device=device,
+            framework=framework, judge="twin",
+        )  # fmt: skip
+
+
+def hold(
+    judge: Callable[..., None],
+    twins: Twins,
+    subject: cases.Subject,
+    case: str,
+    dtype: str,
+    device: str,
+    answer: Answer,
+) -> None:
+    """The stage in this precision, or a skip with the reason."""
+    require(twins, device, dtype)
+    holder = hold_same_function if dtype == "float64" else hold_same_arithmetic
+    holder(judge, subject, case, device, answer)

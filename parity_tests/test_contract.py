@@ -1,0 +1,274 @@
+"""What any framework must answer before it can be compared; a third one runs this file first.
+
+Everything goes through a worker process, as in a real session. A message says what the adapter lacks; the
+promised names and shapes stand in parity_tests/contract.py.
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import frameworks
+from frameworks import client
+from frameworks.arrays import Arrays
+from frameworks.errors import UserError
+from frameworks.parameters import trainable_names
+from frameworks.protocol import QUESTIONS, Case, StepRecord
+from frameworks.schedules import learning_rates
+from parity_tests.contract import (
+    BATCH,
+    CLASSES,
+    LAYERS,
+    MODEL,
+    QUERIES,
+    SHAPES,
+    SPEC,
+    TERMS,
+    batch,
+    expected_dtype,
+    promised,
+    sizes,
+    trace,
+    weights,
+)
+
+REFUSAL = (client.WorkerFailure, UserError)
+PRETEND_DEVICE, PRETEND_DTYPE = "abacus", "float13"
+
+
+@pytest.fixture(scope="session", params=frameworks.NAMES)
+def framework(request):
+    python = interpreters(request).get(request.param)
+    with client.open_framework(request.param, python=python, timeout=900) as opened:
+        yield opened
+
+
+def interpreters(request) -> dict[str, str]:
+    """``--python NAME=PATH``, as for the other parity tests."""
+    return dict(pair.split("=", 1) for pair in request.config.getoption("--python", []))
+
+
+@pytest.fixture(scope="session")
+def traces(framework):
+    """The answer to every question, each asked once."""
+    answers: dict[str, Arrays] = {}
+
+    def ask(question: str) -> Arrays:
+        if reason := framework.supports("cpu", "float64"):
+            pytest.skip(f"{framework.name}: {reason}")
+        if question not in answers:
+            answers[question] = trace(framework, question)
+        return answers[question]
+
+    return ask
+
+
+# Runs where the framework may be imported: members and parameter names of the adapter against the protocol.
+MEMBERS = """
+import inspect, json, sys
+import frameworks
+from frameworks.protocol import Framework
+adapter, missing = frameworks.load(sys.argv[1]), []
+for name, promised in vars(Framework).items():
+    if name.startswith("_") or not callable(promised):
+        continue
+    method = getattr(adapter, name, None)
+    if method is None:
+        missing.append(f"no method {name}()")
+        continue
+    wanted = [p for p in inspect.signature(promised).parameters if p != "self"]
+    given = list(inspect.signature(method).parameters)
+    if given != wanted:
+        missing.append(f"{name}() takes {given}, the protocol {wanted}")
+if getattr(adapter, "name", None) != sys.argv[1]:
+    missing.append(f"name is {getattr(adapter, 'name', None)!r}, registered as {sys.argv[1]!r}")
+sys.stderr.write("MISSING" + json.dumps(missing))
+"""
+
+
+@pytest.mark.parametrize("name", frameworks.NAMES)
+def test_adapter_has_the_members_of_the_protocol(name, request):
+    python = interpreters(request).get(name, sys.executable)
+    done = subprocess.run(
+        [python, "-c", MEMBERS, name], cwd=client.REPOSITORY, capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, f"importing the adapter of {name} failed:\n{done.stderr[-2000:]}"
+    missing = json.loads(done.stderr.rpartition("MISSING")[2])
+    assert not missing, f"FRAMEWORK in {frameworks.ADAPTERS[name]} is no frameworks.protocol.Framework: {missing}"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_supports_answers_none_or_a_reason(framework, dtype):
+    answer = framework.supports("cpu", dtype)
+    assert answer is None or (isinstance(answer, str) and answer), f"supports() answered {answer!r}"
+
+
+@pytest.mark.parametrize(("device", "dtype"), [(PRETEND_DEVICE, "float32"), ("cpu", PRETEND_DTYPE)])
+def test_supports_refuses_nonsense_by_name(framework, device, dtype):
+    answer = framework.supports(device, dtype)
+    unknown = device if device == PRETEND_DEVICE else dtype
+    assert answer, f"supports({device!r}, {dtype!r}) answered {answer!r}; expected a reason why not"
+    assert unknown in answer, f"the reason {answer!r} does not name {unknown!r}"
+
+
+def test_what_supports_refuses_is_not_run(framework):
+    with pytest.raises(REFUSAL, match=PRETEND_DTYPE):
+        framework.trace(Case("forward", SPEC), weights(), batch(), device="cpu", dtype=PRETEND_DTYPE)
+
+
+def test_environment_says_what_runs(framework):
+    record = framework.environment("cpu")
+    for field in ("framework", "version", "threads", "fast_math", "tf32"):
+        assert field in record, f"environment() must record {field!r}; it has {sorted(record)}"
+    assert record["framework"] == framework.name
+
+
+def test_parameter_shapes_are_the_canonical_ones(framework):
+    shapes = framework.parameter_shapes(MODEL)
+    assert not SHAPES.keys() - shapes.keys(), f"the model lacks {sorted(SHAPES.keys() - shapes.keys())[:5]}"
+    assert not shapes.keys() - SHAPES.keys(), f"not canonical: {sorted(shapes.keys() - SHAPES.keys())[:5]}"
+    wrong = {n: (s, SHAPES[n]) for n, s in shapes.items() if s != SHAPES[n]}
+    assert not wrong, f"(built, canonical) shapes differ: {dict(list(wrong.items())[:5])}"
+
+
+def test_every_question_has_a_promise():
+    assert {q for q in QUESTIONS if promised(q)} == set(QUESTIONS)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_trace_writes_the_promised_arrays(traces, question):
+    answer, wanted = traces(question), promised(question)
+    assert not wanted.keys() - answer.keys(), f"{question}: missing {sorted(wanted.keys() - answer.keys())[:5]}"
+    assert not answer.keys() - wanted.keys(), (
+        f"{question}: not in the protocol: {sorted(answer.keys() - wanted)[:5]}"
+    )
+    shapes = {n: (a.shape, wanted[n]) for n, a in answer.items() if a.shape != wanted[n]}
+    assert not shapes, f"{question}: (written, promised) shapes differ: {dict(list(shapes.items())[:5])}"
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_trace_keeps_the_dtype_asked_for(traces, question):
+    answer = traces(question)
+    wrong = {n: (str(a.dtype), expected_dtype(n)) for n, a in answer.items() if a.dtype != expected_dtype(n)}
+    assert not wrong, f"{question} in float64: (written, expected) dtypes differ: {dict(list(wrong.items())[:5])}"
+    dead = [n for n, a in answer.items() if not np.isfinite(a).all()]
+    assert not dead, f"{question}: not finite: {dead[:5]}"
+
+
+@pytest.mark.parametrize("question", ["loss", "optimizer"])
+def test_the_same_case_twice_gives_the_same_bits(framework, traces, question):
+    first, second = traces(question), trace(framework, question)
+    changed = [n for n in first if first[n].tobytes() != second[n].tobytes()]
+    assert not changed, f"{question}: {len(changed)} arrays differ between two runs, first {changed[:5]}"
+
+
+BROKEN = {
+    "missing name": lambda w: {n: a for n, a in w.items() if n != "decoder.enc_output.0.bias"},
+    "extra name": lambda w: w | {"decoder.nobody.asked": np.zeros(3, np.float32)},
+    "wrong shape": lambda w: w | {"decoder.enc_output.0.bias": np.zeros(MODEL.encoder.hidden_dim + 1, np.float32)},
+    "broadcast": lambda w: w | {"decoder.enc_output.0.bias": np.zeros(1, np.float32)},
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_weights_are_loaded_strictly(framework, fault):
+    name = "decoder.nobody.asked" if fault == "extra name" else "decoder.enc_output.0.bias"
+    with pytest.raises(REFUSAL, match=name):
+        framework.trace(Case("forward", SPEC), BROKEN[fault](weights()), batch(), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def trained(framework):
+    """A trainer after one step, with that step's record."""
+    trainer = framework.trainer(SPEC, weights(), device="cpu")
+    return trainer, advance(trainer, 0)
+
+
+def advance(trainer, step: int) -> StepRecord:
+    return trainer.step(batch(), learning_rates(SPEC.recipe, step, epoch=0), 0.5)
+
+
+def test_step_reports_finite_numbers_and_every_loss_term(trained):
+    _, record = trained
+    names = [f"loss_{term}" for term in TERMS]
+    # main, auxiliary layers, encoder; one denoising answer a layer: three terms each
+    assert len(names) == 3 * (1 + (LAYERS - 1) + 1 + LAYERS)
+    assert list(record.losses) == names, "losses must come in the official order: main, aux, encoder, dn"
+    numbers = [*record.losses.values(), record.total, record.gradient_norm, record.seconds]
+    assert np.isfinite(numbers).all(), f"not finite: {record}"
+    assert np.isclose(record.total, sum(record.losses.values()), rtol=1e-5), "total is not the sum of the terms"
+    assert record.gradient_norm > 0, "gradient_norm is the norm before clipping"
+    assert record.matching, "matching is a hash that tells when two runs part"
+
+
+def test_trainer_goes_on_from_a_saved_state_to_the_bit(framework, trained):
+    trainer, _ = trained
+    saved = trainer.state()
+    first, after = advance(trainer, 1), trainer.state()
+    resumed = framework.trainer(SPEC, weights(), device="cpu")
+    resumed.load(saved)
+    second, again = advance(resumed, 1), resumed.state()
+    assert dataclasses.replace(first, seconds=0) == dataclasses.replace(second, seconds=0)
+    assert after.keys() == again.keys(), f"state() changed its names: {sorted(after.keys() ^ again.keys())[:5]}"
+    lost = [n for n in after if after[n].tobytes() != again[n].tobytes()]
+    assert not lost, f"state() or load() loses {len(lost)} arrays, first {lost[:5]}"
+
+
+def test_a_step_moves_parameters_moments_and_averages(framework):
+    trainer = framework.trainer(SPEC, weights(), device="cpu")
+    before = trainer.state()
+    advance(trainer, 0)
+    after = trainer.state()
+    for kind in ("parameter/", "ema/"):
+        still = [n for n in trainable_names(MODEL) if np.array_equal(before[kind + n], after[kind + n])]
+        assert not still, f"{len(still)} trainable {kind} arrays did not move, first {still[:5]}"
+    assert {n for n in after if n.startswith("moment1/")} == {f"moment1/{n}" for n in trainable_names(MODEL)}
+    assert trainer.peak_memory_mb() > 1, "peak_memory_mb() is in MB"
+
+
+def test_load_rewinds_a_trainer(framework):
+    trainer = framework.trainer(SPEC, weights(), device="cpu")
+    start = trainer.state()
+    first, after = advance(trainer, 0), trainer.state()
+    trainer.load(start)
+    back = trainer.state()
+    assert start.keys() == back.keys(), f"load() leaves {sorted(back.keys() - start.keys())[:3]} of the later state"
+    second, again = advance(trainer, 0), trainer.state()
+    assert dataclasses.replace(first, seconds=0) == dataclasses.replace(second, seconds=0)
+    lost = [n for n in after if after[n].tobytes() != again[n].tobytes()]
+    assert not lost, f"{len(lost)} arrays are not the saved ones, first {lost[:5]}"
+
+
+def check_detections(arrays: Arrays) -> None:
+    assert set(arrays) == {"labels", "boxes", "scores"}
+    assert arrays["labels"].shape == (BATCH, QUERIES) and arrays["labels"].dtype == np.int64
+    assert arrays["boxes"].shape == (BATCH, QUERIES, 4) and arrays["scores"].shape == (BATCH, QUERIES)
+    assert ((arrays["labels"] >= 0) & (arrays["labels"] < CLASSES)).all()
+    assert (np.diff(arrays["scores"], axis=1) <= 0).all(), "scores must descend"
+    assert (arrays["boxes"][..., 2:] >= arrays["boxes"][..., :2]).all(), "boxes are xyxy in pixels"
+
+
+def test_predict_answers_scored_boxes_in_pixels(framework):
+    images = {"images": batch()["images"]}
+    detections = framework.predict(SPEC, weights(), images | sizes(), device="cpu")
+    check_detections(detections.arrays)
+    assert detections.seconds > 0
+    # (w, h) of each image in turn: doubling the width doubles x and leaves y
+    double = framework.predict(SPEC, weights(), images | {"sizes_wh": sizes()["sizes_wh"] * [2, 1]}, device="cpu")
+    np.testing.assert_allclose(double.arrays["boxes"], detections.arrays["boxes"] * [2, 1, 2, 1], rtol=1e-6)
+
+
+def test_trainer_predicts_with_the_averages(framework, trained):
+    trainer, _ = trained
+    images = {"images": batch()["images"]} | sizes()
+    state = trainer.state()
+    averages = {n: state[f"ema/{n}"] if f"ema/{n}" in state else np.zeros(s, np.int64) for n, s in SHAPES.items()}
+    wanted = framework.predict(SPEC, averages, images, device="cpu").arrays
+    answer = trainer.predict(images).arrays
+    check_detections(answer)
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(answer[name], array, err_msg=f"{name}: not the EMA model's")

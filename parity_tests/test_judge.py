@@ -1,0 +1,186 @@
+"""The judge is tested too: planted faults fail in the right stage and name the right module; clean runs pass."""
+
+import functools
+from dataclasses import replace
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import frameworks
+from frameworks.arrays import Arrays
+from frameworks.protocol import Case
+from parity_tests import cases
+from parity_tests.blame import Culprit, find_culprit, replay_inputs
+from parity_tests.compare import EmptyComparisonError, compare, compare_float32, relative_error
+from parity_tests.evidence import Evidence
+from parity_tests.faults import FAULTS, Fault
+from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
+
+SEEDS = range(20)
+SUBJECT = cases.subject("tiny")
+MODULES = cases.module_paths(SUBJECT.spec.model)
+LOSS = Case("loss", SUBJECT.spec, training=True, capture=tuple(MODULES))
+
+
+def trace(case: Case, inputs: Arrays, fault: Fault | None, framework: str = "torch") -> Arrays:
+    """A trace in this process, with the fault planted."""
+    twin = frameworks.load(framework)
+    weights = SUBJECT.weights()
+    if fault is None:
+        return twin.trace(case, weights, inputs, device="cpu", dtype="float64")
+    with fault.patch():
+        case = replace(case, spec=fault.spec(case.spec))
+        return twin.trace(case, fault.weights(weights), inputs, device="cpu", dtype="float64")
+
+
+class Clean:
+    """The reference: its whole trace, and its modules alone, each run once."""
+
+    def __init__(self) -> None:
+        self.trace = trace(LOSS, SUBJECT.training_inputs(), None)
+        self.replay = functools.cache(functools.partial(replay, self.trace, None, "torch"))
+
+
+def replay(reference: Arrays, fault: Fault | None, framework: str, module: str) -> Arrays:
+    """One module alone, on what the reference fed it."""
+    case = Case("module", SUBJECT.spec, training=True, module=module)
+    return trace(case, replay_inputs(reference, module), fault, framework)
+
+
+def blame(fault: Fault | None, clean: Clean, candidate: Arrays, framework: str = "torch") -> Culprit | None:
+    again = functools.partial(replay, clean.trace, fault, framework)
+    return find_culprit(MODULES, candidate, clean.trace, again, clean.replay, float64_limit)
+
+
+@pytest.fixture(scope="module")
+def clean() -> Clean:
+    return Clean()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_planted_fault(fault: Fault, clean: Clean):
+    """The right stage fails, and the first culprit is the module where the fault was planted."""
+    faulty = fault.trace(trace(LOSS, SUBJECT.training_inputs(), fault))
+    failures = [c for c in compare(faulty, clean.trace, float64_limit, MODULES) if not c.passed]
+    assert fault.stage in {c.stage for c in failures}, f"{fault.name}: {fault.stage} did not fail"
+    culprit = blame(fault, clean, faulty)
+    assert culprit is not None, f"{fault.name}: nobody was blamed"
+    assert (culprit.module, culprit.where) == (fault.module, fault.where), f"{fault.name}: blamed {culprit}"
+
+
+def test_clean_run_blames_nobody(clean: Clean):
+    assert blame(None, clean, trace(LOSS, SUBJECT.training_inputs(), None)) is None
+
+
+def test_stop_grad_in_place_is_caught(clean: Clean):
+    """Jittor's own trap: ``stop_grad`` for ``detach`` leaves every forward value right."""
+    jittor = frameworks.load("jittor")
+    import jittor as jt
+
+    from frameworks.jittor_rtdetr.decoder import RTDETRTransformer
+
+    original = RTDETRTransformer._select
+
+    def select(*arguments):
+        with mock.patch.object(jt.Var, "detach", jt.Var.stop_grad):
+            return original(*arguments)
+
+    with mock.patch.object(RTDETRTransformer, "_select", select):
+        faulty = jittor.trace(LOSS, SUBJECT.weights(), SUBJECT.training_inputs(), device="cpu", dtype="float64")
+    failed = {c.stage for c in compare(faulty, clean.trace, float64_limit, MODULES) if not c.passed}
+    assert failed == {"backward"}, f"only gradients may show it, but {failed} failed"
+    culprit = blame(None, clean, faulty, "jittor")
+    assert culprit is not None and culprit.module in ("decoder.enc_score_head", "decoder.enc_bbox_head"), culprit
+    assert culprit.where == "gradient flow"
+
+
+@pytest.mark.parametrize("question", ["optimizer", "ema"])
+def test_update_faults_are_caught(question: str):
+    """L2 decay in place of decoupled decay, and an EMA without warm-up: their own stages fail."""
+    from frameworks import schedules
+    from parity_tests.evidence import given_gradients, updates
+
+    case = Case("optimizer", SUBJECT.spec, steps=2)
+    inputs = given_gradients(SUBJECT, 2)
+    clean_trace = updates(trace(case, inputs, None), SUBJECT.weights())
+    if question == "ema":
+        patch = mock.patch.object(schedules, "ema_decay", lambda recipe, update: recipe.ema_decay)
+        stage = "EMA"
+    else:
+        import torch
+
+        patch = mock.patch("frameworks.torch_rtdetr.optimizer.torch.optim.AdamW", torch.optim.Adam)
+        stage = "update"
+    with patch:
+        faulty = updates(trace(case, inputs, None), SUBJECT.weights())
+    failed = {c.stage for c in compare(faulty, clean_trace, float64_limit, MODULES) if not c.passed}
+    assert stage in failed, failed
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_clean_seed_passes(seed: int, evidence: Evidence, judge):
+    """Both twins on fresh weights, images, targets and noise: no false alarm, in either precision."""
+    subject = replace(SUBJECT, name=f"tiny, seed {seed}", seed=f"clean-{seed}", counts=(seed % 4, 1 + seed % 3))
+    truth = evidence.loss(subject, "torch", "float64", "cpu")
+    context = {"preset": "tiny", "case": f"clean seed {seed}", "device": "cpu", "judge": "twin"}
+    found = compare(evidence.loss(subject, "jittor", "float64", "cpu"), truth, float64_limit, MODULES)
+    judge(found, framework="jittor", dtype="float64", **context)
+    traces = {name: evidence.loss(subject, name, "float32", "cpu") for name in ("torch", "jittor")}
+    for name, beside in (("torch", "jittor"), ("jittor", "torch")):
+        found = compare_float32(traces[name], traces[beside], truth, FLOAT32_FACTOR, FLOAT32_FLOOR, MODULES)
+        judge(found, framework=name, dtype="float32", **context)
+
+
+def one(value: float) -> Arrays:
+    return {"gradient/backbone.x": np.array([value, 1.0])}
+
+
+def test_nan_never_passes():
+    for pair in ((one(np.nan), one(1.0)), (one(1.0), one(np.nan)), (one(np.nan), one(np.nan))):
+        assert not compare(*pair, lambda stage, name: 1e9)[0].passed
+
+
+def test_infinity_never_passes():
+    assert not compare(one(np.inf), one(np.inf), lambda stage, name: 1e9)[0].passed
+
+
+def test_empty_comparison_is_an_error():
+    with pytest.raises(EmptyComparisonError):
+        compare({}, {}, float64_limit)
+
+
+def test_missing_tensor_fails_on_either_side():
+    extra = one(1.0) | {"gradient/backbone.y": np.ones(1)}
+    for pair in ((one(1.0), extra), (extra, one(1.0))):
+        assert [c.note.startswith("missing") for c in compare(*pair, float64_limit) if not c.passed] == [True]
+
+
+def test_shape_mismatch_fails():
+    found = compare({"loss/a": np.ones((1,))}, {"loss/a": np.ones(())}, lambda stage, name: 1e9)
+    assert not found[0].passed and "shape" in found[0].note
+
+
+def test_integers_must_be_equal():
+    found = compare({"select/topk": np.array([1, 2])}, {"select/topk": np.array([1, 3])}, lambda stage, name: 1e9)
+    assert not found[0].passed and found[0].note == "1 of 2 entries differ"
+
+
+def test_relative_error_is_frobenius():
+    assert relative_error(np.array([3.0, 4.0]), np.array([3.0, 5.0])) == pytest.approx(1 / np.sqrt(34))
+    assert relative_error(np.zeros(3), np.zeros(3)) == 0.0
+    assert relative_error(np.ones(3), np.zeros(3)) == np.inf
+
+
+def test_zero_gradient_is_not_excused_as_negligible():
+    """A gradient that should be there and is zero has the error 1, however small the others are."""
+    truth = {"gradient/a": np.full(4, 1e-3), "gradient/b": np.full(4, 1.0)}
+    found = {c.tensor: c for c in compare(truth | {"gradient/a": np.zeros(4)}, truth, float64_limit)}
+    assert found["gradient/a"].error == 1.0 and not found["gradient/a"].passed
+
+
+def test_float32_blames_the_worse_twin():
+    truth = {"forward/x": np.ones(8)}
+    good, bad = ({"forward/x": np.ones(8) + error} for error in (1e-7, 1e-3))
+    assert compare_float32(good, bad, truth, 30, 1e-6)[0].passed
+    assert not compare_float32(bad, good, truth, 30, 1e-6)[0].passed

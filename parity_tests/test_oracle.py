@@ -1,0 +1,246 @@
+"""Independent judge: each twin alone against the official implementation's float64 results.
+
+``oracle/`` holds outputs of the official code with its constants computed in float64 (variant f64p), for the
+weights, inputs and noise of ``recipe.py``. Twins can share a misunderstanding; the oracle does not share it.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import frameworks
+from frameworks.arrays import Arrays
+from frameworks.parameters import trainable_names
+from frameworks.protocol import Case
+from parity_tests import cases, recipe
+from parity_tests.compare import Comparison, relative_error
+from parity_tests.evidence import Evidence, given_gradients
+from parity_tests.tolerances import ORACLE
+
+ORACLE_FOLDER = Path(__file__).parent / "oracle"
+PARAMETER_SAMPLES = 8
+CAPTURED = {  # oracle name of an activation -> module path; the level features are outputs of these
+    "backbone.0": "backbone.res_layers.1",
+    "backbone.1": "backbone.res_layers.2",
+    "backbone.2": "backbone.res_layers.3",
+    "encoder.encoder.0": "encoder.encoder.0",
+    "encoder.0": "encoder.fpn_blocks.1",
+    "encoder.1": "encoder.pan_blocks.0",
+    "encoder.2": "encoder.pan_blocks.1",
+    "decoder.input_proj.0": "decoder.input_proj.0",
+    "decoder.input_proj.1": "decoder.input_proj.1",
+    "decoder.input_proj.2": "decoder.input_proj.2",
+    "decoder.enc_output": "decoder.enc_output",
+    "decoder.decoder.layers.0": "decoder.decoder.layers.0",
+    "decoder.decoder.layers.1": "decoder.decoder.layers.1",
+    "decoder.decoder.layers.2": "decoder.decoder.layers.2",
+}
+
+pytestmark = pytest.mark.parametrize("framework", frameworks.NAMES)
+
+
+@functools.cache
+def golden(name: str) -> Arrays:
+    with np.load(ORACLE_FOLDER / f"v1_r18vd__{name}.npz") as file:
+        return {key: file[key] for key in file.files}
+
+
+def check(judge, framework: str, case: str, comparisons: list[Comparison]) -> None:
+    judge(
+        comparisons, preset="rtdetr_r18vd", case=case, dtype="float64", device="cpu",
+        framework=framework, judge="oracle",
+    )  # fmt: skip
+
+
+def near(stage: str, module: str, tensor: str, got: np.ndarray, want: np.ndarray, limit: str) -> Comparison:
+    return Comparison(stage, module, tensor, relative_error(np.asarray(got), np.asarray(want)), ORACLE[limit])
+
+
+def equal(stage: str, tensor: str, got: np.ndarray, want: np.ndarray) -> Comparison:
+    same = got.shape == want.shape and bool((got == want).all())
+    return Comparison(stage, "decoder", tensor, 0.0 if same else 1.0, 0.0)
+
+
+def outputs(trace: Arrays, oracle: Arrays) -> list[Comparison]:
+    """Logits, boxes, selection and the sampled activations."""
+    found = [
+        near("forward", "decoder", name, trace[f"forward/{name}"], oracle[name], "outputs")
+        for name in ("pred_logits", "pred_boxes")
+    ]
+    found += selection(trace["select/topk"], trace["select/scores"], oracle["enc_topk_idx"], oracle["enc_topk_val"])
+    for name, module in CAPTURED.items():
+        value = trace[f"capture/{module}/output/0"]
+        samples = oracle[f"act/{name}/s"]
+        found.append(
+            near("activations", module, f"{name} samples", recipe.samples(value, 64), samples, "activations")
+        )
+        norm = np.linalg.norm(value.ravel())
+        found.append(near("activations", module, f"{name} norm", norm, oracle[f"act/{name}/n"][1], "activations"))
+    return found
+
+
+def selection(topk: np.ndarray, scores: np.ndarray, want: np.ndarray, want_scores: np.ndarray) -> list[Comparison]:
+    """Indices equal in order, except inside a block of exactly tied scores, where the order is nobody's."""
+    found = [near("query selection", "decoder", "scores", scores, want_scores, "outputs")]
+    mine, official = topk.copy().astype(np.int64), want.astype(np.int64)
+    for indices, values in ((mine, scores), (official, want_scores)):
+        for image in range(len(indices)):
+            order = np.lexsort((indices[image], -np.round(values[image], 12)))
+            indices[image] = indices[image][order]
+    return [*found, equal("query selection", "top-k indices", mine, official)]
+
+
+def losses(trace: Arrays, oracle: Arrays, step: int, prefix: str = "") -> list[Comparison]:
+    """Every weighted term, the total, and every matching of a step."""
+    names = [str(name) for name in oracle["loss_names"]]
+    found = [
+        near("losses", "criterion", name, trace[f"{prefix}loss/{name.removeprefix('loss_')}"], want, "losses")
+        for name, want in zip(names, oracle[f"step{step}/losses"], strict=True)
+    ]
+    total = trace[f"{prefix}loss/total"]
+    found.append(near("losses", "criterion", "total", total, oracle[f"step{step}/total"], "losses"))
+    for key in oracle:
+        if key.startswith(f"step{step}/match"):
+            _, matching, image = key.split("/")
+            place = f"{prefix}match/{matching.removeprefix('match')}/{image.removeprefix('b')}"
+            pairs = np.stack([trace[f"{place}/queries"], trace[f"{place}/targets"]])
+            found.append(equal("matching", key, pairs, oracle[key]))
+    return found
+
+
+def gradients(trace: Arrays, oracle: Arrays) -> list[Comparison]:
+    """Norm and samples of every parameter's gradient; the small ones whole."""
+    found = []
+    largest = np.nanmax(oracle["grad_norm"])
+    for name, norm, samples in zip(oracle["param_names"], oracle["grad_norm"], oracle["grad_s"], strict=True):
+        value = trace[f"gradient/{name}"]
+        module = str(name).rpartition(".")[0]
+        mine = recipe.samples(value, 16)
+        want = samples[: len(mine)]
+        if norm < 1e-6 * largest:  # analytically zero: what is there is rounding
+            found.append(
+                Comparison("backward", module, f"{name} (zero)", float(np.abs(mine).max() / largest), 1e-12)
+            )
+            continue
+        found.append(
+            near("backward", module, f"{name} norm", np.linalg.norm(value.ravel()), norm, "gradient norms")
+        )
+        error = float(np.linalg.norm(mine - want) / max(np.linalg.norm(want), 1e-6 * norm))
+        found.append(Comparison("backward", module, f"{name} samples", error, ORACLE["gradient samples"]))
+    for key in (key for key in oracle if key.startswith("grad/")):
+        name = key.removeprefix("grad/")
+        value = trace[f"gradient/{name}"]
+        found.append(near("backward", name.rpartition(".")[0], name, value, oracle[key], "gradient samples"))
+    return found
+
+
+def state(trace: Arrays, oracle: Arrays, count: int) -> list[Comparison]:
+    """Parameters, running statistics and averages after ``count`` steps: norms and samples."""
+    found = []
+    for kind, key, limit in (("parameter", "p", "parameters"), ("ema", "ema", "moments and EMA")):
+        for names, short in (("param_names", ""), ("bn_names", "bn_")):
+            norms, samples = oracle[f"{key}{count}/{short}norm"], oracle[f"{key}{count}/{short}s"]
+            for name, norm, want in zip(oracle[names], norms, samples, strict=True):
+                value = trace[f"{kind}/{name}"]
+                module = str(name).rpartition(".")[0]
+                stage = "update" if kind == "parameter" else "EMA"
+                mine = recipe.samples(value, PARAMETER_SAMPLES)
+                found.append(near(stage, module, f"{name} norm", np.linalg.norm(value.ravel()), norm, limit))
+                found.append(near(stage, module, f"{name} samples", mine, want[: len(mine)], limit))
+    return found
+
+
+def update_samples(trace: Arrays, before: Arrays, oracle: Arrays, count: int) -> list[Comparison]:
+    """The change since step 0 at the sampled places: a parameter's own size would hide a wrong update.
+
+    The stored parameters are of order one in float64, so a change of order 1e-5 is known to about 1e-11.
+    """
+    found = []
+    for name, start, end in zip(oracle["param_names"], oracle["p0/s"], oracle[f"p{count}/s"], strict=True):
+        change = recipe.samples(trace[f"parameter/{name}"], 8) - recipe.samples(before[str(name)], 8).astype(float)
+        want = (end - start)[: len(change)]
+        if np.linalg.norm(want) > 1e-9:
+            error = float(np.linalg.norm(change - want) / np.linalg.norm(want))
+            found.append(Comparison("update", str(name).rpartition(".")[0], f"{name} change", error, 1e-6))
+    return found
+
+
+@pytest.mark.parametrize(("case", "name"), [("eval_sq", "rtdetr_r18vd"), ("eval_rect", "rtdetr_r18vd_rect")])
+def test_evaluation(framework, case, name, evidence: Evidence, judge):
+    """Square and rectangular input; the latter selects invalid anchors and has the scrambled positions."""
+    subject = cases.subject(name)
+    question = Case("forward", subject.spec, capture=tuple(CAPTURED.values()))
+    trace = evidence.trace("forward", question, subject, subject.images(), framework, "float64", "cpu")
+    oracle = golden(f"{case}__f64p")
+    check(
+        judge, framework, case, outputs(trace, oracle) + postprocessed(evidence, framework, subject, trace, oracle)
+    )
+
+
+def postprocessed(evidence, framework, subject, trace: Arrays, oracle: Arrays) -> list[Comparison]:
+    """Labels, boxes in pixels and scores for the oracle's original sizes."""
+    inputs = {f"prediction/{name}": trace[f"forward/{name}"] for name in ("pred_logits", "pred_boxes")}
+    inputs["sizes_wh"] = np.array([[640, 480], [333, 500]], np.int64)
+    question = Case("postprocess", subject.spec)
+    got = evidence.trace("postprocess oracle", question, subject, inputs, framework, "float64", "cpu")
+    found = []
+    for image in range(2):
+        scores, want = got["postprocess/scores"][image], oracle[f"post/{image}/scores"]
+        found.append(near("post-processing", "postprocess", f"scores {image}", scores, want, "outputs"))
+        # Rows of tied scores may stand in any order: sort by score, label and position.
+        mine = _sorted_rows(scores, got["postprocess/labels"][image], got["postprocess/boxes"][image])
+        official = _sorted_rows(want, oracle[f"post/{image}/labels"], oracle[f"post/{image}/boxes"])
+        found.append(equal("post-processing", f"labels {image}", mine[:, 0], official[:, 0]))
+        found.append(
+            near("post-processing", "postprocess", f"boxes {image}", mine[:, 1:], official[:, 1:], "outputs")
+        )
+    return found
+
+
+def _sorted_rows(scores: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    rows = np.concatenate([labels[:, None], boxes], axis=1)
+    return rows[np.lexsort((*np.round(rows.T[::-1], 6), -np.round(scores, 12)))]
+
+
+@pytest.mark.parametrize(("case", "name"), [("train", "rtdetr_r18vd_plain"), ("train_dn", "rtdetr_r18vd")])
+def test_training(framework, case, name, evidence: Evidence, judge):
+    """Forward in training mode, every loss term, matchings and gradients, without and with denoising."""
+    subject = cases.subject(name)
+    trace = evidence.loss(subject, framework, "float64", "cpu")
+    oracle = golden(f"{case}__f64p")
+    found = outputs(trace, oracle) + losses(trace, oracle, step=0) + gradients(trace, oracle)
+    check(judge, framework, case, found)
+
+
+@pytest.mark.parametrize(("case", "count", "lr_scale"), [("train", 1, 1.0), ("train5", 5, 0.01)])
+def test_steps(framework, case, count, lr_scale, evidence: Evidence, judge):
+    """Clip, AdamW and EMA: one step at the official rate, five at a hundredth (more would be chaos)."""
+    subject = cases.subject("rtdetr_r18vd_plain")
+    question = Case("steps", subject.spec, training=True, steps=count, lr_scale=lr_scale)
+    inputs = subject.training_inputs()
+    trace = evidence.trace("steps oracle", question, subject, inputs, framework, "float64", "cpu")
+    oracle = golden(f"{case}__f64p")
+    found = state(trace, oracle, count) + update_samples(trace, subject.weights(), oracle, count)
+    for step in range(count):
+        found += losses(trace, oracle, step, prefix=f"step{step}/")
+        norm, want = trace[f"step{step}/gradient_norm/total"], oracle[f"step{step}/grad_total_norm_preclip"]
+        found.append(near("gradient norm", "optimizer", f"step {step}", norm, want, "gradient norms"))
+    check(judge, framework, case, found)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_optimizer(framework, count, evidence: Evidence, judge):
+    """Clip, AdamW and EMA alone, on given gradients."""
+    subject = cases.subject("rtdetr_r18vd")
+    question = Case("optimizer", subject.spec, steps=count)
+    inputs = given_gradients(subject, count)
+    trace = evidence.trace("optimizer", question, subject, inputs, framework, "float64", "cpu")
+    oracle = golden("optim__f64")
+    assert len(oracle["param_names"]) == len(trainable_names(subject.spec.model))
+    found = state(trace, oracle, count) + update_samples(trace, subject.weights(), oracle, count)
+    for step in range(count):
+        norm, want = trace[f"step{step}/gradient_norm/total"], oracle[f"step{step}/grad_total_norm_preclip"]
+        found.append(near("gradient norm", "optimizer", f"step {step}", norm, want, "gradient norms"))
+    check(judge, framework, f"optim, {count} steps", found)

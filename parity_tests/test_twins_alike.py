@@ -1,0 +1,154 @@
+"""The two source trees side by side: same files, same public names in the same order, same parameters.
+
+Read with ``ast``, so that neither framework is needed. ``Module.forward`` in PyTorch is ``Module.execute`` in
+Jittor; everything else that differs stands below with its reason, and an entry that no longer differs fails.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import frameworks
+
+ROOT = Path(frameworks.__file__).parent
+TORCH, JITTOR = ROOT / "torch_rtdetr", ROOT / "jittor_rtdetr"
+SAME_METHOD = {"execute": "forward"}
+SAME_CLASS = {"TorchFramework": "Framework", "JittorFramework": "Framework"}
+
+# Files of the Jittor twin that have no counterpart.
+JITTOR_ONLY = {
+    "environment.py": "Jittor reads its settings while it is imported; they are prepared and checked before",
+    "environment_checks.py": "what makes a machine unfit for Jittor, each with one clear line",
+    "environment_probe.py": "the small computation that shows a fresh compilation to be sound",
+    "warm_up.py": "Jittor compiles itself on first import: done once, in a process of its own",
+    "onednn_links.py": "Jittor downloads oneDNN unless it finds this folder",
+    "operators.py": "operators that Jittor lacks, computes in float32, or runs far slower than PyTorch",
+    "cuda_home.py": "Jittor wants a CUDA home as of CUDA 11; PyTorch brings its own libraries",
+    "cuda_shims.py": "text of the files of that CUDA home",
+}
+
+# (file, kind of difference, what) -> reason. "only torch" and "only jittor" name a public function, class or
+# method; "parameters" names one whose parameter names differ.
+DIFFERENCES = {
+    ("adapter.py", "only torch", "Framework.__init__"): "TF32 and threads are flags to set; Jittor reads variables",
+    ("exchange.py", "only jittor", "to_scalar"): "Jittor's scalars have the shape [1]",
+    ("exchange.py", "parameters", "build"): "a Jittor process has one device, chosen before its import",
+    ("layers.py", "only jittor", "BatchNorm2d.__init__"): "Jittor's norms cancel in float32: written out",
+    ("layers.py", "only jittor", "BatchNorm2d.forward"): "Jittor's norms cancel in float32: written out",
+    ("layers.py", "only jittor", "LayerNorm.__init__"): "Jittor's norms cancel in float32: written out",
+    ("layers.py", "only jittor", "LayerNorm.forward"): "Jittor's norms cancel in float32: written out",
+    ("tracing.py", "only jittor", "connected"): "jt.grad answers zeros, not None, for unused parameters",
+}
+
+
+def public(name: str) -> bool:
+    return not name.startswith("_") or name == "__init__"
+
+
+def parameters(function: ast.FunctionDef) -> list[str]:
+    a = function.args
+    starred = [f"*{v.arg}" for v in (a.vararg,) if v] + [f"**{v.arg}" for v in (a.kwarg,) if v]
+    return [p.arg for p in (*a.posonlyargs, *a.args)] + [f"{p.arg}=" for p in a.kwonlyargs] + starred
+
+
+def describe(source: str) -> dict[str, list[str]]:
+    """Public classes, functions and methods in order of appearance, with their parameter names."""
+    found: dict[str, list[str]] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and public(node.name):
+            found[node.name] = parameters(node)
+        if isinstance(node, ast.ClassDef) and public(node.name):
+            name = SAME_CLASS.get(node.name, node.name)
+            found[name] = []
+            found |= {f"{name}.{n}": p for n, p in members(node)}
+    return found
+
+
+def members(node: ast.ClassDef) -> list[tuple[str, list[str]]]:
+    """Public methods with their parameters; a dataclass has its fields instead of an __init__."""
+    fields = [s.target.id for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
+    is_record = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+    found = [("fields", fields)] if is_record else []
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and public(method.name):
+            found.append((SAME_METHOD.get(method.name, method.name), parameters(method)))
+    return found
+
+
+def differences(torch_source: str, jittor_source: str) -> set[tuple[str, str]]:
+    """(kind, what) of every difference between two files; order counts only among the common names."""
+    ours, theirs = describe(torch_source), describe(jittor_source)
+    found = {("only torch", name) for name in ours.keys() - theirs.keys()}
+    found |= {("only jittor", name) for name in theirs.keys() - ours.keys()}
+    common, order = [n for n in ours if n in theirs], [n for n in theirs if n in ours]
+    found |= {("order", n) for n, m in zip(common, order, strict=True) if n != m}
+    return found | {("parameters", name) for name in common if ours[name] != theirs[name]}
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
+
+
+def test_every_torch_file_has_its_twin():
+    missing = files(TORCH) - files(JITTOR)
+    assert not missing, f"jittor_rtdetr lacks {sorted(missing)}"
+
+
+def test_files_of_the_jittor_twin_alone_are_listed_with_their_reason():
+    assert files(JITTOR) - files(TORCH) == JITTOR_ONLY.keys()
+    assert all(JITTOR_ONLY.values())
+
+
+@pytest.mark.parametrize("file", sorted(files(TORCH)))
+def test_twins_have_the_same_public_face(file):
+    if not (JITTOR / file).exists():
+        pytest.fail(f"jittor_rtdetr/{file} does not exist")
+    found = differences((TORCH / file).read_text("utf-8"), (JITTOR / file).read_text("utf-8"))
+    allowed = {(kind, what) for name, kind, what in DIFFERENCES if name == file}
+    assert not found - allowed, f"{file}: the twins differ, and no reason is recorded: {sorted(found - allowed)}"
+    assert not allowed - found, f"{file}: recorded as different, but alike now: {sorted(allowed - found)}"
+
+
+def test_every_difference_has_a_reason_and_a_file():
+    assert all(DIFFERENCES.values())
+    assert {name for name, _, _ in DIFFERENCES} <= files(TORCH)
+
+
+TWIN = """
+@dataclass(frozen=True)
+class Record:
+    a: int
+    b: int
+
+class Block(nn.Module):
+    def __init__(self, width, act): ...
+    def forward(self, x): ...
+    def _inside(self): ...
+
+def first(a, *, b): ...
+def second(a): ...
+def _private(): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("forward", "execute", set()),
+        ("_private", "_other", set()),
+        ("_inside(self)", "_inside(self, x)", set()),
+        ("forward(self, x)", "execute(self, y)", {("parameters", "Block.forward")}),
+        ("width, act", "act, width", {("parameters", "Block.__init__")}),
+        ("    b: int\n", "", {("parameters", "Record.fields")}),
+        ("a, *, b", "a, b", {("parameters", "first")}),
+        ("def second(a): ...", "", {("only torch", "second")}),
+        ("def _private", "def third", {("only jittor", "third")}),
+        ("_inside", "inside", {("only jittor", "Block.inside")}),
+        ("def first(a, *, b): ...\ndef second(a): ...", "def second(a): ...\ndef first(a, *, b): ...",
+         {("order", "first"), ("order", "second")}),
+    ],
+)  # fmt: skip
+def test_planted_differences_are_found(old, new, found):
+    assert old in TWIN
+    assert differences(TWIN, TWIN.replace(old, new)) == found
