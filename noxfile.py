@@ -1,0 +1,51 @@
+"""Thin sessions: each one installs the project and runs one command that also works without nox."""
+
+import nox
+
+nox.options.sessions = ["lint", "unit", "parity"]
+nox.options.error_on_missing_interpreters = True
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """The two twins are the same model, and both are the official one. Ends with a table and a page."""
+    session.install("-e", ".")
+    session.run("pytest", "parity_tests", *session.posargs)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Everything around the models: spec, data, workers, runs, reports, Jittor's environment."""
+    session.install("-e", ".")
+    session.run("pytest", "frameworks", "experiments", "reports", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting, style and types."""
+    session.install("-e", ".[lint]")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("pyright")
+
+
+@nox.session
+def experiment(session: nox.Session) -> None:
+    """The main job, with its arguments: nox -s experiment -- --subset 50."""
+    session.install("-e", ".")
+    session.run("python", "experiments/run.py", *(session.posargs or ["--subset", "50"]))
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """One training step and one inference of both twins and of Hugging Face's, interleaved in one run."""
+    session.install("-e", ".[benchmarks]")
+    session.run("python", "experiments/benchmark.py", *session.posargs)
+
+
+@nox.session
+def parity_gpu(session: nox.Session) -> None:
+    """Parity on a machine with a GPU: fails where none is, so that nobody takes skips for proof."""
+    session.install("-e", ".")
+    session.run("python", "-c", "import torch; assert torch.cuda.is_available(), 'no CUDA device'")
+    session.run("pytest", "parity_tests", "-k", "cuda", *session.posargs)
