@@ -21,7 +21,7 @@ _BLOCK = 1 << 16
 _MD5_ETAG = re.compile(r'^"([0-9a-f]{32})"$')
 
 
-class NetworkUnavailable(UserError):  # noqa: N818 - the state it names reads better than an error
+class NetworkUnavailable(UserError):
     """No connection could be made at all, so there is something to fall back from rather than to repair."""
 
 

@@ -68,7 +68,7 @@ def varifocal_loss(
     alpha, gamma = constant(spec.alpha, frozen_BQK), constant(spec.gamma, frozen_BQK)
     weight_BQK = alpha * jt.pow(frozen_BQK.sigmoid(), gamma) * (1 - onehot_BQK) + score_BQK
     loss_BQK = binary_cross_entropy(logits_BQK, score_BQK.detach(), weight_BQK.detach())
-    return loss_BQK.sum() / num_boxes
+    return loss_BQK.sum() * constant(1 / num_boxes, loss_BQK)
 
 
 def box_losses(prediction: Prediction, targets: Targets, indices: Indices, num_boxes: float) -> tuple[Var, Var]:
@@ -78,9 +78,10 @@ def box_losses(prediction: Prediction, targets: Targets, indices: Indices, num_b
         nothing = (prediction.boxes_cxcywh * 0).sum()  # zero, and still a function of the boxes
         return nothing, nothing
     boxes_M4 = prediction.boxes_cxcywh[image_M, query_M]
-    l1 = (boxes_M4 - target_M4).abs().sum() / num_boxes
+    share = constant(1 / num_boxes, boxes_M4)  # dividing by a number has a float32 gradient
+    l1 = (boxes_M4 - target_M4).abs().sum() * share
     giou_M = generalized_iou(cxcywh_to_xyxy(boxes_M4), cxcywh_to_xyxy(target_M4))
-    return l1, (1 - giou_M).sum() / num_boxes
+    return l1, (1 - giou_M).sum() * share
 
 
 def criterion(

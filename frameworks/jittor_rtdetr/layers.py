@@ -6,7 +6,7 @@ Shape suffixes: B batch, C channels, H height, W width, D model width, S sequenc
 import jittor as jt
 from jittor import Var, nn
 
-from frameworks.jittor_rtdetr.operators import constant, exact_gelu
+from frameworks.jittor_rtdetr.operators import batch_norm, constant, exact_gelu
 
 
 class BatchNorm2d(nn.Module):
@@ -32,12 +32,9 @@ class BatchNorm2d(nn.Module):
             shift_C = self.bias - self.running_mean * scale_C
             return x_BCHW * scale_C.reshape((1, -1, 1, 1)) + shift_C.reshape((1, -1, 1, 1))
         count = x_BCHW.shape[0] * x_BCHW.shape[2] * x_BCHW.shape[3]
-        mean_1C11 = x_BCHW.sum((0, 2, 3), keepdims=True) / count
-        centred_BCHW = x_BCHW - mean_1C11
-        var_1C11 = (centred_BCHW * centred_BCHW).sum((0, 2, 3), keepdims=True) / count
-        self._update_statistics(mean_1C11.reshape((-1,)), var_1C11.reshape((-1,)), count)
-        scale_1C11 = self.weight.reshape((1, -1, 1, 1)) / jt.sqrt(var_1C11 + constant(self.eps, x_BCHW))
-        return centred_BCHW * scale_1C11 + self.bias.reshape((1, -1, 1, 1))
+        y_BCHW, mean_C, var_C = batch_norm(x_BCHW, self.weight, self.bias, self.eps)
+        self._update_statistics(mean_C, var_C, count)
+        return y_BCHW
 
     def _update_statistics(self, mean_C: Var, var_C: Var, count: int) -> None:
         momentum = constant(self.momentum, mean_C)

@@ -2,7 +2,6 @@
 
 import functools
 import operator
-import resource
 import time
 
 import jittor as jt
@@ -26,6 +25,7 @@ from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
 from frameworks.jittor_rtdetr.tracing import connected, training_state
+from frameworks.memory import peak_resident_mb
 from frameworks.protocol import Detections, StepRecord
 from frameworks.spec import ExperimentSpec
 
@@ -92,7 +92,7 @@ class TrainingRun:
         """Peak resident memory on CPU, peak allocated memory on GPU."""
         if self.device == "cuda":
             return jt.get_mem_info().total_cuda_used / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return peak_resident_mb()
 
     def _synchronise(self) -> None:
         jt.sync_all(True)

@@ -41,12 +41,16 @@ NEUTRAL = (
     "experiments.data.batches",
 )
 IMPORT = """
-import sys
-sys.modules["torch"] = sys.modules["jittor"] = None  # importing either raises
-import importlib
+import importlib, sys
+asked = []
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "jittor", "jittor_utils"):
+            asked.append(name)  # also where the importer would have coped
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
 importlib.import_module(sys.argv[1])
-loaded = [n for n in sys.modules if n.partition(".")[0] in ("torch", "jittor", "jittor_utils") and sys.modules[n]]
-sys.exit(f"loaded {loaded}" if loaded else 0)
+sys.exit(f"asked for {asked}" if asked else 0)
 """
 
 

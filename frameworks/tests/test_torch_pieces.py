@@ -139,10 +139,10 @@ def test_deformable_attention_against_loops():
     module, shapes = MultiscaleDeformableAttention(8, 2, 2, 2).double(), [(3, 2), (2, 2)]
     query, memory = torch.randn(2, 3, 8).double(), torch.randn(2, 10, 8).double()
     reference = torch.rand(2, 3, 4).double()
-    linear = {n: (np.asarray(m.weight.detach()), np.asarray(m.bias.detach())) for n, m in module.named_children()}
+    linear = state_arrays(module)
 
     def apply(name, x):
-        return np.asarray(x) @ linear[name][0].T + linear[name][1]
+        return np.asarray(x) @ linear[f"{name}.weight"].T + linear[f"{name}.bias"]
 
     offsets = apply("sampling_offsets", query).reshape(2, 3, 2, 2, 2, 2)
     scores = np.exp(apply("attention_weights", query).reshape(2, 3, 2, 4))
@@ -181,8 +181,9 @@ def test_batch_norm_keeps_the_unbiased_variance():
     flat = x.transpose(1, 0, 2, 3).reshape(3, -1)
     scale = np.sqrt(flat.var(1) + 1e-5)
     np.testing.assert_allclose(y.detach(), (x - flat.mean(1).reshape(3, 1, 1)) / scale.reshape(3, 1, 1), atol=1e-11)
-    np.testing.assert_allclose(norm.running_var, 0.9 + 0.1 * flat.var(1, ddof=1), rtol=1e-12)
-    np.testing.assert_allclose(norm.running_mean, 0.1 * flat.mean(1), rtol=1e-12)
+    state = state_arrays(norm)
+    np.testing.assert_allclose(state["running_var"], 0.9 + 0.1 * flat.var(1, ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(state["running_mean"], 0.1 * flat.mean(1), rtol=1e-12)
 
 
 def tiny_model():

@@ -19,7 +19,9 @@ class MultiheadAttention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.empty(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, query_BQD: Tensor, key_BSD: Tensor, value_BSD: Tensor, blocked_QS: Tensor | None = None) -> Tensor:
+    def forward(
+        self, query_BQD: Tensor, key_BSD: Tensor, value_BSD: Tensor, blocked_QS: Tensor | None = None
+    ) -> Tensor:
         """``blocked_QS``: bool, True where a query must not see a key. Returns [B, Q, D]."""
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)

@@ -1,11 +1,11 @@
 """One training step and its state: what this framework supplies to the shared training loop."""
 
-import resource
 import time
 
 import torch
 
 from frameworks.arrays import Arrays
+from frameworks.memory import peak_resident_mb
 from frameworks.protocol import Detections, StepRecord
 from frameworks.spec import ExperimentSpec
 from frameworks.torch_rtdetr.criterion import criterion
@@ -53,14 +53,14 @@ class TrainingRun:
         results = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         gradients = {n: g for n, g in zip(parameters, results, strict=True) if g is not None}
         clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
-        losses = {name: float(value) for name, value in terms.items()}
+        losses = {name: value.item() for name, value in terms.items()}
         if not torch.isfinite(total):
-            raise FloatingPointError(f"total loss is {float(total)}; terms: {losses}")
+            raise FloatingPointError(f"total loss is {total.item()}; terms: {losses}")
         self.optimizer.step(clipped, learning_rates)
         self.ema.update(self.model, ema_decay)
         self._synchronise()
         seconds = time.perf_counter() - start
-        return StepRecord(losses, float(total), float(norm), seconds, matching_hash(matchings))
+        return StepRecord(losses, total.item(), norm.item(), seconds, matching_hash(matchings))
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged model."""
@@ -88,7 +88,7 @@ class TrainingRun:
         """Peak resident memory on CPU, peak allocated memory on GPU."""
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return peak_resident_mb()
 
     def _synchronise(self) -> None:
         if self.device == "cuda":

@@ -1,0 +1,82 @@
+"""The settings of a run: the official ones on a GPU, ones that end within minutes on a CPU.
+
+Everything that a CPU run changes stands in ``CPU``; both frameworks train with the same resolved spec.
+"""
+
+from dataclasses import dataclass, replace
+
+from frameworks.errors import UserError
+from frameworks.spec import DataSpec, ExperimentSpec, RecipeSpec
+
+# Seconds that a worker may take over one request. The longest is Jittor's first step on an empty cache, where it
+# compiles every kernel: minutes. An hour of silence is a worker that hangs.
+REQUEST_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class CpuBudget:
+    """What two CPU cores can do in minutes.
+
+    Placeholders until measured: set them from `experiments/run.py --subset 50` on a quiet machine with 2 cores.
+    From random weights the official learning rate of a pretrained backbone (1e-5) moves nothing in that time, so
+    one rate serves all groups.
+    """
+
+    image_size: int = 160
+    batch_size: int = 5
+    epochs: int = 6
+    lr: float = 2e-4
+    warmup_steps: int = 10
+
+
+CPU = CpuBudget()
+
+
+def resolve_spec(
+    official: ExperimentSpec,
+    device: str,
+    *,
+    subset: int,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    batch_size: int | None = None,
+) -> ExperimentSpec:
+    """The spec that a run trains: `official`, within the budget of `device`, with what was asked for explicitly.
+
+    Raises:
+        SpecError: a value that no spec allows.
+        UserError: a batch that `subset` images cannot fill.
+    """
+    spec = _within_cpu(official) if device == "cpu" else official
+    if batch_size is None:
+        batch_size = min(spec.data.batch_size, subset)
+    data = replace(spec.data, batch_size=batch_size)
+    if image_size is not None:
+        data = replace(data, image_size=(image_size, image_size))
+    if batch_size > subset:
+        raise UserError(f"--batch-size {batch_size} is more than --subset {subset}: no batch would be full")
+    recipe = spec.recipe if epochs is None else replace(spec.recipe, epochs=epochs)
+    return replace(spec, data=data, recipe=recipe)
+
+
+def _within_cpu(official: ExperimentSpec) -> ExperimentSpec:
+    """Nothing grows: a preset that is smaller than the budget already keeps its own size."""
+    return replace(official, data=_cpu_data(official.data), recipe=_cpu_recipe(official.recipe))
+
+
+def _cpu_data(data: DataSpec) -> DataSpec:
+    height, width = data.image_size
+    return replace(
+        data,
+        image_size=(min(height, CPU.image_size), min(width, CPU.image_size)),
+        batch_size=min(data.batch_size, CPU.batch_size),
+    )
+
+
+def _cpu_recipe(recipe: RecipeSpec) -> RecipeSpec:
+    return replace(
+        recipe,
+        groups=tuple(replace(group, lr=CPU.lr) for group in recipe.groups),
+        warmup_steps=CPU.warmup_steps,
+        epochs=min(recipe.epochs, CPU.epochs),
+    )

@@ -1,0 +1,97 @@
+"""A new run: everything is checked, then its folder is filled; run.json comes last and makes it a run."""
+
+import shlex
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from experiments.budget import resolve_spec
+from experiments.data.files import file_hash
+from experiments.data.source import Source
+from experiments.deviations import deviations
+from experiments.host import ROOT, host_record
+from experiments.options import Options
+from experiments.run_data import RunData, choose_data, write_manifests, write_samples
+from experiments.run_folder import INITIAL, Run, require_room
+from frameworks.arrays import save_arrays
+from frameworks.initialisation import initial_weights
+from frameworks.parameters import counts
+from frameworks.spec import ExperimentSpec, preset, spec_hash, to_dict
+from reports.records import SCHEMA
+
+
+def spec_of(options: Options) -> ExperimentSpec:
+    """The resolved spec. Raises SpecError or UserError for what no run can be made of."""
+    return resolve_spec(
+        preset(options.preset),
+        options.device,
+        subset=options.subset,
+        epochs=options.epochs,
+        image_size=options.image_size,
+        batch_size=options.batch_size,
+    )
+
+
+def folder_of(options: Options) -> Path:
+    """The folder asked for, or a new one named after the run and the time."""
+    if options.out is not None:
+        return options.out.absolute()
+    name = f"{options.preset}-subset{options.subset}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return ROOT / "reports" / "generated" / name
+
+
+def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: list[str]) -> Run:
+    """Fill the claimed `folder` with what a run starts from.
+
+    Raises:
+        UserError: data that is missing or broken, or a disk without room.
+    """
+    require_room(folder, spec.model, len(options.frameworks))
+    source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
+    print(f"data: {source.sentence}", flush=True)
+    write_manifests(folder, data, kind=source.kind, seed=options.seed)
+    write_samples(folder, data)
+    weights = initial_weights(spec.model, options.seed)
+    save_arrays(folder / INITIAL, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
+    run = Run(folder, _meta(options, spec, source, data, arguments), spec, data)
+    run.meta["initial_sha256"] = file_hash(folder / INITIAL)
+    run.write_meta()
+    return run
+
+
+def _meta(
+    options: Options, spec: ExperimentSpec, source: Source, data: RunData, arguments: list[str]
+) -> dict[str, Any]:
+    numbers = counts(spec.model)
+    train_images, val_images = len(data["train"].ids), len(data["val"].ids)
+    return {
+        "schema": SCHEMA,
+        "command": shlex.join(["python", "experiments/run.py", *arguments]),
+        "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "preset": options.preset,
+        "spec": to_dict(spec),
+        "spec_hash": spec_hash(spec),
+        "seed": options.seed,
+        "device": options.device,
+        "image_size": spec.data.image_size[0],
+        "epochs": spec.recipe.epochs,
+        "batch_size": spec.data.batch_size,
+        "frameworks": list(options.frameworks),
+        "pythons": options.pythons,
+        "in_process": options.in_process,
+        "data": {
+            "kind": source.kind,
+            "sentence": source.sentence,
+            "root": str(source.root.absolute()),
+            "train_images": train_images,
+            "val_images": val_images,
+        },
+        "parameters": {
+            "trainable_and_frozen": numbers["parameters"],
+            "with_running_statistics": numbers["with_running_statistics"],
+        },
+        "environment": {"host": host_record()},
+        "deviations": deviations(preset(options.preset), spec, train_images=train_images),
+        "resumed": [],
+    }

@@ -1,0 +1,73 @@
+"""Progress that a person can follow: a bar on a terminal, plain lines in a log, and never a long silence."""
+
+import contextlib
+import sys
+import threading
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+QUIET_S = 2.0  # after this long without news the bar says what it waits for
+LINE_EVERY_S = 10.0  # where there is no terminal, a line that often
+TICK_S = 1.0
+
+
+class Progress:
+    """A bar of `total` units under a title; a thread tells what is being waited for when nothing moves."""
+
+    def __init__(self, title: str, total: int | None = None, unit: str = "it", waiting: str = "working") -> None:
+        self.title, self.total, self.unit, self.waiting = title, total, unit, waiting
+        self.terminal = sys.stderr.isatty()
+        form = None if total else "{desc}: {elapsed}{postfix}"
+        self.bar = tqdm(
+            desc=title, total=total, unit=unit, disable=not self.terminal, file=sys.stderr, leave=False,
+            bar_format=form,
+        )  # fmt: skip
+        self.done = 0
+        self.numbers = ""
+        self.last_news = self.last_line = time.monotonic()
+        self.closed = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True, name="progress")
+
+    def __enter__(self) -> "Progress":
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closed.set()
+        self.thread.join()
+        self.bar.close()
+
+    def advance(self, units: int = 1, numbers: str = "", waiting: str | None = None) -> None:
+        """Note finished units, with the numbers to show beside them and what comes next."""
+        self.done += units
+        self.numbers = numbers or self.numbers
+        self.waiting = waiting or self.waiting
+        self.last_news = time.monotonic()
+        self.bar.set_postfix_str(self.numbers, refresh=False)
+        self.bar.update(units)
+
+    def _watch(self) -> None:
+        while not self.closed.wait(TICK_S):
+            now = time.monotonic()
+            silence = now - self.last_news
+            if silence >= QUIET_S and self.terminal:
+                self.bar.set_postfix_str(", ".join(filter(None, [self.numbers, self._waited(silence)])))
+            if not self.terminal and now - self.last_line >= LINE_EVERY_S:
+                self.last_line = now
+                of = f", {self.unit} {self.done}/{self.total}" if self.total else ""
+                news = [self.numbers, self._waited(silence) if silence >= QUIET_S else ""]
+                say(f"{self.title}{of}: {', '.join(filter(None, news))}".rstrip(": "))
+
+    def _waited(self, silence: float) -> str:
+        return f"{self.waiting}, {silence:.0f} s"
+
+
+def say(line: str) -> None:
+    """A line on standard error that leaves a running bar whole."""
+    with contextlib.suppress(OSError, ValueError):  # a closed terminal must not end a training run
+        tqdm.write(f"{line}\n", file=sys.stderr, end="")  # in one piece: Ctrl-C may come between two
+        sys.stderr.flush()

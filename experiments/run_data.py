@@ -1,0 +1,113 @@
+"""The images of a run: which they are, that every one can be read, and the few that a report shows."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.data.categories import COCO_NAMES
+from experiments.data.coco import CocoSplit, SplitName, load_split
+from experiments.data.files import write_atomically
+from experiments.data.images import load_annotated
+from experiments.data.manifest import build_manifest, read_manifest
+from experiments.data.source import Source, resolve_source
+from experiments.data.subset import choose_subset
+from experiments.progress import Progress
+from frameworks.arrays import save_arrays
+
+SPLITS: tuple[SplitName, SplitName] = ("train", "val")
+VAL_IMAGES = 5000  # COCO val2017: a download can hold no more
+SAMPLES = 2  # images of each split that a report shows
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The images of one split that a run uses, in the order of choice."""
+
+    split: CocoSplit
+    ids: list[int]
+
+
+RunData = dict[SplitName, Subset]
+
+
+def choose_data(data: str | None, *, subset: int, seed: int) -> tuple[Source, RunData]:
+    """Find the data, take `subset` training images and as many validation images as there are up to that.
+
+    Raises UserError for data that is missing or broken, every chosen image decoded, and for too large a subset.
+    """
+    source = resolve_source(data, train_count=subset, val_count=min(subset, VAL_IMAGES), seed=seed)
+    train, val = (load_split(source.root, name) for name in SPLITS)
+    chosen: RunData = {
+        "train": Subset(train, choose_subset(train, subset, seed)),
+        "val": Subset(val, choose_subset(val, min(subset, len(val.images)), seed)),
+    }
+    for each in chosen.values():
+        _decode_all(each)
+    return source, chosen
+
+
+def manifest_path(folder: Path, name: SplitName) -> Path:
+    """Where a run folder keeps the manifest of a split."""
+    return folder / f"manifest_{name}.json"
+
+
+def write_manifests(folder: Path, data: RunData, *, kind: str, seed: int) -> None:
+    """Record which images, with the hashes of their bytes. Raises UserError for a file that cannot be read."""
+    for name, subset in data.items():
+        build_manifest(subset.split, subset.ids, kind=kind, seed=seed).write(manifest_path(folder, name))
+
+
+def reload_data(folder: Path, root: Path) -> RunData:
+    """The images that the manifests in `folder` list. Raises UserError where they are no longer the same."""
+    data: RunData = {}
+    for name in SPLITS:
+        manifest = read_manifest(manifest_path(folder, name))
+        split = load_split(root, name)
+        manifest.verify(split)
+        data[name] = Subset(split, manifest.image_ids)
+    return data
+
+
+def write_samples(folder: Path, data: RunData) -> None:
+    """Keep the first images with objects of each split for the report, with their ground truth."""
+    images: list[dict[str, Any]] = []
+    pixels: dict[str, np.ndarray] = {}
+    for name, subset in data.items():
+        for image_id in _shown(subset, taken=pixels):
+            pixels[f"image_{image_id}"] = np.asarray(load_annotated(subset.split, image_id))
+            images.append({"image_id": image_id, "split": name, "ground_truth": _ground_truth(subset, image_id)})
+    save_arrays(folder / "samples.safetensors", pixels)
+    categories = {str(key): name for key, name in COCO_NAMES.items()}
+    write_atomically(folder / "samples.json", json.dumps({"categories": categories, "images": images}, indent=1))
+
+
+def _shown(subset: Subset, taken: dict[str, np.ndarray]) -> Sequence[int]:
+    """Ids may repeat between the splits of a data set that is not COCO; a report can show each once."""
+    free = [image_id for image_id in subset.ids if f"image_{image_id}" not in taken]
+    with_objects = [image_id for image_id in free if subset.split.annotations[image_id]]
+    return (with_objects or free)[:SAMPLES]
+
+
+def _ground_truth(subset: Subset, image_id: int) -> list[dict[str, Any]]:
+    return [
+        {"category": subset.split.categories[each.category_id], "bbox": list(each.bbox_xywh)}
+        for each in subset.split.annotations[image_id]
+    ]
+
+
+def _decode_all(subset: Subset) -> None:
+    """A broken image must show before the training, not hours into it."""
+    title = f"checking {subset.split.name} images"
+    pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check")
+    try:
+        with Progress(title, len(subset.ids), unit="image", waiting="decoding") as progress:
+            for _ in pool.map(lambda image_id: load_annotated(subset.split, image_id).size, subset.ids):
+                progress.advance()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,73 @@
+"""Frameworks that compute nothing, to test the loop around them, and what a fault in one of them does."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from frameworks.arrays import Arrays
+from frameworks.protocol import Detections, StepRecord
+from frameworks.spec import ExperimentSpec
+
+Fault = Callable[[int], None]  # called before every step with its number in this process
+
+
+class CountingStepper:
+    """Its state is a running sum over everything it is given, so that any other input gives another state."""
+
+    def __init__(self, fault: Fault | None = None, total: float = 3.0, norm: float = 1.0) -> None:
+        self.fault, self.total, self.norm = fault, total, norm
+        self.sum = np.zeros((), np.float64)
+        self.calls: list[tuple[Arrays, list[float], float]] = []
+
+    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+        if self.fault:
+            self.fault(len(self.calls))
+        self.calls.append((batch, learning_rates, ema_decay))
+        seen = sum(float(array.astype(np.float64).sum()) for array in batch.values())
+        self.sum = np.asarray(0.5 * self.sum + seen + sum(learning_rates) + ema_decay)
+        return StepRecord({"loss_vfl": self.total}, self.total, self.norm, 0.25, f"{float(self.sum):.6f}")
+
+    def predict(self, images: Arrays) -> Detections:
+        count = len(images["images"])
+        boxes_xyxy_BQ4 = np.tile(np.array([10, 10, 50, 40], np.float32), (count, 2, 1))
+        labels_BQ = np.zeros((count, 2), np.int64)
+        return Detections({"labels": labels_BQ, "boxes": boxes_xyxy_BQ4, "scores": np.full((count, 2), 0.5)}, 0.1)
+
+    def state(self) -> Arrays:
+        return {"parameter/sum": self.sum}
+
+    def load(self, state: Arrays) -> None:
+        self.sum = state["parameter/sum"]
+
+    def peak_memory_mb(self) -> float:
+        return 12.5
+
+
+class CountingFramework:
+    """A framework whose training runs are the stepper given here."""
+
+    name = "counting"
+
+    def __init__(self, stepper: CountingStepper) -> None:
+        self.stepper = stepper
+
+    def supports(self, device: str, dtype: str) -> str | None:
+        return None
+
+    def environment(self, device: str) -> Mapping[str, Any]:
+        return {"framework": "counting", "version": "0"}
+
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> CountingStepper:
+        return self.stepper
+
+
+def opener(steppers: Mapping[str, CountingStepper]) -> Callable[..., Any]:
+    """A stand-in for ``open_framework`` that opens these."""
+
+    @contextlib.contextmanager
+    def open_counting(name: str, **settings: Any) -> Iterator[CountingFramework]:
+        yield CountingFramework(steppers[name])
+
+    return open_counting

@@ -1,0 +1,234 @@
+"""Statistics on known numbers, the order of turns, the report, and a tiny benchmark from end to end."""
+
+import contextlib
+import itertools
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import benchmark, benchmark_timing, hf_worker
+from experiments.benchmark_environment import worker_variables
+from experiments.benchmark_report import RECORDS, read_cells, verdict, write_report
+from experiments.benchmark_statistics import Estimate, distinguishable, estimate, noise_floor, paired_ratio
+from experiments.benchmark_timing import CONTROL, order_of
+from frameworks.arrays import Arrays
+from frameworks.client import WorkerFailure
+from frameworks.errors import UserError
+from frameworks.protocol import Detections, StepRecord
+
+
+def test_median_and_interval_of_known_numbers() -> None:
+    assert estimate([3.0, 1.0, 2.0]).median == 2.0
+    assert estimate([1.0, 2.0, 3.0, 10.0]).median == 2.5
+    assert estimate([5.0]) == Estimate(5.0, 5.0, 5.0)
+    with pytest.raises(ValueError, match="no values"):
+        estimate([])
+
+
+def test_interval_is_reproducible_and_contains_the_median() -> None:
+    values = np.random.Generator(np.random.PCG64(1)).normal(10, 1, 30).tolist()
+    first = estimate(values)
+    assert first == estimate(values)
+    assert min(values) < first.low < first.median < first.high < max(values)
+
+
+def test_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
+    stream = np.random.Generator(np.random.PCG64(2))
+    intervals = [estimate(stream.normal(10, 1, 25).tolist()) for _ in range(60)]
+    covered = sum(interval.low <= 10 <= interval.high for interval in intervals)
+    assert covered >= 50  # 95 % of 60 is 57; 50 or fewer would happen once in thousands
+
+
+def test_paired_ratio_removes_what_slows_a_round_down() -> None:
+    reference = {0: 1.0, 1: 5.0, 2: 1.5, 3: 2.0}
+    ratio = paired_ratio({turn: 2 * seconds for turn, seconds in reference.items()}, reference)
+    assert (ratio.median, ratio.low, ratio.high) == (2.0, 2.0, 2.0)
+
+
+def test_paired_ratio_uses_common_rounds_only() -> None:
+    assert paired_ratio({0: 3.0, 5: 100.0}, {0: 1.0, 1: 7.0}).median == 3.0
+    with pytest.raises(ValueError, match="no values"):
+        paired_ratio({0: 1.0}, {1: 1.0})
+
+
+def test_control_decides_what_counts_as_a_difference() -> None:
+    floor = noise_floor(Estimate(1.01, 0.94, 1.03))
+    assert floor == pytest.approx(0.06)
+    assert distinguishable(Estimate(1.2, 1.1, 1.3), floor)
+    assert distinguishable(Estimate(0.8, 0.7, 0.9), floor)
+    assert not distinguishable(Estimate(1.2, 1.05, 1.3), floor)
+
+
+def test_turns_rotate_and_everybody_is_first_as_often() -> None:
+    labels = ["a", "b", "c", "d"]
+    orders = [order_of(labels, turn) for turn in range(8)]
+    assert all(sorted(order) == labels for order in orders)
+    assert sorted(order[0] for order in orders) == sorted(2 * labels)
+    followers = {after for order in orders for before, after in itertools.pairwise(order) if before == "a"}
+    assert len(followers) > 1
+
+
+def test_worker_variables_are_set_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with worker_variables() as variables:
+        assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"
+        assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "OMP_WAIT_POLICY" not in os.environ
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+
+
+def timings(label: str, seconds: list[float]) -> list[dict]:
+    base = {"kind": "timing", "label": label, "task": "step", "image_size": 96}
+    return [base | {"round": turn, "position": 0, "seconds": value} for turn, value in enumerate(seconds)]
+
+
+def test_verdict_names_differences_and_noise() -> None:
+    reference = [1.0, 1.1, 0.9, 1.0]
+    records = timings("torch", reference) + timings(CONTROL, [1.02, 1.1, 0.9, 0.99])
+    records += timings("jittor", [2 * value for value in reference]) + timings("hf", [1.0, 1.11, 0.89, 1.01])
+    sentence = verdict(read_cells(records))
+    assert "a training step takes the PyTorch twin 1000 ms" in sentence
+    assert "the Jittor twin takes × 2.00 (2.00–2.00) that" in sentence
+    assert "Hugging Face cannot be told apart" in sentence
+    assert "differences up to 2 % are noise" in sentence
+
+
+def test_tiny_benchmark_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--preset",
+        "tiny",
+        "--image-size",
+        "64",
+        "--rounds",
+        "2",
+        "--warm-up",
+        "1",
+        "--frameworks",
+        "torch",
+    ]
+    assert benchmark.main([*arguments, "--out", str(tmp_path)]) == 0
+    records = [json.loads(line) for line in (tmp_path / RECORDS).read_text().splitlines()]
+    timed = [(r["label"], r["task"], r["round"]) for r in records if r["kind"] == "timing"]
+    assert sorted(timed) == sorted(
+        (label, task, turn) for label in ("torch", CONTROL) for task in ("step", "inference") for turn in (0, 1)
+    )
+    assert all(r["seconds"] > 0 for r in records if r["kind"] == "timing")
+    assert [r["label"] for r in records if r["kind"] == "memory"] == ["torch", CONTROL]
+    environment = next(r for r in records if r["kind"] == "environment")
+    assert environment["variables"]["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment["denoising_queries"] == 14
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "PyTorch twin again (A/A)" in text
+    assert "Only 2 rounds" in text
+    assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+    assert "report:" in capsys.readouterr().out
+    before = text
+    write_report(tmp_path)  # from the records alone, and the same again
+    assert (tmp_path / "benchmark.md").read_text() == before
+    assert benchmark.main([*arguments, "--out", str(tmp_path)]) == 2
+    assert "holds a benchmark already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--frameworks", "jitor,torch"], "unknown framework 'jitor'.*Did you mean 'jittor'"),
+        (["--frameworks", "jittor"], "expected torch"),
+        (["--frameworks", "torch,torch"], "each name once"),
+        (["--rounds", "0"], "--rounds is 0"),
+        (["--image-size", "64"], "84 tokens, but rtdetr_r18vd selects 300"),
+        (["--image-size", "100"], "multiples of 32"),
+        (["--preset", "rtdetr_r18"], "Did you mean 'rtdetr_r18vd'"),
+        (["--frameworks", "torch", "--python", "hf=x"], "expected NAME=PATH"),
+        (["--rounds", "many"], "invalid int value"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new"
+    assert benchmark.main([*arguments, "--out", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not folder.exists()
+
+
+def test_missing_transformers_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hf_worker.importlib.util, "find_spec", lambda name: None)
+    assert benchmark.main(["--out", str(tmp_path / "new")]) == 2
+    assert "pip install 'twin-detr[benchmarks]'" in capsys.readouterr().err
+
+
+def test_report_without_timings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / RECORDS).write_text(json.dumps({"kind": "environment"}) + "\n")
+    with pytest.raises(UserError, match="no timings"):
+        write_report(tmp_path)
+
+
+class FakeFramework:
+    """Answers at once; ``offset`` makes it another model, ``failing_step`` ends it in that step."""
+
+    def __init__(self, offset: float = 0.0, failing_step: int = -1) -> None:
+        self.offset, self.failing_step, self.steps = offset, failing_step, 0
+
+    def environment(self, device: str) -> dict[str, str]:
+        return {"framework": "fake", "device": device}
+
+    def trace(self, *arguments: object, **options: object) -> Arrays:
+        answer = np.ones((1, 2, 4)) + self.offset
+        return {"forward/pred_logits": answer, "forward/pred_boxes": answer}
+
+    def trainer(self, *arguments: object, **options: object) -> "FakeFramework":
+        return self
+
+    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+        self.steps += 1
+        if self.steps == self.failing_step:
+            raise WorkerFailure("crash", "fake worker was killed by signal 9", "last words")
+        return StepRecord({"loss_vfl": 1.0}, 1.0, 1.0, 0.5, "")
+
+    def predict(self, images: Arrays) -> Detections:
+        return Detections({}, 0.25)
+
+    def peak_memory_mb(self) -> float:
+        return 100.0
+
+
+def run_fakes(fakes: dict[str, FakeFramework], folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(
+        benchmark_timing, "_open", lambda name, plan: contextlib.nullcontext(fakes.get(name, FakeFramework()))
+    )
+    names = ["--frameworks", "torch,jittor", "--preset", "tiny", "--image-size", "64", "96", "--rounds", "4"]
+    return benchmark.main([*names, "--out", str(folder)])
+
+
+def test_a_worker_that_dies_is_recorded_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 3 warm-up steps, then the second of 4 timed rounds.
+    assert run_fakes({"jittor": FakeFramework(failing_step=5)}, tmp_path, monkeypatch) == 1
+    records = [json.loads(line) for line in (tmp_path / RECORDS).read_text().splitlines()]
+    (failure,) = [r for r in records if r["kind"] == "failure"]
+    assert (failure["label"], failure["during"], failure["image_size"]) == ("jittor", "step", 64)
+    assert failure["stderr_tail"] == "last words"
+    steps = [r["label"] for r in records if r["kind"] == "timing" and r["task"] == "step"]
+    assert (steps.count("torch"), steps.count("jittor")) == (8, 1)
+    assert "**Jittor twin failed during step**: fake worker was killed" in (tmp_path / "benchmark.md").read_text()
+
+
+def test_another_model_is_never_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for offset in (1e-6, float("nan")):
+        folder = tmp_path / str(offset)
+        assert run_fakes({"jittor": FakeFramework(offset)}, folder, monkeypatch) == 2
+        assert "jittor's pred_logits differ from torch's" in capsys.readouterr().err
+        assert '"timing"' not in (folder / RECORDS).read_text()

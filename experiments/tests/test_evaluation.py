@@ -1,0 +1,85 @@
+"""Detections to COCO's numbers, on values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from experiments.data.categories import category_to_label
+from experiments.data.coco import CocoSplit, parse_split
+from experiments.evaluation import STATS, coco_results, coco_stats
+from experiments.tests.data_sets import ROOT, document, split_of
+
+
+def detections(label: int, *boxes_xyxy: list[float]) -> dict[str, np.ndarray]:
+    """One image's detections, the first box with the best score."""
+    count = len(boxes_xyxy)
+    return {
+        "labels": np.full((1, count), label, np.int64),
+        "boxes": np.array([boxes_xyxy], np.float32).reshape(1, count, 4),
+        "scores": np.linspace(0.9, 0.5, count, dtype=np.float32)[None],
+    }
+
+
+def one_object() -> CocoSplit:
+    """Image 3: a toothbrush at [5, 5, 15, 25] xyxy; image 7 has nothing but a crowd of people."""
+    written = document()
+    written["annotations"] = [each for each in written["annotations"] if each["id"] != 2]
+    return parse_split(written, ROOT, "train")
+
+
+def test_boxes_become_top_left_and_size_with_coco_ids_and_are_not_clipped() -> None:
+    (result,) = coco_results([3], detections(79, [-4.0, 5.0, 16.5, 60.0]))
+    assert result == {
+        "image_id": 3,
+        "category_id": 90,
+        "bbox": [-4.0, 5.0, 20.5, 55.0],
+        "score": float(np.float32(0.9)),
+    }
+
+
+def test_a_perfect_detection_scores_one() -> None:
+    results = coco_results([3], detections(79, [5, 5, 15, 25]))
+    stats = coco_stats(one_object(), [3, 7], results)
+    assert tuple(stats) == STATS
+    assert [stats[name] for name in ("AP", "AP50", "AR1", "AR100")] == pytest.approx([1.0] * 4)
+    assert stats["AP_large"] == -1.0, "COCO defines none where no object is large"
+
+
+def test_the_overlap_decides_at_which_thresholds_a_detection_counts() -> None:
+    # 10x20 against 10x14 inside it: IoU 0.7 meets the thresholds 0.50, 0.55, 0.60, 0.65 and 0.70 of the ten
+    results = coco_results([3], detections(79, [5, 5, 15, 19.001]))
+    stats = coco_stats(one_object(), [3, 7], results)
+    assert stats["AP50"] == pytest.approx(1.0) and stats["AP75"] == 0.0
+    assert stats["AP"] == pytest.approx(0.5)
+
+
+def test_a_wrong_class_scores_nothing() -> None:
+    results = coco_results([3], detections(category_to_label(44), [5, 5, 15, 25]))
+    assert coco_stats(one_object(), [3, 7], results)["AP"] == 0.0
+
+
+def test_only_the_images_of_the_subset_count() -> None:
+    split = split_of({1: [1], 2: [1]})
+    results = coco_results([1], detections(0, [1, 1, 6, 6]))
+    assert coco_stats(split, [1], results)["AP"] == pytest.approx(1.0)
+    assert coco_stats(split, [1, 2], results)["AR100"] == pytest.approx(0.5), "image 2 has no detection"
+
+
+def test_a_detection_on_an_image_without_objects_is_a_false_one() -> None:
+    split = split_of({1: [1], 2: []})
+    false = coco_results([2], detections(0, [1, 1, 6, 6]))
+    right = {"image_id": 1, "category_id": 1, "bbox": [1.0, 1.0, 5.0, 5.0], "score": 0.1}
+    assert coco_stats(split, [1, 2], [*false, right])["AP"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("objects", [{1: [1], 2: []}, {1: [], 2: []}])
+def test_no_detection_and_no_object_are_numbers_too(objects: dict[int, list[int]]) -> None:
+    stats = coco_stats(split_of(objects), [1, 2], [])
+    assert stats["AP"] == (0.0 if objects[1] else -1.0)
+
+
+def test_nothing_is_printed_and_nothing_is_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    results = coco_results([3], detections(79, [5, 5, 15, 25]))
+    before = [dict(each) for each in results]
+    coco_stats(one_object(), [3, 7], results)
+    assert capsys.readouterr() == ("", "")
+    assert results == before

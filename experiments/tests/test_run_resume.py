@@ -1,0 +1,191 @@
+"""Runs that are cut off go on bit for bit, and only as the experiment that they were."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.data.coco import annotation_path
+from experiments.host import ROOT
+from experiments.run_folder import Run
+from experiments.tests.data_sets import shapes
+from experiments.tests.runs import TORCH, counting, meta, resume, rows, run, said_error, steps
+from experiments.tests.steppers import CountingStepper
+from frameworks.arrays import load_arrays
+from reports.records import read_run
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shapes(tmp_path_factory.mktemp("data"), train=6, val=3)
+
+
+def command(root: Path, out: Path, epochs: int) -> list[str]:
+    return [
+        sys.executable, str(ROOT / "experiments" / "run.py"), "--preset", "tiny", "--subset", "5", "--data",
+        str(root), "--out", str(out), "--epochs", str(epochs), "--image-size", "64", *TORCH,
+    ]  # fmt: skip
+
+
+def until(condition: Any, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.005)
+
+
+def test_a_killed_run_goes_on_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(command(root, out, epochs=12), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until((out / "torch" / "checkpoint.safetensors").exists)
+    until(lambda: len(rows_so_far(out / "torch" / "steps.jsonl")) >= 5)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    with (out / "torch" / "steps.jsonl").open("a") as stream:
+        stream.write('{"step": 9999, "epo')  # what a kill in the middle of a write leaves
+    (out / "torch" / "checkpoint.safetensors.new.part").write_bytes(b"half")
+    assert not (out / "complete.json").exists()
+
+    assert resume(out) == 0
+    assert run(root, tmp_path / "whole", *TORCH, epochs=12) == 0
+    assert steps(out) == steps(tmp_path / "whole")
+    states = [load_arrays(each / "torch" / "checkpoint.safetensors") for each in (out, tmp_path / "whole")]
+    assert states[0].keys() == states[1].keys()
+    assert all(np.array_equal(array, states[1][name]) for name, array in states[0].items())
+    for name in ("predictions_train.json", "predictions_val.json"):
+        assert (out / "torch" / name).read_bytes() == (tmp_path / "whole" / "torch" / name).read_bytes()
+    assert read_run(out).complete and len(meta(out)["resumed"]) == 1
+
+
+def rows_so_far(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a folder"
+    process = subprocess.Popen(
+        command(root, out, epochs=1000), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    until((out / "torch" / "checkpoint.safetensors").exists)
+    os.kill(process.pid, signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    last = errors.rstrip().split("\n")[-1]
+    assert last == f"interrupted; go on with: python experiments/run.py --resume '{out}'"
+    assert "Traceback" not in errors
+    assert f"partial report: {out / 'report.md'}" in output
+    assert "This run is incomplete" in (out / "report.md").read_text()
+    assert len(rows(out / "torch" / "epochs.jsonl")) >= 1
+
+
+def test_an_interruption_before_the_first_step_leaves_a_run_to_go_on_with(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    counting(monkeypatch, torch=CountingStepper(interrupt))
+    assert run(root, tmp_path / "run", *TORCH) == 130
+    assert "--resume" in capsys.readouterr().err
+    counting(monkeypatch, torch=CountingStepper())
+    assert resume(tmp_path / "run") == 0
+
+
+def interrupt(number: int) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_preparation_leaves_nothing_in_the_way(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_meta", lambda self: interrupt(0))
+        assert run(root, tmp_path / "run", *TORCH) == 130
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def interrupted(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Path:
+    """A run of two stand-ins whose first was interrupted at step 3, in the second epoch."""
+    own = tmp_path / "data"
+    shutil.copytree(root, own)
+    steppers = {"torch": CountingStepper(lambda number: interrupt(0) if number == 3 else None)}
+    counting(monkeypatch, **steppers)
+    assert run(own, tmp_path / "run") == 130
+    counting(monkeypatch, torch=CountingStepper(), jittor=CountingStepper())
+    capsys.readouterr()
+    return tmp_path / "run"
+
+
+def test_what_was_interrupted_goes_on_and_what_was_not_begun_begins(interrupted: Path) -> None:
+    assert resume(interrupted) == 0
+    assert steps(interrupted, "torch") == steps(interrupted, "jittor")
+    assert read_run(interrupted).complete
+
+
+def test_other_arguments_are_refused(interrupted: Path, capsys: Capture) -> None:
+    assert run(Path("elsewhere"), interrupted, "--resume", str(interrupted)) == 2
+    said_error(capsys, "--resume", "--epochs", "--subset", "--image-size")
+
+
+def test_a_changed_spec_is_refused(interrupted: Path, capsys: Capture) -> None:
+    said = meta(interrupted)
+    said["spec"]["recipe"]["clip_max_norm"] = 0.2
+    (interrupted / "run.json").write_text(json.dumps(said))
+    assert resume(interrupted) == 2
+    said_error(capsys, "the spec has changed", said["spec_hash"])
+    said["spec"]["recipe"]["clip_norm"] = said["spec"]["recipe"].pop("clip_max_norm")
+    (interrupted / "run.json").write_text(json.dumps(said))
+    assert resume(interrupted) == 2
+    said_error(capsys, "clip_norm", "start a new run")
+
+
+def test_changed_images_annotations_and_weights_are_refused(interrupted: Path, capsys: Capture) -> None:
+    data = Path(meta(interrupted)["data"]["root"])
+    image, annotations = next((data / "val2017").iterdir()), annotation_path(data, "train")
+    changes = {
+        image: image.read_bytes() + b" ",
+        annotations: annotations.read_bytes().replace(b'"bbox": [', b'"bbox": [1'),
+        interrupted / "initial.safetensors": b"",
+    }
+    for path, content in changes.items():
+        before = path.read_bytes()
+        path.write_bytes(content)
+        assert resume(interrupted) == 2
+        said_error(capsys, path, "changed")
+        path.write_bytes(before)
+    assert resume(interrupted) == 0
+
+
+def test_two_processes_do_not_work_on_one_run(interrupted: Path, capsys: Capture) -> None:
+    with (interrupted / ".lock").open("w") as stream, contextlib.closing(stream):
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert resume(interrupted) == 2
+    said_error(capsys, "another process is at work")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    assert resume(tmp_path / "absent") == 2
+    said_error(capsys, "absent", "no such folder")
+    assert resume(tmp_path) == 2
+    said_error(capsys, tmp_path, "no run.json")
+    (tmp_path / "run.json").write_text('{"schema": 1}')
+    assert resume(tmp_path) == 2
+    said_error(capsys, "not written by this version")
+    (tmp_path / "run.json").write_text('{"schema": 1')
+    assert resume(tmp_path) == 2
+    said_error(capsys, "not JSON")

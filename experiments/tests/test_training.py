@@ -1,0 +1,118 @@
+"""The loop around every framework: what a step is given, what is recorded, and where a run goes on."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.checkpoint import read_reached
+from experiments.data.coco import load_split
+from experiments.resume import repair
+from experiments.run_data import Subset
+from experiments.tests.data_sets import shapes, user_error
+from experiments.tests.steppers import CountingStepper
+from experiments.training import EPOCHS, STEPS, Training, train
+from frameworks.spec import preset, spec_hash
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
+    root = shapes(tmp_path_factory.mktemp("data"), train=7, val=1)
+    tiny = preset("tiny")
+    recipe = replace(tiny.recipe, epochs=3, warmup_steps=4, milestones=(2,), ema_warmup_steps=10)
+    spec = replace(tiny, recipe=recipe, data=replace(tiny.data, image_size=(32, 32)))
+    split = load_split(root, "train")
+    return Training(spec, Subset(split, list(split.images)), seed=5)
+
+
+def run(training: Training, folder: Path, stepper: CountingStepper) -> CountingStepper:
+    folder.mkdir(exist_ok=True)
+    train(training, stepper, folder, "counting", on_epoch=lambda line: None)
+    return stepper
+
+
+def records(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_step_is_recorded_with_its_schedule(training: Training, tmp_path: Path) -> None:
+    stepper = run(training, tmp_path, CountingStepper())
+    steps, epochs = records(tmp_path / STEPS), records(tmp_path / EPOCHS)
+    assert [(each["step"], each["epoch"]) for each in steps] == [(n, n // 3) for n in range(9)]  # 7 images by 2
+    official = training.spec.recipe.groups[0].lr
+    assert [each["lr"][0] / official for each in steps] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 0.1, 0.1, 0.1])
+    decays = [decay for _, _, decay in stepper.calls]
+    assert decays == pytest.approx([0.9999 * (1 - math.exp(-n / 10)) for n in range(1, 10)])
+    assert [each["lr"] for each in steps] == [rates for _, rates, _ in stepper.calls]
+    assert [(each["epoch"], each["steps"], each["loss"]) for each in epochs] == [(0, 3, 3), (1, 3, 3), (2, 3, 3)]
+    assert epochs[0]["first_step_seconds"] == 0.25 and epochs[0]["peak_memory_mb"] == 12.5
+
+
+def test_noise_comes_with_every_batch_and_differs_between_steps(training: Training, tmp_path: Path) -> None:
+    calls = run(training, tmp_path, CountingStepper()).calls
+    noises = [batch["noise/part"] for batch, _, _ in calls if "noise/part" in batch]
+    assert len(noises) >= 8, "at most the image without objects can be without noise"
+    assert len({noise.flat[0] for noise in noises}) == len(noises)
+
+
+def test_two_frameworks_are_given_the_same(training: Training, tmp_path: Path) -> None:
+    one, other = (run(training, tmp_path / name, CountingStepper()) for name in ("one", "other"))
+    for (batch, *numbers), (same, *same_numbers) in zip(one.calls, other.calls, strict=True):
+        assert numbers == same_numbers and batch.keys() == same.keys()
+        assert all(np.array_equal(batch[name], same[name]) for name in batch)
+    another = run(replace(training, seed=6), tmp_path / "another", CountingStepper())
+    assert another.sum != one.sum
+
+
+def interrupt_at(step: int) -> Callable[[int], None]:
+    def fault(number: int) -> None:
+        if number == step:
+            raise KeyboardInterrupt
+
+    return fault
+
+
+@pytest.mark.parametrize("step", [0, 2, 3, 4, 8])
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
+    training: Training, tmp_path: Path, step: int
+) -> None:
+    whole = run(training, tmp_path / "whole", CountingStepper())
+    folder = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        run(training, folder, CountingStepper(interrupt_at(step)))
+    assert len(records(folder / STEPS)) == step, "what was done until then is kept"
+    repair(folder, spec_hash(training.spec))
+    rest = run(training, folder, CountingStepper())
+    assert len(rest.calls) == 9 - step // 3 * 3, "the finished epochs are not trained again"
+    assert rest.sum == whole.sum
+    assert records(folder / STEPS) == records(tmp_path / "whole" / STEPS)
+    assert [each["epoch"] for each in records(folder / EPOCHS)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("broken", [CountingStepper(total=math.nan), CountingStepper(norm=math.inf)])
+def test_a_number_that_is_not_finite_ends_the_training(
+    training: Training, tmp_path: Path, broken: CountingStepper
+) -> None:
+    with pytest.raises(FloatingPointError, match="step 0"):
+        run(training, tmp_path, broken)
+    (record,) = records(tmp_path / STEPS)
+    assert None in (record["total"], record["grad_norm"]), "the step that broke is in the records"
+    assert read_reached(tmp_path, spec_hash(training.spec)) is None
+
+
+def test_a_checkpoint_of_another_spec_is_refused(training: Training, tmp_path: Path) -> None:
+    run(training, tmp_path, CountingStepper())
+    user_error(lambda: read_reached(tmp_path, "0" * 16), "made with spec", spec_hash(training.spec))
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
+    user_error(lambda: read_reached(tmp_path, spec_hash(training.spec)), "no checkpoint", "delete it")
+
+
+def test_records_that_do_not_lead_to_the_checkpoint_are_refused(training: Training, tmp_path: Path) -> None:
+    run(training, tmp_path, CountingStepper())
+    lines = (tmp_path / STEPS).read_text().splitlines(keepends=True)
+    (tmp_path / STEPS).write_text("".join(lines[:4] + lines[5:]))
+    user_error(lambda: repair(tmp_path, spec_hash(training.spec)), STEPS, "step 9")
