@@ -54,7 +54,7 @@ def claim(folder: Path) -> None:
     """Make sure that `folder` is there, empty and writable. Raises UserError naming what is in the way."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if False:
+        if any(folder.iterdir()):
             raise UserError(
                 f"{folder}: exists and is not empty; name a new folder, or go on with --resume {folder}"
             )

@@ -166,7 +166,7 @@ def test_changed_images_annotations_and_weights_are_refused(interrupted: Path, c
         before = path.read_bytes()
         path.write_bytes(content)
         assert resume(interrupted) == 2
-        said_error(capsys, path, "changed")
+        said_error(capsys, path, "changed since the" if path != annotations else "have changed")
         path.write_bytes(before)
     assert resume(interrupted) == 0
 

@@ -59,6 +59,12 @@ def test_noise_comes_with_every_batch_and_differs_between_steps(training: Traini
     assert len({noise.flat[0] for noise in noises}) == len(noises)
 
 
+def test_every_epoch_has_an_order_of_its_own(training: Training, tmp_path: Path) -> None:
+    calls = run(training, tmp_path, CountingStepper()).calls
+    epochs = [np.concatenate([batch["images"] for batch, _, _ in calls[at : at + 3]]) for at in (0, 3, 6)]
+    assert not np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[1], epochs[2])
+
+
 def test_two_frameworks_are_given_the_same(training: Training, tmp_path: Path) -> None:
     one, other = (run(training, tmp_path / name, CountingStepper()) for name in ("one", "other"))
     for (batch, *numbers), (same, *same_numbers) in zip(one.calls, other.calls, strict=True):

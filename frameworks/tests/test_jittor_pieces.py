@@ -4,6 +4,7 @@ One Jittor process (this one), tiny shapes: each new shape or operator is a kern
 """
 
 import os
+import signal
 from importlib.machinery import PathFinder
 
 import numpy as np
@@ -30,6 +31,8 @@ def jt():
     assert framework.supports("cpu", "float64") is None
     import jittor
 
+    # Jittor ends its process when a child of it is killed; tests of workers kill theirs.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return jittor
 
 

@@ -36,6 +36,12 @@ def batch():
     return {"images": recipe.images(2, 64, 64, "worker")} | drawn
 
 
+@pytest.fixture(scope="module", autouse=True)
+def killed_children_are_survived():
+    """Where an earlier test imported Jittor, its handler would end this process without a word."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="module")
 def torch_worker():
     with pytest.MonkeyPatch.context() as patch:
