@@ -12,7 +12,9 @@ Array names of a trace (each twin writes the same ones):
 - ``capture/MODULE/{input,output,cotangent}/K`` what a module received, answered, and got back
 - ``output/K``, ``gradient_input/K`` of a module run alone
 - ``stepT/...`` the above at optimizer step T; ``parameter/NAME``, ``moment1/NAME``, ``moment2/NAME``,
-  ``ema/NAME`` after the last one
+  ``steps/NAME``, ``ema/NAME`` after the last one
+- ``postprocess/{labels,boxes,scores}``; ``denoising/{labels,boxes_unact,blocked,groups}`` and
+  ``denoising/positive/B`` for image B
 """
 
 from collections.abc import Mapping

@@ -91,7 +91,9 @@ def answer(session: Session, line: str) -> dict[str, Any]:
     request = json.loads(line)
     try:
         method: Callable[..., Any] = getattr(session, request["request"])
-        return {"ok": True, "value": method(**request["arguments"])}
+        value = method(**request["arguments"])
+        json.dumps(value)  # an answer that cannot be written is the framework's mistake, not the pipe's
+        return {"ok": True, "value": value}
     except UserError as error:
         return {"ok": False, "kind": "user", "message": str(error)}
     except FloatingPointError as error:

@@ -4,6 +4,9 @@ RT-DETR section 4.3 and official SetCriterion (v1). Shape suffixes: B batch, Q q
 of an image, M matched pairs of the batch.
 """
 
+import functools
+import operator
+
 import jittor as jt
 import numpy as np
 from jittor import Var
@@ -12,7 +15,7 @@ from frameworks.assignment import Indices, hungarian
 from frameworks.jittor_rtdetr.box_ops import cxcywh_to_xyxy, generalized_iou, iou_and_union
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Targets
-from frameworks.jittor_rtdetr.operators import binary_cross_entropy, constant
+from frameworks.jittor_rtdetr.operators import binary_cross_entropy, constant, own_dtype_gradient
 from frameworks.spec import CriterionSpec, MatcherSpec
 
 
@@ -78,7 +81,7 @@ def box_losses(prediction: Prediction, targets: Targets, indices: Indices, num_b
         nothing = (prediction.boxes_cxcywh * 0).sum()  # zero, and still a function of the boxes
         return nothing, nothing
     boxes_M4 = prediction.boxes_cxcywh[image_M, query_M]
-    share = constant(1 / num_boxes, boxes_M4)  # dividing by a number has a float32 gradient
+    share = constant(1 / num_boxes, boxes_M4)
     l1 = (boxes_M4 - target_M4).abs().sum() * share
     giou_M = generalized_iou(cxcywh_to_xyxy(boxes_M4), cxcywh_to_xyxy(target_M4))
     return l1, (1 - giou_M).sum() * share
@@ -112,6 +115,11 @@ def criterion(
         for i, prediction in enumerate(outputs.denoising):
             terms |= _terms(f"_dn_{i}", prediction, targets, indices, num_boxes * outputs.queries.groups, spec)
     return terms, matchings
+
+
+def total_loss(terms: dict[str, Var]) -> Var:
+    """The plain sum of the weighted terms."""
+    return own_dtype_gradient(functools.reduce(operator.add, terms.values()))
 
 
 def _terms(

@@ -16,7 +16,9 @@ import importlib
 import json
 import os
 import platform
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,9 @@ def import_jittor(device: str = "cpu", threads: int | None = None, progress: war
         raise UserError(
             "Jittor rebuilt a part of itself and ended its import: run the same command again"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        # Jittor's handler ends the whole process, without a word, when any child of it dies by a signal.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if device == "cuda" and not jt.has_cuda:
         raise UserError("Jittor found no GPU although device cuda was asked for: check nvidia-smi, or use cpu")
     jt.flags.auto_convert_64_to_32 = 0

@@ -51,7 +51,8 @@ class AdamW:
         return state
 
     def load(self, state: dict[str, Var]) -> None:
-        """Take up a state that ``state()`` returned."""
+        """Take up a state that ``state()`` returned; what it lacks is as before the first step."""
+        self.steps, self.moment1, self.moment2 = {}, {}, {}
         for name, parameter in self.parameters.items():
             if f"steps/{name}" in state:
                 self.steps[name] = int(state[f"steps/{name}"].item())

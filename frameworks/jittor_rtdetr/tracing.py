@@ -15,7 +15,7 @@ from frameworks import schedules
 from frameworks.arrays import Arrays
 from frameworks.assignment import Indices
 from frameworks.jittor_rtdetr.capture import Capture, as_list
-from frameworks.jittor_rtdetr.criterion import criterion
+from frameworks.jittor_rtdetr.criterion import criterion, total_loss
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import make_denoising_queries
 from frameworks.jittor_rtdetr.ema import ModelEMA
@@ -120,7 +120,7 @@ def trace_criterion(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
         )
     outputs = outputs_from(leaves, queries)
     terms, matchings = criterion(outputs, targets, case.spec.criterion, forced_matchings(inputs))
-    total = functools.reduce(operator.add, terms.values())
+    total = total_loss(terms)
     gradients = jt.grad(total, list(leaves.values()))
     arrays = _losses(terms, total) | _matchings(matchings)
     named = zip(leaves, gradients, strict=True)
@@ -135,7 +135,8 @@ def trace_postprocess(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     sizes_wh_B2 = to_tensor(inputs["sizes_wh"], model)
     names = ("labels", "boxes", "scores")
     results = postprocess(prediction, sizes_wh_B2, case.spec.model.decoder.num_queries)
-    return {f"postprocess/{name}": to_numpy(value) for name, value in zip(names, results, strict=True)}
+    arrays = {f"postprocess/{name}": to_numpy(value) for name, value in zip(names, results, strict=True)}
+    return arrays | {"postprocess/labels": arrays["postprocess/labels"].astype(np.int64)}
 
 
 def trace_denoising(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
@@ -175,7 +176,7 @@ def _loss_and_gradients(
     outputs = _forward(case, model, inputs, images)
     targets = read_targets(inputs, model)
     terms, matchings = criterion(outputs, targets, case.spec.criterion, forced_matchings(inputs))
-    total = functools.reduce(operator.add, terms.values())
+    total = total_loss(terms)
     wanted: dict[str, Var] = {f"gradient/{name}": p for name, p in connected(model, outputs).items()}
     watched = capture.watched() if capture else {}
     if not images.is_stop_grad():

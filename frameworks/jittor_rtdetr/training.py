@@ -1,14 +1,12 @@
 """One training step and its state: what this framework supplies to the shared training loop."""
 
-import functools
-import operator
 import time
 
 import jittor as jt
 import numpy as np
 
 from frameworks.arrays import Arrays
-from frameworks.jittor_rtdetr.criterion import criterion
+from frameworks.jittor_rtdetr.criterion import criterion, total_loss
 from frameworks.jittor_rtdetr.ema import ModelEMA
 from frameworks.jittor_rtdetr.exchange import (
     COUNTER,
@@ -53,16 +51,16 @@ class TrainingRun:
         images = to_tensor(batch["images"], self.model).stop_grad()
         outputs = self.model(images, targets, read_noise(batch, self.model))
         terms, matchings = criterion(outputs, targets, self.spec.criterion)
-        total = functools.reduce(operator.add, terms.values())
+        total = total_loss(terms)
         parameters = connected(self.model, outputs)
         gradients = dict(zip(parameters, jt.grad(total, list(parameters.values())), strict=True))
         clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
-        self.optimizer.step(clipped, learning_rates)
-        self.ema.update(self.model, ema_decay)
-        self._synchronise()
         losses = {name: float(value.item()) for name, value in terms.items()}
         if not np.isfinite(total.item()):
             raise FloatingPointError(f"total loss is {total.item()}; terms: {losses}")
+        self.optimizer.step(clipped, learning_rates)
+        self.ema.update(self.model, ema_decay)
+        self._synchronise()
         seconds = time.perf_counter() - start
         return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching_hash(matchings))
 

@@ -106,6 +106,11 @@ def criterion(
     return terms, matchings
 
 
+def total_loss(terms: dict[str, Tensor]) -> Tensor:
+    """The plain sum of the weighted terms."""
+    return torch.stack(list(terms.values())).sum()
+
+
 def _terms(
     suffix: str, prediction: Prediction, targets: Targets, indices: Indices, num_boxes: float, spec: CriterionSpec
 ) -> dict[str, Tensor]:

@@ -56,7 +56,7 @@ def to_tensor(array: np.ndarray, model: nn.Module) -> Tensor:
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
     """A copy on the host, in the tensor's own dtype."""
-    return tensor.detach().cpu().numpy()
+    return tensor.detach().cpu().numpy().copy()
 
 
 def read_targets(inputs: Arrays, model: nn.Module) -> Targets:

@@ -40,7 +40,8 @@ class AdamW:
         return state
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take up a state that ``state()`` returned."""
+        """Take up a state that ``state()`` returned; what it lacks is as before the first step."""
+        self.inner.state.clear()
         for name, parameter in self.parameters.items():
             if f"steps/{name}" in state:
                 self.inner.state[parameter] = {

@@ -14,7 +14,7 @@ from frameworks.arrays import Arrays
 from frameworks.assignment import Indices
 from frameworks.protocol import Case
 from frameworks.torch_rtdetr.capture import Capture, as_list
-from frameworks.torch_rtdetr.criterion import criterion
+from frameworks.torch_rtdetr.criterion import criterion, total_loss
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction
 from frameworks.torch_rtdetr.denoising import make_denoising_queries
 from frameworks.torch_rtdetr.ema import ModelEMA
@@ -113,7 +113,7 @@ def trace_criterion(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
         )
     outputs = outputs_from(leaves, queries)
     terms, matchings = criterion(outputs, targets, case.spec.criterion, forced_matchings(inputs))
-    total = sum(terms.values(), start=torch.zeros_like(next(iter(terms.values()))))
+    total = total_loss(terms)
     gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
     arrays = _losses(terms, total) | _matchings(matchings)
     named = zip(leaves, gradients, strict=True)
@@ -168,7 +168,7 @@ def _loss_and_gradients(
     outputs = _forward(case, model, inputs, images)
     targets = read_targets(inputs, model)
     terms, matchings = criterion(outputs, targets, case.spec.criterion, forced_matchings(inputs))
-    total = torch.stack(list(terms.values())).sum()
+    total = total_loss(terms)
     wanted: dict[str, Tensor] = {f"gradient/{name}": p for name, p in trainable(model).items()}
     watched = capture.watched() if capture else {}
     if images.requires_grad:

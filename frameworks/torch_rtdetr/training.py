@@ -8,7 +8,7 @@ from frameworks.arrays import Arrays
 from frameworks.memory import peak_resident_mb
 from frameworks.protocol import Detections, StepRecord
 from frameworks.spec import ExperimentSpec
-from frameworks.torch_rtdetr.criterion import criterion
+from frameworks.torch_rtdetr.criterion import criterion, total_loss
 from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.exchange import (
     build,
@@ -48,7 +48,7 @@ class TrainingRun:
         targets = read_targets(batch, self.model)
         outputs = self.model(to_tensor(batch["images"], self.model), targets, read_noise(batch, self.model))
         terms, matchings = criterion(outputs, targets, self.spec.criterion)
-        total = torch.stack(list(terms.values())).sum()
+        total = total_loss(terms)
         parameters = trainable(self.model)
         results = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         gradients = {n: g for n, g in zip(parameters, results, strict=True) if g is not None}
