@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def _meta(
     return {
         "schema": SCHEMA,
         "command": shlex.join(["python", "experiments/run.py", *arguments]),
-        "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "preset": options.preset,
         "spec": to_dict(spec),
         "spec_hash": spec_hash(spec),

@@ -1,6 +1,6 @@
 """An interrupted run, opened again: proven to be the same experiment, its records cut back to the checkpoints."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,6 @@ def _read_spec(meta: dict[str, Any], path: Path) -> ExperimentSpec:
 
 def _note(run: Run) -> None:
     """Another machine or commit may go on with a run; whoever compares results must be able to see that."""
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     run.meta.setdefault("resumed", []).append({"at": now, "host": host_record()})
     run.write_meta()

@@ -35,7 +35,8 @@ class Case:
 
     Inputs by question: ``images`` [B, 3, H, W]; targets as ``labels`` [N], ``boxes`` [N, 4] cxcywh,
     ``counts`` [B]; denoising noise as ``noise/...`` (see frameworks.noise); ``sizes_wh`` [B, 2];
-    ``forced/topk`` [B, Q] and ``forced/match/C/B/{queries,targets}`` replace discrete decisions;
+    ``forced/topk`` [B, Q] and ``forced/match/C/B/{queries,targets}`` replace discrete decisions (of optimizer
+    step T: ``stepT/forced/...``);
     ``input/K`` and ``cotangent/K`` for a module; ``prediction/...`` for criterion and postprocess;
     ``gradient/T/NAME`` for the optimizer alone.
     """

@@ -6,7 +6,7 @@ Never a mean of tensors, never an element-wise relative error, never a tolerance
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,12 +106,18 @@ def compare(
 
 
 def compare_float32(
-    candidate: Arrays, other: Arrays, truth: Arrays, factor: float, floor: float, modules: Iterable[str] = ()
+    candidate: Arrays,
+    other: Arrays,
+    truth: Arrays,
+    factor: float,
+    floor: float,
+    modules: Iterable[str] = (),
+    kinks: Mapping[str, float] | None = None,
 ) -> list[Comparison]:
     """Same arithmetic: the candidate's error against the float64 truth, held to the other twin's.
 
-    The limit of a tensor is ``factor * max(other's error, floor)``. Called both ways round it says which
-    framework is at fault.
+    The limit of a tensor is ``factor * max(other's error, floor)``, and at least the stage's allowance in
+    ``kinks`` (see tolerances.py). Called both ways round it says which framework is at fault.
     """
     others = {c.tensor: c for c in compare(other, truth, lambda stage, name: math.inf)}
     mine = compare(candidate, truth, lambda stage, name: math.inf, modules)
@@ -119,7 +125,8 @@ def compare_float32(
     for comparison in mine:
         beside = others.get(comparison.tensor)
         error = beside.error if beside and math.isfinite(beside.error) else 0.0
-        limit = 0.0 if comparison.limit == 0.0 else factor * max(error, floor)
+        limit = max(factor * max(error, floor), (kinks or {}).get(comparison.stage, 0.0))
+        limit = 0.0 if comparison.limit == 0.0 else limit
         results.append(dataclasses.replace(comparison, limit=limit, reference_error=error))
     return results
 

@@ -85,11 +85,11 @@ class Evidence:
         return self.trace("loss", case, subject, inputs, framework, dtype, device)
 
     def own_decisions(self, subject: cases.Subject, framework: str, dtype: str, device: str) -> Arrays:
-        """Top-k and matchings of a training pass in which nothing is forced."""
+        """Top-k, its scores and matchings of a training pass in which nothing is forced."""
         case = Case("loss", subject.spec, training=True, capture=tuple(cases.module_paths(subject.spec.model)))
         inputs = subject.training_inputs()
         trace = self.trace("loss, own", case, subject, inputs, framework, dtype, device)
-        return {name: array for name, array in trace.items() if name.startswith("match/") or name == "select/topk"}
+        return {name: array for name, array in trace.items() if name.startswith(("match/", "select/"))}
 
     def module(self, subject: cases.Subject, module: str, framework: str, dtype: str, device: str) -> Arrays:
         """One module alone on what the truth fed it, rounded to float32 so that both precisions see the same."""
@@ -99,11 +99,20 @@ class Evidence:
         return self.trace("module", case, subject, inputs, framework, dtype, device)
 
     def steps(self, subject: cases.Subject, count: int, framework: str, dtype: str, device: str) -> Arrays:
-        """``count`` training steps; the update instead of the parameter, which would hide it."""
-        case = Case(
-            "steps", subject.spec, training=True, steps=count, lr_scale=subject.lr_scale if count > 1 else 1.0
-        )
-        trace = self.trace("steps", case, subject, subject.training_inputs(), framework, dtype, device)
+        """``count`` training steps; the update instead of the parameter, which would hide it.
+
+        In float32 every step takes the truth's decisions: one other query in the top k is another problem.
+        """
+        scale = subject.lr_scale if count > 1 else 1.0
+        case = Case("steps", subject.spec, training=True, steps=count, lr_scale=scale)
+        inputs = subject.training_inputs()
+        if dtype != "float64":
+            truth = self.steps(subject, count, *TRUTH)
+            for step in range(count):
+                prefix = f"step{step}/"
+                part = {n.removeprefix(prefix): array for n, array in truth.items() if n.startswith(prefix)}
+                inputs |= {f"{prefix}{name}": array for name, array in forced_decisions(part).items()}
+        trace = self.trace("steps", case, subject, inputs, framework, dtype, device)
         return updates(trace, subject.weights())
 
     def optimizer(self, subject: cases.Subject, count: int, framework: str, dtype: str, device: str) -> Arrays:

@@ -1,6 +1,6 @@
 """How a stage is held: in float64 as the same function, in float32 as the same arithmetic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -42,21 +42,15 @@ def hold_same_arithmetic(
     case: str,
     device: str,
     answer: Answer,
-    keep: Callable[[str], bool] = lambda name: True,
+    kinks: Mapping[str, float] | None = None,
 ) -> None:
-    """float32: each twin's error against the float64 truth, held to the other's, both ways round.
-
-    Args:
-        keep: tensors that float32 can speak about; the caller says why others are left out.
-    """
+    """float32: each twin's error against the float64 truth, held to the other's, both ways round."""
     modules = cases.module_paths(subject.spec.model)
-    truth = {name: array for name, array in answer(*TRUTH).items() if keep(name)}
-    traces = {
-        name: {n: a for n, a in answer(name, "float32", device).items() if keep(n)} for name in ("torch", "jittor")
-    }
+    truth = answer(*TRUTH)
+    traces = {name: answer(name, "float32", device) for name in ("torch", "jittor")}
     for framework, trace in traces.items():
         comparisons = compare_float32(
-            trace, traces[other(framework)], truth, FLOAT32_FACTOR, FLOAT32_FLOOR, modules
+            trace, traces[other(framework)], truth, FLOAT32_FACTOR, FLOAT32_FLOOR, modules, kinks
         )
         judge(
             comparisons, preset=subject.name, case=case, dtype="float32", device=device,
@@ -72,8 +66,11 @@ def hold(
     dtype: str,
     device: str,
     answer: Answer,
+    kinks: Mapping[str, float] | None = None,
 ) -> None:
     """The stage in this precision, or a skip with the reason."""
     require(twins, device, dtype)
-    holder = hold_same_function if dtype == "float64" else hold_same_arithmetic
-    holder(judge, subject, case, device, answer)
+    if dtype == "float64":
+        hold_same_function(judge, subject, case, device, answer)
+    else:
+        hold_same_arithmetic(judge, subject, case, device, answer, kinks)

@@ -65,7 +65,8 @@ def trace_steps(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     images = to_tensor(inputs["images"], model).stop_grad()
     trace: Arrays = {}
     for step in range(case.steps):
-        arrays, gradients, _ = _loss_and_gradients(case, model, inputs, images, None)
+        given = at_step(inputs, step)
+        arrays, gradients, _ = _loss_and_gradients(case, model, given, images, None)
         clipped, norm = clip_gradients(gradients, recipe.clip_max_norm)
         rates = [lr * case.lr_scale for lr in schedules.learning_rates(recipe, step, epoch=0)]
         optimizer.step(clipped, rates)
@@ -160,6 +161,12 @@ def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
     arrays = {f"parameter/{name}": array for name, array in state_arrays(model).items()}
     arrays |= {n: to_scalar(v) if n.startswith("steps/") else to_numpy(v) for n, v in optimizer.state().items()}
     return arrays | {f"ema/{name}": to_numpy(value) for name, value in ema.state().items()}
+
+
+def at_step(inputs: Arrays, step: int) -> Arrays:
+    """Inputs with those of one optimizer step (``stepT/...``) under their plain names."""
+    prefix = f"step{step}/"
+    return inputs | {n.removeprefix(prefix): array for n, array in inputs.items() if n.startswith(prefix)}
 
 
 def _forward(case: Case, model: RTDETR, inputs: Arrays, images: Var | None) -> Outputs:

@@ -60,7 +60,8 @@ def trace_steps(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     images = to_tensor(inputs["images"], model)
     trace: Arrays = {}
     for step in range(case.steps):
-        arrays, gradients, _ = _loss_and_gradients(case, model, inputs, images, None)
+        given = at_step(inputs, step)
+        arrays, gradients, _ = _loss_and_gradients(case, model, given, images, None)
         clipped, norm = clip_gradients(gradients, recipe.clip_max_norm)
         rates = [lr * case.lr_scale for lr in schedules.learning_rates(recipe, step, epoch=0)]
         optimizer.step(clipped, rates)
@@ -152,6 +153,12 @@ def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
     arrays = {f"parameter/{name}": array for name, array in state_arrays(model).items()}
     extra = optimizer.state() | {f"ema/{name}": value for name, value in ema.state().items()}
     return arrays | {name: to_numpy(value) for name, value in extra.items()}
+
+
+def at_step(inputs: Arrays, step: int) -> Arrays:
+    """Inputs with those of one optimizer step (``stepT/...``) under their plain names."""
+    prefix = f"step{step}/"
+    return inputs | {n.removeprefix(prefix): array for n, array in inputs.items() if n.startswith(prefix)}
 
 
 def _forward(case: Case, model: RTDETR, inputs: Arrays, images: Tensor | None) -> Outputs:
