@@ -17,14 +17,14 @@ REQUEST_TIMEOUT_S = 3600.0
 class CpuBudget:
     """What two CPU cores can do in minutes.
 
-    Placeholders until measured: set them from `experiments/run.py --subset 50` on a quiet machine with 2 cores.
+    MEASURED_PLACEHOLDER
     From random weights the official learning rate of a pretrained backbone (1e-5) moves nothing in that time, so
     one rate serves all groups.
     """
 
     image_size: int = 160
-    batch_size: int = 5
-    epochs: int = 6
+    batch_size: int = 4
+    epochs: int = 20
     lr: float = 2e-4
     warmup_steps: int = 10
 

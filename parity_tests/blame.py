@@ -91,8 +91,8 @@ def _in_what_the_optimizer_gets(
 ) -> Culprit | None:
     """Every module is right alone, so what is left happens on the way out: to gradients or statistics."""
     kinds = ("gradient/", "statistic/")
-    sides = [{n: a for n, a in side.items() if n.startswith(kinds)} for side in (candidate, reference)]
-    failures = [c for c in compare(*sides, limit, modules) if not c.passed]
+    mine, theirs = ({n: a for n, a in side.items() if n.startswith(kinds)} for side in (candidate, reference))
+    failures = [c for c in compare(mine, theirs, limit, modules) if not c.passed]
     order = {module: i for i, module in enumerate(modules)}
     first = min(failures, key=lambda c: order.get(c.module, len(order)), default=None)
     return Culprit(first.module, first.stage, first) if first else None

@@ -23,9 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def twins(request: pytest.FixtureRequest) -> Iterator[Twins]:
-    pythons = dict(pair.split("=", 1) for pair in request.config.getoption("--python"))
+    options = request.config.option
+    pythons = dict(pair.split("=", 1) for pair in options.python)
     with ExitStack() as stack:
-        yield Twins(stack, pythons, request.config.getoption("--in-process"))
+        yield Twins(stack, pythons, options.in_process)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +38,7 @@ def evidence(twins: Twins) -> Evidence:
 def recorder(request: pytest.FixtureRequest) -> Recorder:
     config = request.config
     if RECORDER not in config.stash:
-        config.stash[RECORDER] = Recorder(config.getoption("--records") / "records.jsonl")
+        config.stash[RECORDER] = Recorder(config.option.records / "records.jsonl")
     return config.stash[RECORDER]
 
 

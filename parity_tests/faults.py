@@ -109,7 +109,7 @@ def _row_major_positions(h: int, w: int, dim: int, temperature: float, like: tor
 
 
 def _aligned_sample(image: torch.Tensor, grid: torch.Tensor, **options: Any) -> torch.Tensor:
-    return ORIGINAL_SAMPLE(image, grid, **(options | {"align_corners": True}))
+    return ORIGINAL_SAMPLE(image, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
 def _no_offsets_gradient() -> AbstractContextManager[Any]:
