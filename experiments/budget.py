@@ -17,7 +17,7 @@ REQUEST_TIMEOUT_S = 3600.0
 class CpuBudget:
     """What two CPU cores can do in minutes.
 
-    MEASURED_PLACEHOLDER
+    BUDGET_NOTE
     From random weights the official learning rate of a pretrained backbone (1e-5) moves nothing in that time, so
     one rate serves all groups.
     """

@@ -22,11 +22,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def twins(request: pytest.FixtureRequest) -> Iterator[Twins]:
+def twins(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Twins]:
     options = request.config.option
     pythons = dict(pair.split("=", 1) for pair in options.python)
     with ExitStack() as stack:
-        yield Twins(stack, pythons, options.in_process)
+        twins = Twins(stack, pythons, options.in_process)
+        yield twins
+        for (name, device), framework in twins.open.items():
+            record = {"name": name, "device": device, **framework.environment(device)}
+            recorder.write({"environment": {key: value for key, value in record.items() if key != "variables"}})
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Planted faults: mistakes that porters really make, each with the stage and the module that must be named.
 
-They are planted in the PyTorch twin (fast) by patching names for the length of one trace; the two that only
-Jittor can have are planted there.
+They are planted in the PyTorch twin (fast) by patching names for the length of one trace; the one that only
+Jittor can have, ``stop_grad`` for ``detach``, is planted there by test_judge.py.
 """
 
 import contextlib

@@ -73,5 +73,7 @@ def decisions(own: Arrays, truth: Arrays) -> Arrays:
     for name, queries in own.items():
         if name.startswith("match/") and name.endswith("/queries"):
             image = int(name.split("/")[2])
-            found[name] = np.sort(own["select/topk"][image][queries])
+            targets = own[name.replace("/queries", "/targets")]
+            pairs = np.stack([own["select/topk"][image][queries], targets], axis=1)  # (token, target)
+            found[name] = pairs[np.argsort(targets)]
     return found

@@ -29,7 +29,9 @@ RULES = read_rules()
 
 
 def hf_state_shapes(spec: ExperimentSpec = SPEC) -> dict[str, tuple[int, ...]]:
-    from experiments.hf_rtdetr import RTDetrForObjectDetection, configuration
+    from transformers import RTDetrForObjectDetection  # pyright: ignore[reportMissingImports]
+
+    from experiments.hf_rtdetr import configuration
 
     state = RTDetrForObjectDetection(configuration(spec.model, spec.criterion)).state_dict()
     return {name: tuple(value.shape) for name, value in state.items()}
