@@ -67,9 +67,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     from reports.parity_page import build_parity_page, summary_table
 
     recorder = config.stash[RECORDER]
+    skipped: dict[str, list[str]] = {}
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        recorder.write({"skipped": reason.removeprefix("Skipped: "), "test": report.nodeid})
+        skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+    for reason, tests in skipped.items():
+        recorder.write({"skipped": reason, "test": f"{len(tests)} tests, the first: {tests[0]}"})
     terminalreporter.section("parity")
     try:
         terminalreporter.write_line(summary_table(read_lines(recorder.path)[0]))

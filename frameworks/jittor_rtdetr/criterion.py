@@ -15,7 +15,7 @@ from frameworks.assignment import Indices, hungarian
 from frameworks.jittor_rtdetr.box_ops import cxcywh_to_xyxy, generalized_iou, iou_and_union
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Targets
-from frameworks.jittor_rtdetr.operators import binary_cross_entropy, constant, own_dtype_gradient
+from frameworks.jittor_rtdetr.operators import binary_cross_entropy, constant, full_sum, own_dtype_gradient
 from frameworks.spec import CriterionSpec, MatcherSpec
 
 
@@ -71,7 +71,7 @@ def varifocal_loss(
     alpha, gamma = constant(spec.alpha, frozen_BQK), constant(spec.gamma, frozen_BQK)
     weight_BQK = alpha * jt.pow(frozen_BQK.sigmoid(), gamma) * (1 - onehot_BQK) + score_BQK
     loss_BQK = binary_cross_entropy(logits_BQK, score_BQK.detach(), weight_BQK.detach())
-    return loss_BQK.sum() * constant(1 / num_boxes, loss_BQK)
+    return full_sum(loss_BQK) * constant(1 / num_boxes, loss_BQK)
 
 
 def box_losses(prediction: Prediction, targets: Targets, indices: Indices, num_boxes: float) -> tuple[Var, Var]:

@@ -3,7 +3,7 @@
 import jittor as jt
 from jittor import Var
 
-from frameworks.jittor_rtdetr.operators import constant
+from frameworks.jittor_rtdetr.operators import constant, full_sum
 from frameworks.spec import RecipeSpec
 
 
@@ -66,7 +66,7 @@ def clip_gradients(gradients: dict[str, Var], max_norm: float) -> tuple[dict[str
     Returns:
         the gradients and their norm before clipping.
     """
-    squares = jt.concat([(gradient * gradient).sum().reshape((1,)) for gradient in gradients.values()], dim=0)
+    squares = jt.concat([full_sum(gradient * gradient).reshape((1,)) for gradient in gradients.values()], dim=0)
     norm = jt.sqrt(squares.sum())
     if max_norm == 0:
         return gradients, norm
