@@ -15,7 +15,7 @@ from parity_tests.blame import Culprit, find_culprit, replay_inputs
 from parity_tests.compare import EmptyComparisonError, compare, compare_float32, relative_error
 from parity_tests.evidence import Evidence
 from parity_tests.faults import FAULTS, Fault
-from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
+from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, FLOAT32_KINKS, float64_limit
 
 SEEDS = range(20)
 SUBJECT = cases.subject("tiny")
@@ -128,7 +128,9 @@ def test_clean_seed_passes(seed: int, evidence: Evidence, judge):
     judge(found, framework="jittor", dtype="float64", **context)
     traces = {name: evidence.loss(subject, name, "float32", "cpu") for name in ("torch", "jittor")}
     for name, beside in (("torch", "jittor"), ("jittor", "torch")):
-        found = compare_float32(traces[name], traces[beside], truth, FLOAT32_FACTOR, FLOAT32_FLOOR, MODULES)
+        found = compare_float32(
+            traces[name], traces[beside], truth, FLOAT32_FACTOR, FLOAT32_FLOOR, MODULES, FLOAT32_KINKS
+        )
         judge(found, framework=name, dtype="float32", **context)
 
 
