@@ -34,7 +34,8 @@ FLOAT32_FLOOR = 1e-6
 # of zero may fall on the other side, and the gradient of that unit appears or vanishes: a decision, not an
 # error. About eight matched queries with some 128 active units each carry a head's gradient, so one flip
 # moves it by about 1 / sqrt(1000) = 3 % (seen: 3.4 % in dec_bbox_head.2 of r18vd in Jittor, 0.5 % in the stem
-# of tiny in PyTorch, one of 20 seeds). Three flips are allowed for. Modules alone (test_modules.py) and all of float64 get no allowance, so this hides no wrong formula.
+# of tiny in PyTorch, one of 20 seeds). Three flips are allowed for. Modules alone (test_modules.py) and all of
+# float64 get no allowance, so this hides no wrong formula.
 FLOAT32_KINKS = {"backward": 0.1}
 
 # What published ports promise; reported beside the limits above, never used in their place.
