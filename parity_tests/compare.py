@@ -41,6 +41,17 @@ STAGES = {
 }
 
 
+# Stages whose tensors belong to one place; what is left over is about the optimizer's whole vectors.
+WHOLE_STAGES = {
+    "losses": "criterion",
+    "matching": "criterion",
+    "query selection": "decoder",
+    "forward": "decoder",
+    "denoising queries": "denoising",
+    "post-processing": "postprocess",
+}
+
+
 class EmptyComparisonError(AssertionError):
     """Nothing was compared: that proves nothing, so it never passes."""
 
@@ -155,8 +166,11 @@ def module_of(name: str, paths: list[str]) -> str:
     for path in paths:
         if any(part == path or part.startswith(f"{path}.") for part in parts[1:]):
             return path
-    by_stage = {"losses": "criterion", "matching": "criterion", "query selection": "decoder", "forward": "decoder"}
-    return by_stage.get(stage_of(name), parts[1].partition(".")[0] if len(parts) > 1 else "model")
+    if "prediction" in parts:
+        return "criterion"
+    owner = parts[1].partition(".")[0] if len(parts) > 1 else ""
+    known = owner in ("images", "backbone", "encoder", "decoder")
+    return WHOLE_STAGES.get(stage_of(name), owner if known else "optimizer")
 
 
 def _compare_one(
