@@ -30,6 +30,7 @@ from frameworks.errors import UserError
 from frameworks.parameters import state_shapes, trainable_names
 from frameworks.protocol import Case, Detections, StepRecord
 from frameworks.spec import CriterionSpec, ExperimentSpec, ModelSpec
+from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH  # sets its threads and flags here too
 from frameworks.torch_rtdetr.decoder import Prediction
 from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.exchange import read_targets, to_numpy, to_tensor
@@ -219,18 +220,8 @@ class HuggingFace:
 
     name = "hf"
 
-    def __init__(self) -> None:
-        # The same settings as the torch twin's: otherwise the comparison would be of flags.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-
     def supports(self, device: str, dtype: str) -> str | None:
-        if dtype not in DTYPES:
-            return f"dtype {dtype!r} is not one of {', '.join(DTYPES)}"
-        if device == "cuda" and not torch.cuda.is_available():
-            return f"torch {torch.__version__} sees no CUDA device"
-        return None if device in ("cpu", "cuda") else f"device {device!r} is not 'cpu' or 'cuda'"
+        return TORCH.supports(device, dtype)
 
     def environment(self, device: str) -> Mapping[str, Any]:
         return {

@@ -12,10 +12,12 @@ import numpy as np
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.client import open_framework
+from frameworks.parameters import state_shapes, trainable_names
 from frameworks.protocol import Case, Framework
 from parity_tests import cases, tolerances
 from parity_tests.blame import replay_inputs
 from parity_tests.compare import Comparison
+from parity_tests.recipe import uniform
 
 TRUTH = ("torch", "float64", "cpu")  # itself held to the official implementation by test_oracle.py
 
@@ -143,9 +145,6 @@ def updates(trace: Arrays, before: Arrays) -> Arrays:
 
 def given_gradients(subject: cases.Subject, count: int) -> Arrays:
     """Uniform gradients of size 1e-3 from the oracle's recipe, one set a step."""
-    from frameworks.parameters import state_shapes, trainable_names
-    from parity_tests.recipe import uniform
-
     shapes = state_shapes(subject.spec.model)
     return {
         f"gradient/{t}/{name}": (1e-3 * (2 * uniform(f"grad.{t}.{name}", shapes[name], subject.seed) - 1)).astype(

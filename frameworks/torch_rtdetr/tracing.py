@@ -48,7 +48,7 @@ def trace_loss(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     """One forward and backward pass: everything up to the unclipped gradients."""
     images = to_tensor(inputs["images"], model).requires_grad_()
     capture = Capture(model, case.capture)
-    arrays, gradients, _ = _loss_and_gradients(case, model, inputs, images, capture)
+    arrays, gradients = _loss_and_gradients(case, model, inputs, images, capture)
     arrays |= {f"gradient/{name}": to_numpy(gradient) for name, gradient in gradients.items()}
     return arrays | _statistics(model)
 
@@ -61,7 +61,7 @@ def trace_steps(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     trace: Arrays = {}
     for step in range(case.steps):
         given = at_step(inputs, step)
-        arrays, gradients, _ = _loss_and_gradients(case, model, given, images, None)
+        arrays, gradients = _loss_and_gradients(case, model, given, images, None)
         clipped, norm = clip_gradients(gradients, recipe.clip_max_norm)
         rates = [lr * case.lr_scale for lr in schedules.learning_rates(recipe, step, epoch=0)]
         optimizer.step(clipped, rates)
@@ -171,7 +171,7 @@ def _forward(case: Case, model: RTDETR, inputs: Arrays, images: Tensor | None) -
 
 def _loss_and_gradients(
     case: Case, model: RTDETR, inputs: Arrays, images: Tensor, capture: Capture | None
-) -> tuple[Arrays, dict[str, Tensor], list[Indices]]:
+) -> tuple[Arrays, dict[str, Tensor]]:
     outputs = _forward(case, model, inputs, images)
     targets = read_targets(inputs, model)
     terms, matchings = criterion(outputs, targets, case.spec.criterion, forced_matchings(inputs))
@@ -189,7 +189,7 @@ def _loss_and_gradients(
     if capture:
         arrays |= capture.arrays()
     prefix = "gradient/"
-    return arrays, {n.removeprefix(prefix): g for n, g in found.items() if n.startswith(prefix)}, matchings
+    return arrays, {n.removeprefix(prefix): g for n, g in found.items() if n.startswith(prefix)}
 
 
 def _selection(outputs: Outputs) -> Arrays:

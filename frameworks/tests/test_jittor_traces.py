@@ -1,0 +1,48 @@
+"""The Jittor twin's gradients where a trap would silence them, and batches without targets."""
+
+import os
+from importlib.machinery import PathFinder
+
+import numpy as np
+import pytest
+
+import frameworks
+from frameworks.noise import denoising_count, draw_noise
+from frameworks.parameters import state_shapes
+from frameworks.protocol import DEVICE_VARIABLE, Case
+from frameworks.spec import preset
+from parity_tests import recipe
+
+pytestmark = [
+    pytest.mark.skipif(PathFinder.find_spec("jittor") is None, reason="Jittor is not installed here"),
+    pytest.mark.skipif(os.environ.get(DEVICE_VARIABLE, "cpu") != "cpu", reason="Jittor is not on CPU here"),
+]
+
+
+def loss_trace(counts: tuple[int, ...]):
+    """Batch and shapes of parity_tests/test_contract.py: its kernels serve here too."""
+    spec = preset("tiny")
+    inputs = {"images": recipe.images(2, 64, 64, "jt")} | recipe.targets("jt", counts)
+    inputs |= draw_noise(spec.model, np.asarray(counts), np.random.Generator(np.random.PCG64(12)))
+    assert denoising_count(spec.model, np.asarray(counts)) == 0 or "noise/part" in inputs
+    weights = recipe.weights(state_shapes(spec.model), "jt")
+    case = Case("loss", spec, training=True)
+    return frameworks.load("jittor").trace(case, weights, inputs, device="cpu", dtype="float64")
+
+
+def test_padding_row_gets_no_gradient_and_detached_heads_get_theirs():
+    trace = loss_trace((3, 2))  # the second image is padded
+    table = trace["gradient/decoder.denoising_class_embed.weight"]
+    assert not table[-1].any() and table[:-1].any()
+    for name in ("enc_bbox_head", "enc_score_head", "dec_bbox_head.0"):  # silent if detach were stop_grad
+        names = [n for n in trace if n.startswith(f"gradient/decoder.{name}.")]
+        assert names and all(trace[n].any() for n in names)
+
+
+def test_no_targets_in_any_image():
+    trace = loss_trace((0, 0))
+    losses = {n.removeprefix("loss/"): float(a) for n, a in trace.items() if n.startswith("loss/")}
+    assert len(losses) == 10 and np.isfinite(list(losses.values())).all()
+    assert all(losses[n] == 0 for n in losses if n.startswith(("bbox", "giou")))
+    assert "gradient/decoder.denoising_class_embed.weight" not in trace
+    assert all(np.isfinite(a).all() for n, a in trace.items() if n.startswith("gradient/"))
