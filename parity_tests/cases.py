@@ -50,7 +50,7 @@ def bottleneck_variant() -> ExperimentSpec:
             num_classes=7,
             backbone=replace(model.backbone, block="bottleneck", freeze_at=1, freeze_norm=True),
             encoder=replace(model.encoder, expansion=1.0, num_encoder_layers=2, enc_act="relu", act="gelu"),
-            decoder=replace(model.decoder, num_layers=3, eval_idx=0, activation="silu", num_points=3),
+            decoder=replace(model.decoder, num_layers=3, eval_idx=0, activation="silu", num_points=(3, 3, 3)),
         ),
     )
 

@@ -65,12 +65,23 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if len(kinds) != len(value):
             raise SpecError(f"{where} is {value!r}; expected {len(kinds)} values")
         return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    assert not isinstance(hint, types.UnionType), f"{where}: the spec has no optional fields"
+    if isinstance(hint, types.UnionType):
+        return from_dict(_kind_of(hint, value, where), value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise SpecError(f"{where} is {value!r}; expected {hint.__name__}")
     return value
+
+
+def _kind_of(union: types.UnionType, value: Any, where: str) -> type:
+    """The member of a union of specs that ``kind`` names."""
+    kinds = {member.kind: member for member in typing.get_args(union)}
+    given = value.get("kind") if isinstance(value, dict) else value
+    if given not in kinds:
+        known = ", ".join(map(repr, kinds))
+        raise SpecError(f"{where}.kind is {given!r}; expected one of {known}.{nearest(str(given), kinds)}")
+    return kinds[given]
 
 
 def spec_hash(spec: Any) -> str:

@@ -1,4 +1,4 @@
-"""What the model is: backbone, hybrid encoder, decoder. Both twins are built from this and nothing else.
+"""What the model is: hybrid encoder, decoder, and the whole. Both twins are built from this and nothing else.
 
 Source: RT-DETR (Zhao et al., arXiv 2304.08069), sections 4.1-4.3, and the resolved official configs.
 """
@@ -6,50 +6,8 @@ Source: RT-DETR (Zhao et al., arXiv 2304.08069), sections 4.1-4.3, and the resol
 from dataclasses import dataclass
 from itertools import pairwise
 
+from frameworks.spec.backbones import BackboneSpec, PResNetSpec
 from frameworks.spec.validation import require, require_choice
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """PResNet-vd: ResNet with a three-convolution stem and average-pooled shortcuts (variant d)."""
-
-    block: str = "basic"  # "basic" (expansion 1) or "bottleneck" (expansion 4)
-    blocks: tuple[int, ...] = (2, 2, 2, 2)  # blocks per stage
-    stem_channels: tuple[int, int, int] = (32, 32, 64)
-    stage_channels: tuple[int, ...] = (64, 128, 256, 512)  # before expansion
-    return_idx: tuple[int, ...] = (1, 2, 3)  # stages handed to the encoder
-    freeze_at: int = -1  # -1: nothing; 0: the stem; k: the stem and the first k stages
-    freeze_norm: bool = False  # batch norm with constant statistics and constant affine parameters
-
-    def __post_init__(self) -> None:
-        require_choice(self, "block", ("basic", "bottleneck"))
-        require(
-            len(self.stage_channels) == 4 and min(self.stage_channels) >= 1,
-            self, "stage_channels", "4 widths of at least 1 (strides 4, 8, 16, 32)",
-        )  # fmt: skip
-        require(len(self.blocks) == 4 and min(self.blocks) >= 1, self, "blocks", "4 counts of at least 1")
-        require(
-            len(self.stem_channels) == 3 and min(self.stem_channels) >= 1,
-            self, "stem_channels", "3 widths of at least 1",
-        )  # fmt: skip
-        require(
-            len(self.return_idx) > 0 and list(self.return_idx) == sorted(set(self.return_idx)),
-            self, "return_idx", "increasing stage numbers",
-        )  # fmt: skip
-        require(all(0 <= i < 4 for i in self.return_idx), self, "return_idx", "stages from 0 to 3")
-        require(-1 <= self.freeze_at <= 4, self, "freeze_at", "-1 (nothing) to 4 (stem and all stages)")
-
-    @property
-    def expansion(self) -> int:
-        return 4 if self.block == "bottleneck" else 1
-
-    @property
-    def out_channels(self) -> tuple[int, ...]:
-        return tuple(self.stage_channels[i] * self.expansion for i in self.return_idx)
-
-    @property
-    def out_strides(self) -> tuple[int, ...]:
-        return tuple(4 * 2**i for i in self.return_idx)
 
 
 @dataclass(frozen=True)
@@ -101,7 +59,8 @@ class DecoderSpec:
     num_layers: int = 3
     eval_idx: int = -1  # the layer whose heads answer at inference; -1 is the last
     nhead: int = 8
-    num_points: int = 4  # sampling points per level and head
+    num_points: tuple[int, ...] = (4, 4, 4)  # sampling points per head, one number a level
+    cross_attn_method: str = "default"  # "default": bilinear; "discrete" (v2 only): the nearest pixel, no gradient
     dim_feedforward: int = 1024
     activation: str = "relu"
     num_denoising: int = 100  # 0: no contrastive denoising (and no class embedding)
@@ -116,7 +75,11 @@ class DecoderSpec:
             -self.num_layers <= self.eval_idx < self.num_layers,
             self, "eval_idx", f"a layer of the {self.num_layers}",
         )  # fmt: skip
-        require(self.num_points >= 1, self, "num_points", "at least 1")
+        require(
+            len(self.num_points) > 0 and min(self.num_points) >= 1,
+            self, "num_points", "counts of at least 1, one a level",
+        )  # fmt: skip
+        require_choice(self, "cross_attn_method", ("default", "discrete"))
         require(self.dim_feedforward >= 1, self, "dim_feedforward", "at least 1")
         require_choice(self, "activation", ("relu", "gelu", "silu"))
         require(self.num_denoising >= 0, self, "num_denoising", "0 or more")
@@ -132,14 +95,17 @@ class DecoderSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The whole detector."""
+    """The whole detector. ``version`` is the official repository's: names of some parameters, the clamp before
+    the last norm of a decoder layer (v1 only), initial values of the decoder (PITFALLS B.1, D.5, D.8)."""
 
+    version: str = "v1"  # RT-DETR; "v2": RT-DETRv2
     num_classes: int = 80
-    backbone: BackboneSpec = BackboneSpec()
+    backbone: BackboneSpec = PResNetSpec()
     encoder: EncoderSpec = EncoderSpec()
     decoder: DecoderSpec = DecoderSpec()
 
     def __post_init__(self) -> None:
+        require_choice(self, "version", ("v1", "v2"))
         require(self.num_classes >= 1, self, "num_classes", "at least 1")
         hidden, heads = self.encoder.hidden_dim, self.decoder.nhead
         require(heads > 0 and hidden % heads == 0, self.decoder, "nhead", f"a divisor of hidden_dim {hidden}")
@@ -153,6 +119,13 @@ class ModelSpec:
             all(b == 2 * a for a, b in pairwise(strides)),
             self.backbone, "return_idx", "consecutive stages (the encoder upsamples by 2 between levels)",
         )  # fmt: skip
+
+        points = self.decoder.num_points
+        require(len(points) == levels, self.decoder, "num_points", f"{levels} counts, one for each level")
+        if self.version == "v1":
+            require(len(set(points)) == 1, self.decoder, "num_points", "equal counts (version v1)")
+            method = "cross_attn_method"
+            require(self.decoder.cross_attn_method == "default", self.decoder, method, "'default' (version v1)")
 
     @property
     def num_levels(self) -> int:

@@ -1,7 +1,8 @@
 """Presets under their official names. A new preset is one function here and one line in PRESETS."""
 
+from frameworks.spec.backbones import PResNetSpec
 from frameworks.spec.experiment import ExperimentSpec
-from frameworks.spec.model import BackboneSpec, DecoderSpec, EncoderSpec, ModelSpec
+from frameworks.spec.model import DecoderSpec, EncoderSpec, ModelSpec
 from frameworks.spec.training import CriterionSpec, DataSpec, ParameterGroup, RecipeSpec
 from frameworks.spec.validation import SpecError, nearest
 
@@ -31,7 +32,7 @@ def tiny() -> ExperimentSpec:
         name="tiny",
         model=ModelSpec(
             num_classes=80,
-            backbone=BackboneSpec(blocks=(1, 1, 1, 2), stem_channels=(8, 8, 12), stage_channels=(12, 16, 24, 32)),
+            backbone=PResNetSpec(blocks=(1, 1, 1, 2), stem_channels=(8, 8, 12), stage_channels=(12, 16, 24, 32)),
             encoder=EncoderSpec(hidden_dim=32, nhead=4, dim_feedforward=48, depth_mult=0.4),
             decoder=DecoderSpec(num_queries=20, num_layers=2, nhead=4, dim_feedforward=48, num_denoising=10),
         ),

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from frameworks.spec.validation import SpecError, require
+from frameworks.spec.validation import SpecError, require, require_choice
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class RecipeSpec:
     ema_decay: float = 0.9999
     ema_warmup_steps: int = 2000
     epochs: int = 72
+    tuning: str = ""  # official checkpoint that the official run starts from; empty: a pretrained backbone
 
     def __post_init__(self) -> None:
         require(len(self.groups) > 0, self, "groups", "at least one group")
@@ -90,17 +91,43 @@ class RecipeSpec:
 
 
 @dataclass(frozen=True)
-class DataSpec:
-    """Input size and batches; the augmentation is a horizontal flip for now."""
+class AugmentationSpec:
+    """Random changes to training images, as probabilities; official order (PITFALLS I.1)."""
 
-    image_size: tuple[int, int] = (640, 640)  # height, width in pixels
-    batch_size: int = 16
-    flip_probability: float = 0.5
+    photometric_distort: float = 0.5
+    zoom_out: float = 0.5  # onto a black canvas of 1 to 4 times the side
+    iou_crop: float = 0.8
+    horizontal_flip: float = 0.5
+    min_box_size: float = 1.0  # pixels; smaller boxes are dropped after cropping and after resizing
+    strong_stop_epoch: int = 0  # from this epoch on only the flip is left; 0: never
+    scales: tuple[int, ...] = ()  # sides in pixels that a batch is resized to, one drawn a batch; empty: none
+    scales_stop_epoch: int = 0  # from this epoch on the image size is fixed; 0: never
 
     def __post_init__(self) -> None:
+        for field in ("photometric_distort", "zoom_out", "iou_crop", "horizontal_flip"):
+            require(0 <= getattr(self, field) <= 1, self, field, "a probability")
+        require(self.min_box_size >= 0, self, "min_box_size", "0 or more pixels")
+        require(self.strong_stop_epoch >= 0, self, "strong_stop_epoch", "0 (never) or more")
+        require(self.scales_stop_epoch >= 0, self, "scales_stop_epoch", "0 (never) or more")
+        require(
+            all(side >= 32 and side % 32 == 0 for side in self.scales),
+            self, "scales", "multiples of 32 (the coarsest stride)",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which data, input size, batches and augmentation."""
+
+    dataset: str = "coco"  # "voc": 20 classes, category ids are not remapped to COCO's
+    image_size: tuple[int, int] = (640, 640)  # height, width in pixels
+    batch_size: int = 16  # over all GPUs of the official run
+    augmentation: AugmentationSpec = AugmentationSpec()
+
+    def __post_init__(self) -> None:
+        require_choice(self, "dataset", ("coco", "voc"))
         require(
             all(side >= 32 and side % 32 == 0 for side in self.image_size),
             self, "image_size", "height and width that are multiples of 32 (the coarsest stride)",
         )  # fmt: skip
         require(self.batch_size >= 1, self, "batch_size", "at least 1")
-        require(0 <= self.flip_probability <= 1, self, "flip_probability", "a probability")
