@@ -46,8 +46,8 @@ def _draw(name: str, shape: Shape, shapes: dict[str, Shape], spec: ModelSpec, se
         value = np.ones(shape) if leaf == "weight" else np.zeros(shape)  # norms
     elif re.search(_ZERO, name):
         value = np.zeros(shape)
-    elif re.search(_XAVIER, name):
-        value = stream.uniform(-1, 1, shape) * math.sqrt(6.0 / (shape[0] + shape[1]))
+    elif re.search(_XAVIER, name) or (spec.version == "v2" and re.search(_XAVIER_V2, name)):
+        value = stream.uniform(-1, 1, shape) * math.sqrt(6.0 / (shape[0] + shape[1]))  # kernels are 1x1 at most
     else:  # PyTorch's default for Linear and Conv: uniform within 1 / sqrt(fan_in), biases too
         weight = shapes[name if leaf == "weight" else name.rpartition(".")[0] + ".weight"]
         value = stream.uniform(-1, 1, shape) / math.sqrt(np.prod(weight[1:]))
@@ -59,16 +59,17 @@ _ZERO = (
     r"|(value_proj|output_proj)\.bias$|bbox_head(\.\d+)?\.layers\.2\.(weight|bias)$"
 )
 _XAVIER = (
-    r"in_proj_weight$|(value_proj|output_proj)\.weight$|enc_output\.0\.weight$|query_pos_head\.layers\.\d\.weight$"
+    r"in_proj_weight$|(value_proj|output_proj)\.weight$|enc_output\.(0|proj)\.weight$"
+    r"|query_pos_head\.layers\.\d\.weight$"
 )
+_XAVIER_V2 = r"^decoder\.(decoder\.layers\.\d+\.linear[12]|input_proj\.\d+\.conv)\.weight$"
 
 
 def sampling_offset_bias(spec: ModelSpec) -> np.ndarray:
-    """[heads * levels * points * 2]: heads look in evenly spaced directions, point k at distance k + 1."""
-    heads, points = spec.decoder.nhead, spec.decoder.num_points
+    """[heads * sum(points) * 2]: heads look in evenly spaced directions, point k of a level at distance k + 1."""
+    heads = spec.decoder.nhead
     theta_H = np.arange(heads) * (2.0 * math.pi / heads)
     direction_H2 = np.stack([np.cos(theta_H), np.sin(theta_H)], axis=-1)
     direction_H2 /= np.abs(direction_H2).max(axis=-1, keepdims=True)
-    distance_P = np.arange(1, points + 1)
-    offsets = direction_H2[:, None, None, :] * distance_P[None, None, :, None]  # [heads, 1, points, 2]
-    return np.broadcast_to(offsets, (heads, spec.num_levels, points, 2)).reshape(-1)
+    distance_K = np.concatenate([np.arange(1, points + 1) for points in spec.decoder.num_points])
+    return (direction_H2[:, None, :] * distance_K[None, :, None]).reshape(-1)

@@ -23,8 +23,10 @@ def state_shapes(spec: ModelSpec) -> dict[str, Shape]:
 
 
 def trainable_names(spec: ModelSpec) -> list[str]:
-    """Names that the optimizer sees: no statistics, no frozen norm, no frozen stage."""
+    """Names that the optimizer sees: no statistics, no frozen norm or stage, no offsets of discrete sampling."""
     frozen = _frozen_prefixes(spec)
+    if spec.decoder.cross_attn_method == "discrete":
+        frozen += r"|decoder\.decoder\.layers\.\d+\.cross_attn\.sampling_offsets\."
     return [
         name
         for name in state_shapes(spec)
@@ -122,9 +124,10 @@ def _backbone(spec: ModelSpec) -> Named:
 
 def _encoder(spec: ModelSpec) -> Named:
     e, d, levels = spec.encoder, spec.encoder.hidden_dim, spec.num_levels
+    conv, norm = ("0", "1") if spec.version == "v1" else ("conv", "norm")
     for i, channels in enumerate(spec.backbone.out_channels):
-        yield from _conv(f"encoder.input_proj.{i}.0", channels, d, 1)
-        yield from _norm(f"encoder.input_proj.{i}.1", d)
+        yield from _conv(f"encoder.input_proj.{i}.{conv}", channels, d, 1)
+        yield from _norm(f"encoder.input_proj.{i}.{norm}", d)
     for i in range(len(e.use_encoder_idx)):
         for layer in range(e.num_encoder_layers):
             name = f"encoder.encoder.{i}.layers.{layer}"
@@ -158,7 +161,7 @@ def _decoder(spec: ModelSpec) -> Named:
     dec, d, classes = spec.decoder, spec.encoder.hidden_dim, spec.num_classes
     for i in range(spec.num_levels):
         yield from _conv_norm(f"decoder.input_proj.{i}", d, d, 1)
-    samples = dec.nhead * spec.num_levels * dec.num_points
+    samples = dec.nhead * sum(dec.num_points)
     for i in range(dec.num_layers):
         name = f"decoder.decoder.layers.{i}"
         yield from _self_attention(f"{name}.self_attn", d)
@@ -174,8 +177,9 @@ def _decoder(spec: ModelSpec) -> Named:
     if dec.num_denoising > 0:
         yield "decoder.denoising_class_embed.weight", (classes + 1, d)  # the last row is padding
     yield from _mlp("decoder.query_pos_head", [4, 2 * d, d])
-    yield from _linear("decoder.enc_output.0", d, d)
-    yield from _layer_norm("decoder.enc_output.1", d)
+    project, norm = ("0", "1") if spec.version == "v1" else ("proj", "norm")
+    yield from _linear(f"decoder.enc_output.{project}", d, d)
+    yield from _layer_norm(f"decoder.enc_output.{norm}", d)
     yield from _linear("decoder.enc_score_head", d, classes)
     yield from _mlp("decoder.enc_bbox_head", [d, d, d, 4])
     for i in range(dec.num_layers):

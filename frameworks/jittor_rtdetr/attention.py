@@ -1,7 +1,7 @@
 """Multi-head self-attention and multi-scale deformable attention.
 
-Shape suffixes: B batch, Q queries, S keys, D model width, H heads, L levels, P points, N = sum of h*w over
-the levels.
+Shape suffixes: B batch, Q queries, S keys, D model width, H heads, P points of one level, K points of all
+levels, N = sum of h*w over the levels.
 """
 
 import math
@@ -10,6 +10,7 @@ import jittor as jt
 import numpy as np
 from jittor import Var, nn
 
+from frameworks.errors import UserError
 from frameworks.jittor_rtdetr.operators import batched_matmul, constant, softmax
 
 
@@ -46,15 +47,22 @@ class MultiheadAttention(nn.Module):
 
 
 class MultiscaleDeformableAttention(nn.Module):
-    """Each query samples ``points`` locations per head and level around its reference box (RT-DETR v1 form)."""
+    """Each query samples ``points[level]`` locations per head and level around its reference box.
 
-    def __init__(self, dim: int, heads: int, levels: int, points: int) -> None:
+    RT-DETR's form and RT-DETRv2's: they differ in ``method`` ("default" or "discrete") and in whether levels
+    may have different numbers of points.
+    """
+
+    def __init__(self, dim: int, heads: int, points: tuple[int, ...], method: str) -> None:
         super().__init__()
-        self.heads, self.levels, self.points = heads, levels, points
-        self.sampling_offsets = nn.Linear(dim, heads * levels * points * 2)
-        self.attention_weights = nn.Linear(dim, heads * levels * points)
+        self.heads, self.points, self.method = heads, points, method
+        self.sampling_offsets = nn.Linear(dim, heads * sum(points) * 2)
+        self.attention_weights = nn.Linear(dim, heads * sum(points))
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
+        if method == "discrete":  # a nearest pixel has no gradient towards its location
+            self.sampling_offsets.weight.stop_grad()
+            self.sampling_offsets.bias.stop_grad()
 
     def execute(
         self,
@@ -67,38 +75,45 @@ class MultiscaleDeformableAttention(nn.Module):
         batch, queries, dim = query_BQD.shape
         value_BND = self.value_proj(memory_BND)
         value_BNHd = value_BND.reshape((batch, value_BND.shape[1], self.heads, dim // self.heads))
-        samples = (batch, queries, self.heads, self.levels, self.points, 2)
-        offsets = self.sampling_offsets(query_BQD).reshape(samples)
-        scores = self.attention_weights(query_BQD).reshape((batch, queries, self.heads, -1))
-        weights_BQHK = softmax(scores)  # jointly over levels and points, K = L * P
-        box = reference_BQ4.reshape((batch, queries, 1, 1, 1, 4))
-        locations_BQHLP2 = box[..., :2] + offsets / self.points * box[..., 2:] * 0.5
-        sampled_BQHKd = sample_levels(value_BNHd, locations_BQHLP2, spatial_shapes)
+        offsets_BQHK2 = self.sampling_offsets(query_BQD).reshape((batch, queries, self.heads, sum(self.points), 2))
+        scores_BQHK = self.attention_weights(query_BQD).reshape((batch, queries, self.heads, -1))
+        weights_BQHK = softmax(scores_BQHK)  # jointly over levels and points
+        share = [1 / count for count in self.points for _ in range(count)]
+        share_K1 = jt.array(np.array(share, str(query_BQD.dtype))[:, None]).stop_grad()
+        box = reference_BQ4.reshape((batch, queries, 1, 1, 4))
+        locations_BQHK2 = box[..., :2] + offsets_BQHK2 * share_K1 * box[..., 2:] * 0.5
+        sampled_BQHKd = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, self.points, self.method)
         mixed_BQHd = (sampled_BQHKd * weights_BQHK.unsqueeze(-1)).sum(3)
         return self.output_proj(mixed_BQHd.reshape((batch, queries, dim)))
 
 
-def sample_levels(value_BNHd: Var, locations_BQHLP2: Var, spatial_shapes: list[tuple[int, int]]) -> Var:
-    """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, Q, H, L * P, d].
+def sample_levels(
+    value_BNHd: Var,
+    locations_BQHK2: Var,
+    spatial_shapes: list[tuple[int, int]],
+    points: tuple[int, ...],
+    method: str,
+) -> Var:
+    """Samples of every level at its own locations (x, y in [0, 1]). Returns [B, Q, H, K, d]."""
+    sample = nearest_pixels if method == "discrete" else bilinear
+    sampled, pixel, point = [], 0, 0
+    for (h, w), count in zip(spatial_shapes, points, strict=True):
+        value_BnHd = value_BNHd[:, pixel : pixel + h * w]
+        sampled.append(sample(value_BnHd, locations_BQHK2[:, :, :, point : point + count], (h, w)))
+        pixel, point = pixel + h * w, point + count
+    return jt.concat(sampled, dim=3)
+
+
+def bilinear(value_BnHd: Var, locations_BQHP2: Var, size_hw: tuple[int, int]) -> Var:
+    """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, Q, H, P, d].
 
     Written out because ``jt.nn.grid_sample`` computes corners and weights again for every channel; with
     channels last they are computed once a point. The coordinates follow grid_sample's own formula.
     """
-    sampled, start = [], 0
-    for level, (h, w) in enumerate(spatial_shapes):
-        value_BnHd = value_BNHd[:, start : start + h * w]
-        grid_BQHP2 = 2 * locations_BQHLP2[:, :, :, level] - 1
-        x_BQHP = ((grid_BQHP2[..., 0] + 1) * w - 1) / 2
-        y_BQHP = ((grid_BQHP2[..., 1] + 1) * h - 1) / 2
-        sampled.append(_bilinear(value_BnHd, x_BQHP, y_BQHP, h, w))
-        start += h * w
-    return jt.concat(sampled, dim=3)
-
-
-def _bilinear(value_BnHd: Var, x_BQHP: Var, y_BQHP: Var, h: int, w: int) -> Var:
-    """[B, Q, H, P, d]; coordinates in pixels of the (h, w) map that ``n`` flattens."""
-    batch, _, heads, width = value_BnHd.shape
-    _, queries, _, points = x_BQHP.shape
+    h, w = size_hw
+    grid_BQHP2 = 2 * locations_BQHP2 - 1
+    x_BQHP = ((grid_BQHP2[..., 0] + 1) * w - 1) / 2
+    y_BQHP = ((grid_BQHP2[..., 1] + 1) * h - 1) / 2
     left_BQHP, top_BQHP = jt.floor(x_BQHP.detach()), jt.floor(y_BQHP.detach())
     share_x_BQHP, share_y_BQHP = x_BQHP - left_BQHP, y_BQHP - top_BQHP
     total = None
@@ -108,11 +123,42 @@ def _bilinear(value_BnHd: Var, x_BQHP: Var, y_BQHP: Var, h: int, w: int) -> Var:
             inside = (column_BQHP >= 0) & (column_BQHP < w) & (row_BQHP >= 0) & (row_BQHP < h)
             flat_BQHP = row_BQHP * w + column_BQHP
             # An index of -1 is out of range, and reindex answers zero there.
-            index_BQHP = jt.ternary(inside, flat_BQHP, jt.zeros_like(flat_BQHP) - 1).int32()
-            shape = [batch, queries, heads, points, width]
-            corner = value_BnHd.reindex(shape, ["i0", "@e0(i0,i1,i2,i3)", "i2", "i4"], extras=[index_BQHP])
+            index_BQHP = jt.ternary(inside, flat_BQHP, jt.zeros_like(flat_BQHP) - 1)
             weight_x_BQHP = share_x_BQHP if right else 1 - share_x_BQHP
             weight_y_BQHP = share_y_BQHP if down else 1 - share_y_BQHP
-            part = corner * (weight_x_BQHP * weight_y_BQHP).unsqueeze(-1)
+            part = _take_pixels(value_BnHd, index_BQHP) * (weight_x_BQHP * weight_y_BQHP).unsqueeze(-1)
             total = part if total is None else total + part
     return total
+
+
+def nearest_pixels(value_BnHd: Var, locations_BQHP2: Var, size_hw: tuple[int, int]) -> Var:
+    """The pixel at each location, as RT-DETRv2's discrete sampling takes it. Returns [B, Q, H, P, d].
+
+    Kept as the official code has it: x too is clamped to the map's height, so that on maps wider than high the
+    right part is never read, and maps higher than wide cannot be read at all (PITFALLS D.6).
+
+    Raises:
+        UserError: the map is higher than wide.
+    """
+    h, w = size_hw
+    require_readable(h, w)
+    at_BQHP2 = locations_BQHP2.detach()
+    # int32() cuts towards zero.
+    column_BQHP = jt.clamp((at_BQHP2[..., 0] * w + 0.5).int32(), 0, h - 1)
+    row_BQHP = jt.clamp((at_BQHP2[..., 1] * h + 0.5).int32(), 0, h - 1)
+    return _take_pixels(value_BnHd, row_BQHP * w + column_BQHP)
+
+
+def require_readable(h: int, w: int) -> None:
+    """Raise UserError unless discrete sampling can read a map of this size."""
+    if h > w:
+        raise UserError(
+            f"discrete sampling got a feature map of {h} x {w} (height x width); the official code reads outside "
+            "maps that are higher than wide: use square or wide images, or cross_attn_method 'default'"
+        )
+
+
+def _take_pixels(value_BnHd: Var, index_BQHP: Var) -> Var:
+    """[B, Q, H, P, d]: zero where the index is out of range."""
+    shape = [*index_BQHP.shape, value_BnHd.shape[-1]]
+    return value_BnHd.reindex(shape, ["i0", "@e0(i0,i1,i2,i3)", "i2", "i4"], extras=[index_BQHP.int32()])

@@ -45,12 +45,13 @@ class DecoderLayer(nn.Module):
         d, dim = spec.decoder, spec.encoder.hidden_dim
         self.self_attn = MultiheadAttention(dim, d.nhead)
         self.norm1 = LayerNorm(dim)
-        self.cross_attn = MultiscaleDeformableAttention(dim, d.nhead, spec.num_levels, d.num_points)
+        self.cross_attn = MultiscaleDeformableAttention(dim, d.nhead, d.num_points, d.cross_attn_method)
         self.norm2 = LayerNorm(dim)
         self.linear1 = nn.Linear(dim, d.dim_feedforward)
         self.linear2 = nn.Linear(d.dim_feedforward, dim)
         self.norm3 = LayerNorm(dim)
         self.act = d.activation
+        self.clamps = spec.version == "v1"
 
     def execute(
         self,
@@ -66,8 +67,9 @@ class DecoderLayer(nn.Module):
         query_BSD = target_BSD + position_BSD
         target_BSD = self.norm2(target_BSD + self.cross_attn(query_BSD, reference_BS4, memory_BND, spatial_shapes))
         target_BSD = target_BSD + self.linear2(activation(self.act, self.linear1(target_BSD)))
-        # The official v1 guard against float16 overflow; part of the function in every precision.
-        return self.norm3(jt.clamp(target_BSD, -65504, 65504))
+        if self.clamps:  # the official guard against float16 overflow; part of the function in every precision
+            target_BSD = jt.clamp(target_BSD, -65504, 65504)
+        return self.norm3(target_BSD)
 
 
 class TransformerDecoder(nn.Module):
@@ -89,8 +91,20 @@ class _PaddedEmbedding(nn.Module):
         return jt.concat([self.weight[:-1], self.weight[-1:].detach()], dim=0)[rows_BN]
 
 
+class EncoderOutput(nn.Module):
+    """The same as v1's Sequential under the names of v2."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, dim)
+        self.norm = LayerNorm(dim)
+
+    def execute(self, memory_BND: Var) -> Var:
+        return self.norm(self.proj(memory_BND))
+
+
 class RTDETRTransformer(nn.Module):
-    """Encoder maps -> selected queries -> refined boxes and classes."""
+    """Encoder maps -> selected queries -> refined boxes and classes (RTDETRTransformer and ...v2)."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -101,7 +115,7 @@ class RTDETRTransformer(nn.Module):
         if d.num_denoising > 0:
             self.denoising_class_embed = _PaddedEmbedding(classes + 1, dim)
         self.query_pos_head = MLP([4, 2 * dim, dim])
-        self.enc_output = nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim))
+        self.enc_output = nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if spec.version == "v1" else EncoderOutput(dim)
         self.enc_score_head = nn.Linear(dim, classes)
         self.enc_bbox_head = MLP([dim, dim, dim, 4])
         self.dec_score_head = nn.ModuleList([nn.Linear(dim, classes) for _ in range(d.num_layers)])

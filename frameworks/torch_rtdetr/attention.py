@@ -1,12 +1,14 @@
 """Multi-head self-attention and multi-scale deformable attention.
 
-Shape suffixes: B batch, Q queries, S keys, D model width, H heads, L levels, P points, N = sum of h*w over
-the levels.
+Shape suffixes: B batch, Q queries, S keys, D model width, H heads, P points of one level, K points of all
+levels, N = sum of h*w over the levels.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from frameworks.errors import UserError
 
 
 class MultiheadAttention(nn.Module):
@@ -36,15 +38,21 @@ class MultiheadAttention(nn.Module):
 
 
 class MultiscaleDeformableAttention(nn.Module):
-    """Each query samples ``points`` locations per head and level around its reference box (RT-DETR v1 form)."""
+    """Each query samples ``points[level]`` locations per head and level around its reference box.
 
-    def __init__(self, dim: int, heads: int, levels: int, points: int) -> None:
+    RT-DETR's form and RT-DETRv2's: they differ in ``method`` ("default" or "discrete") and in whether levels
+    may have different numbers of points.
+    """
+
+    def __init__(self, dim: int, heads: int, points: tuple[int, ...], method: str) -> None:
         super().__init__()
-        self.heads, self.levels, self.points = heads, levels, points
-        self.sampling_offsets = nn.Linear(dim, heads * levels * points * 2)
-        self.attention_weights = nn.Linear(dim, heads * levels * points)
+        self.heads, self.points, self.method = heads, points, method
+        self.sampling_offsets = nn.Linear(dim, heads * sum(points) * 2)
+        self.attention_weights = nn.Linear(dim, heads * sum(points))
         self.value_proj = nn.Linear(dim, dim)
         self.output_proj = nn.Linear(dim, dim)
+        if method == "discrete":  # a nearest pixel has no gradient towards its location
+            self.sampling_offsets.requires_grad_(False)
 
     def forward(
         self,
@@ -56,24 +64,65 @@ class MultiscaleDeformableAttention(nn.Module):
         """``reference_BQ4``: cxcywh in [0, 1]; ``spatial_shapes``: (h, w) per level. Returns [B, Q, D]."""
         batch, queries, _ = query_BQD.shape
         value_BNHd = self.value_proj(memory_BND).unflatten(-1, (self.heads, -1))
-        offsets = self.sampling_offsets(query_BQD).view(batch, queries, self.heads, self.levels, self.points, 2)
-        scores = self.attention_weights(query_BQD).view(batch, queries, self.heads, -1)
-        weights_BQHK = scores.softmax(-1)  # jointly over levels and points, K = L * P
-        box = reference_BQ4[:, :, None, None, None, :]
-        locations_BQHLP2 = box[..., :2] + offsets / self.points * box[..., 2:] * 0.5
-        sampled_BHdQK = sample_levels(value_BNHd, locations_BQHLP2, spatial_shapes)
+        offsets_BQHK2 = self.sampling_offsets(query_BQD).view(batch, queries, self.heads, sum(self.points), 2)
+        scores_BQHK = self.attention_weights(query_BQD).view(batch, queries, self.heads, -1)
+        weights_BQHK = scores_BQHK.softmax(-1)  # jointly over levels and points
+        share = [1 / count for count in self.points for _ in range(count)]
+        share_K1 = torch.tensor(share, dtype=query_BQD.dtype, device=query_BQD.device)[:, None]
+        box = reference_BQ4[:, :, None, None, :]
+        locations_BQHK2 = box[..., :2] + offsets_BQHK2 * share_K1 * box[..., 2:] * 0.5
+        sampled_BHdQK = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, self.points, self.method)
         mixed_BHdQ = (sampled_BHdQK * weights_BQHK.transpose(1, 2)[:, :, None]).sum(-1)
         return self.output_proj(mixed_BHdQ.flatten(1, 2).transpose(1, 2))
 
 
-def sample_levels(value_BNHd: Tensor, locations_BQHLP2: Tensor, spatial_shapes: list[tuple[int, int]]) -> Tensor:
-    """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, H, d, Q, L * P]."""
-    batch, _, heads, width = value_BNHd.shape
-    grid_BHQLP2 = (2 * locations_BQHLP2 - 1).transpose(1, 2)
-    sampled = []
-    for level, value in enumerate(value_BNHd.split([h * w for h, w in spatial_shapes], dim=1)):
-        h, w = spatial_shapes[level]
-        image = value.permute(0, 2, 3, 1).reshape(batch * heads, width, h, w)
-        grid = grid_BHQLP2[:, :, :, level].flatten(0, 1)  # [B * H, Q, P, 2]
-        sampled.append(F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
-    return torch.cat(sampled, dim=-1).unflatten(0, (batch, heads))
+def sample_levels(
+    value_BNHd: Tensor,
+    locations_BQHK2: Tensor,
+    spatial_shapes: list[tuple[int, int]],
+    points: tuple[int, ...],
+    method: str,
+) -> Tensor:
+    """Samples of every level at its own locations (x, y in [0, 1]). Returns [B, H, d, Q, K]."""
+    values = value_BNHd.split([h * w for h, w in spatial_shapes], dim=1)
+    locations = locations_BQHK2.split(list(points), dim=3)
+    sample = nearest_pixels if method == "discrete" else bilinear
+    return torch.cat([sample(v, at, hw) for v, at, hw in zip(values, locations, spatial_shapes, strict=True)], dim=-1)
+
+
+def bilinear(value_BnHd: Tensor, locations_BQHP2: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, H, d, Q, P]."""
+    image = value_BnHd.permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, size_hw)  # [B * H, d, h, w]
+    grid = (2 * locations_BQHP2 - 1).transpose(1, 2).flatten(0, 1)  # [B * H, Q, P, 2]
+    sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled.unflatten(0, (value_BnHd.shape[0], -1))
+
+
+def nearest_pixels(value_BnHd: Tensor, locations_BQHP2: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """The pixel at each location, as RT-DETRv2's discrete sampling takes it. Returns [B, H, d, Q, P].
+
+    Kept as the official code has it: x too is clamped to the map's height, so that on maps wider than high the
+    right part is never read, and maps higher than wide cannot be read at all (PITFALLS D.6).
+
+    Raises:
+        UserError: the map is higher than wide.
+    """
+    h, w = size_hw
+    require_readable(h, w)
+    size_2 = torch.tensor([w, h], dtype=locations_BQHP2.dtype, device=locations_BQHP2.device)
+    pixel_BQHP2 = (locations_BQHP2.detach() * size_2 + 0.5).long().clamp(0, h - 1)  # long() cuts towards zero
+    flat_BQHP = pixel_BQHP2[..., 1] * w + pixel_BQHP2[..., 0]
+    batch, queries, heads, count = flat_BQHP.shape
+    index_BHK = flat_BQHP.transpose(1, 2).reshape(batch, heads, 1, queries * count)
+    image_BHdn = value_BnHd.permute(0, 2, 3, 1)
+    index_BHdK = index_BHK.expand(-1, -1, image_BHdn.shape[2], -1)
+    return image_BHdn.gather(3, index_BHdK).unflatten(-1, (queries, count))
+
+
+def require_readable(h: int, w: int) -> None:
+    """Raise UserError unless discrete sampling can read a map of this size."""
+    if h > w:
+        raise UserError(
+            f"discrete sampling got a feature map of {h} x {w} (height x width); the official code reads outside "
+            "maps that are higher than wide: use square or wide images, or cross_attn_method 'default'"
+        )

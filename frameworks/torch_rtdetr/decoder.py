@@ -44,12 +44,13 @@ class DecoderLayer(nn.Module):
         d, dim = spec.decoder, spec.encoder.hidden_dim
         self.self_attn = MultiheadAttention(dim, d.nhead)
         self.norm1 = LayerNorm(dim)
-        self.cross_attn = MultiscaleDeformableAttention(dim, d.nhead, spec.num_levels, d.num_points)
+        self.cross_attn = MultiscaleDeformableAttention(dim, d.nhead, d.num_points, d.cross_attn_method)
         self.norm2 = LayerNorm(dim)
         self.linear1 = nn.Linear(dim, d.dim_feedforward)
         self.linear2 = nn.Linear(d.dim_feedforward, dim)
         self.norm3 = LayerNorm(dim)
         self.act = d.activation
+        self.clamps = spec.version == "v1"
 
     def forward(
         self,
@@ -65,8 +66,9 @@ class DecoderLayer(nn.Module):
         query_BSD = target_BSD + position_BSD
         target_BSD = self.norm2(target_BSD + self.cross_attn(query_BSD, reference_BS4, memory_BND, spatial_shapes))
         target_BSD = target_BSD + self.linear2(activation(self.act, self.linear1(target_BSD)))
-        # The official v1 guard against float16 overflow; part of the function in every precision.
-        return self.norm3(target_BSD.clamp(min=-65504, max=65504))
+        if self.clamps:  # the official guard against float16 overflow; part of the function in every precision
+            target_BSD = target_BSD.clamp(min=-65504, max=65504)
+        return self.norm3(target_BSD)
 
 
 class TransformerDecoder(nn.Module):
@@ -77,8 +79,20 @@ class TransformerDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(spec) for _ in range(spec.decoder.num_layers))
 
 
+class EncoderOutput(nn.Module):
+    """The same as v1's Sequential under the names of v2."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, dim)
+        self.norm = LayerNorm(dim)
+
+    def forward(self, memory_BND: Tensor) -> Tensor:
+        return self.norm(self.proj(memory_BND))
+
+
 class RTDETRTransformer(nn.Module):
-    """Encoder maps -> selected queries -> refined boxes and classes."""
+    """Encoder maps -> selected queries -> refined boxes and classes (RTDETRTransformer and ...v2)."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -89,7 +103,7 @@ class RTDETRTransformer(nn.Module):
         if d.num_denoising > 0:
             self.denoising_class_embed = nn.Embedding(classes + 1, dim, padding_idx=classes)
         self.query_pos_head = MLP([4, 2 * dim, dim])
-        self.enc_output = nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim))
+        self.enc_output = nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if spec.version == "v1" else EncoderOutput(dim)
         self.enc_score_head = nn.Linear(dim, classes)
         self.enc_bbox_head = MLP([dim, dim, dim, 4])
         self.dec_score_head = nn.ModuleList(nn.Linear(dim, classes) for _ in range(d.num_layers))

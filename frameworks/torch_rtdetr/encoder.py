@@ -89,6 +89,13 @@ def position_embedding(h: int, w: int, dim: int, temperature: float, like: Tenso
     return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1)[None]
 
 
+def input_projection(version: str, channels: int, dim: int) -> nn.Module:
+    """1x1 convolution and norm to the encoder's width: two children without names in v1, named ones in v2."""
+    if version == "v1":
+        return nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), BatchNorm2d(dim))
+    return ConvNorm(channels, dim, 1)
+
+
 class HybridEncoder(nn.Module):
     """Feature maps of the backbone -> as many maps of width ``hidden_dim``, fused top-down then bottom-up."""
 
@@ -97,8 +104,7 @@ class HybridEncoder(nn.Module):
         e, dim, levels = spec.encoder, spec.encoder.hidden_dim, spec.num_levels
         self.spec = e
         self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), BatchNorm2d(dim))
-            for channels in spec.backbone.out_channels
+            input_projection(spec.version, channels, dim) for channels in spec.backbone.out_channels
         )
         self.encoder = nn.ModuleList(
             TransformerEncoder(e.num_encoder_layers, dim, e.nhead, e.dim_feedforward, e.enc_act)
