@@ -44,6 +44,7 @@ class Case:
     question: str
     spec: ExperimentSpec
     training: bool = False  # batch statistics, every decoder layer, denoising
+    deploy: bool = False  # norms folded into convolutions, RepVGG branches merged; for "forward" in evaluation
     module: str = ""  # canonical path, for the question "module"
     capture: tuple[str, ...] = ()  # module paths to record, with cotangents where there is a loss
     steps: int = 0  # optimizer steps, for "steps" and "optimizer"
@@ -52,6 +53,8 @@ class Case:
     def __post_init__(self) -> None:
         if self.question not in QUESTIONS:
             raise ValueError(f"unknown question {self.question!r}; expected one of {', '.join(QUESTIONS)}")
+        if self.deploy and (self.training or self.question != "forward"):
+            raise ValueError("the deploy form is for inference: ask 'forward' with training=False")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from frameworks.arrays import Arrays
+from frameworks.backbone_parameters import stem_and_stages
 from frameworks.noise import denoising_count
 from frameworks.parameters import state_shapes
-from frameworks.spec import ExperimentSpec, ModelSpec, preset
+from frameworks.spec import DLASpec, ExperimentSpec, HGNetv2Spec, HGStageSpec, ModelSpec, RegNetSpec, preset
 from parity_tests import recipe
 
 
@@ -61,25 +62,83 @@ def without_denoising(spec: ExperimentSpec) -> ExperimentSpec:
     return replace(spec, model=replace(spec.model, decoder=decoder))
 
 
+def hgnetv2_variant() -> ExperimentSpec:
+    """RT-DETRv2 on HGNetv2: both kinds of HG stages, a block with identity, unequal numbers of points."""
+    spec = preset("tiny")
+    stages = (
+        HGStageSpec(8, 16, blocks=1, downsample=False, light=False, kernel=3, layers=2),
+        HGStageSpec(12, 24, blocks=2, downsample=True, light=False, kernel=3, layers=2),
+        HGStageSpec(12, 32, blocks=1, downsample=True, light=True, kernel=5, layers=3),
+        HGStageSpec(16, 32, blocks=2, downsample=True, light=True, kernel=5, layers=2),
+    )
+    backbone = HGNetv2Spec(stem_channels=(8, 12), stages=stages, freeze_norm=False)
+    decoder = replace(spec.model.decoder, num_points=(4, 2, 3))
+    model = replace(spec.model, version="v2", num_classes=11, backbone=backbone, decoder=decoder)
+    return replace(spec, name="tiny_hgnetv2", model=model)
+
+
+def dla_variant() -> ExperimentSpec:
+    """RT-DETRv2 with discrete sampling on DLA, the first two stages frozen."""
+    spec = preset("tiny")
+    backbone = DLASpec(channels=(6, 8, 12, 16, 24, 32), freeze_at=1)
+    decoder = replace(spec.model.decoder, cross_attn_method="discrete")
+    model = replace(spec.model, version="v2", backbone=backbone, decoder=decoder)
+    return replace(spec, name="tiny_dla", model=model)
+
+
+def regnet_variant() -> ExperimentSpec:
+    """RT-DETR on RegNetY: grouped convolutions, squeeze and excitation."""
+    spec = preset("tiny")
+    backbone = RegNetSpec(stem_channels=8, depths=(1, 2, 1, 1), widths=(16, 24, 32, 40), group_width=8)
+    return replace(spec, name="tiny_regnet", model=replace(spec.model, backbone=backbone))
+
+
+# Seeds of the oracle's cases, square and rectangular (RECIPE section 4).
+ORACLE_SEEDS = {
+    "rtdetr_r18vd": ("rtdetr-golden-14", "rtdetr-golden-1"),
+    "rtdetr_r50vd": ("rtdetr-golden-12", "rtdetr-golden-35"),
+    "rtdetrv2_r18vd": ("rtdetr-golden-3", "rtdetr-golden-1"),
+    "rtdetrv2_hgnetv2_l": ("rtdetr-golden-13", "rtdetr-golden-5"),
+}
+TINY = {
+    "tiny": (lambda: preset("tiny"), "twin-detr-1", (96, 128), (5, 3)),
+    "tiny_bottleneck": (bottleneck_variant, "twin-detr-3", (64, 96), (4, 0)),
+    "tiny_hgnetv2": (hgnetv2_variant, "twin-detr-1", (96, 128), (5, 3)),
+    "tiny_dla": (dla_variant, "twin-detr-1", (96, 128), (5, 3)),
+    "tiny_regnet": (regnet_variant, "twin-detr-1", (96, 128), (5, 3)),
+}
+
+
 @functools.cache
 def subject(name: str) -> Subject:
-    """A subject by name; r18vd's are the oracle's own cases."""
-    r18vd, golden = preset("rtdetr_r18vd"), "rtdetr-golden-14"
-    subjects = {
-        "tiny": Subject("tiny", preset("tiny"), "twin-detr-1", (96, 128)),
-        "tiny_bottleneck": Subject("tiny_bottleneck", bottleneck_variant(), "twin-detr-3", (64, 96), (4, 0)),
-        # More steps at the official rate are chaos even in float64, so the oracle takes a hundredth (RECIPE).
-        "rtdetr_r18vd": Subject("rtdetr_r18vd", r18vd, golden, (192, 192), lr_scale=0.01),
-        "rtdetr_r18vd_rect": Subject("rtdetr_r18vd_rect", r18vd, "rtdetr-golden-1", (96, 416)),
-        "rtdetr_r18vd_plain": Subject("rtdetr_r18vd_plain", without_denoising(r18vd), golden, (192, 192)),
-    }
-    return subjects[name]
+    """A subject by name: a tiny one, or a preset with the oracle's inputs.
+
+    ``PRESET`` has the oracle's square images, ``PRESET_rect`` its rectangular ones, ``PRESET_plain`` no denoising.
+    """
+    if name in TINY:
+        spec, seed, size_hw, counts = TINY[name]
+        return Subject(name, spec(), seed, size_hw, counts)
+    official = name.removesuffix("_rect").removesuffix("_plain")
+    spec = preset(official)
+    square, rectangular = ORACLE_SEEDS[official]
+    if name.endswith("_rect"):
+        return Subject(name, spec, rectangular, (96, 416))
+    # More steps at the official rate are chaos even in float64, so the oracle takes a hundredth (RECIPE).
+    spec = without_denoising(spec) if name.endswith("_plain") else spec
+    return Subject(name, spec, square, (192, 192), lr_scale=0.01)
+
+
+@functools.cache
+def zoo_subject(name: str) -> Subject:
+    """Any preset on the smallest square images that have more tokens than queries (336 for 300)."""
+    return Subject(name, preset(name), "twin-detr-1", (128, 128))
 
 
 def module_paths(spec: ModelSpec) -> list[str]:
     """Modules in the order that data flows through them, under canonical names."""
     levels, layers = range(spec.num_levels), range(spec.decoder.num_layers)
-    paths = ["backbone.conv1", *(f"backbone.res_layers.{i}" for i in range(4))]
+    stem, stages = stem_and_stages(spec.backbone)
+    paths = [*stem, *stages]
     paths += [f"encoder.input_proj.{i}" for i in levels]
     for i in range(len(spec.encoder.use_encoder_idx)):
         paths += [f"encoder.encoder.{i}.layers.0.self_attn", f"encoder.encoder.{i}"]

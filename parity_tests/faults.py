@@ -115,8 +115,8 @@ def _aligned_sample(image: torch.Tensor, grid: torch.Tensor, **options: Any) -> 
 def _no_offsets_gradient() -> AbstractContextManager[Any]:
     original = attention.sample_levels
 
-    def sample(value: torch.Tensor, locations: torch.Tensor, shapes: list[tuple[int, int]]) -> torch.Tensor:
-        return original(value, locations.detach(), shapes)
+    def sample(value: torch.Tensor, locations: torch.Tensor, *rest: Any) -> torch.Tensor:
+        return original(value, locations.detach(), *rest)
 
     return mock.patch.object(attention, "sample_levels", sample)
 

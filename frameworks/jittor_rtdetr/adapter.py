@@ -15,6 +15,7 @@ DEVICE = os.environ.get(DEVICE_VARIABLE, "cpu")
 jt = environment.import_jittor(DEVICE)
 
 from frameworks.jittor_rtdetr import tracing  # noqa: E402
+from frameworks.jittor_rtdetr.deploy import deploy  # noqa: E402
 from frameworks.jittor_rtdetr.exchange import build, set_training, state_arrays  # noqa: E402
 from frameworks.jittor_rtdetr.model import RTDETR  # noqa: E402
 from frameworks.jittor_rtdetr.training import TrainingRun, predict  # noqa: E402
@@ -57,6 +58,8 @@ class JittorFramework:
         self._require(device, dtype)
         model = build(case.spec.model, weights, DTYPES[dtype])
         set_training(model, case.training)
+        if case.deploy:
+            deploy(model)
         return QUESTIONS[case.question](case, model, inputs)
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:

@@ -92,7 +92,7 @@ class _PaddedEmbedding(nn.Module):
 
 
 class EncoderOutput(nn.Module):
-    """The same as v1's Sequential under the names of v2."""
+    """Linear layer and norm on every token before the heads that select queries, under RT-DETRv2's names."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -101,6 +101,11 @@ class EncoderOutput(nn.Module):
 
     def execute(self, memory_BND: Var) -> Var:
         return self.norm(self.proj(memory_BND))
+
+
+def encoder_output(version: str, dim: int) -> nn.Module:
+    """The same layers without names in v1, named in v2."""
+    return nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if version == "v1" else EncoderOutput(dim)
 
 
 class RTDETRTransformer(nn.Module):
@@ -115,7 +120,9 @@ class RTDETRTransformer(nn.Module):
         if d.num_denoising > 0:
             self.denoising_class_embed = _PaddedEmbedding(classes + 1, dim)
         self.query_pos_head = MLP([4, 2 * dim, dim])
-        self.enc_output = nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if spec.version == "v1" else EncoderOutput(dim)
+        self.enc_output = (
+            nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if spec.version == "v1" else EncoderOutput(dim)
+        )
         self.enc_score_head = nn.Linear(dim, classes)
         self.enc_bbox_head = MLP([dim, dim, dim, 4])
         self.dec_score_head = nn.ModuleList([nn.Linear(dim, classes) for _ in range(d.num_layers)])

@@ -49,11 +49,12 @@ class RepVggBlock(nn.Module):
     def __init__(self, channels: int, act: str) -> None:
         super().__init__()
         self.conv1 = ConvNorm(channels, channels, 3)
-        self.conv2 = ConvNorm(channels, channels, 1)
+        self.conv2: ConvNorm | None = ConvNorm(channels, channels, 1)  # None in deploy form: merged into conv1
         self.act = act
 
     def execute(self, x_BCHW: Var) -> Var:
-        return activation(self.act, self.conv1(x_BCHW) + self.conv2(x_BCHW))
+        y_BCHW = self.conv1(x_BCHW)
+        return activation(self.act, y_BCHW if self.conv2 is None else y_BCHW + self.conv2(x_BCHW))
 
 
 class CSPRepLayer(nn.Module):

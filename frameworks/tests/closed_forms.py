@@ -56,17 +56,39 @@ def bilinear(image_CHW: np.ndarray, x: float, y: float) -> np.ndarray:
     return total
 
 
-def sampled_levels(value_BNHd: np.ndarray, locations: np.ndarray, shapes: list[tuple[int, int]]) -> np.ndarray:
-    """[B, H, d, Q, L * P] from locations [B, Q, H, L, P, 2]."""
+def sampled_levels(
+    value_BNHd: np.ndarray, locations: np.ndarray, shapes: list[tuple[int, int]], points: tuple[int, ...]
+) -> np.ndarray:
+    """Bilinear [B, H, d, Q, K] from locations [B, Q, H, K, 2]; K counts the points of all levels."""
+    return _sampled(bilinear, value_BNHd, locations, shapes, points)
+
+
+def sampled_pixels(
+    value_BNHd: np.ndarray, locations: np.ndarray, shapes: list[tuple[int, int]], points: tuple[int, ...]
+) -> np.ndarray:
+    """The same with discrete sampling."""
+    return _sampled(nearest_pixel, value_BNHd, locations, shapes, points)
+
+
+def nearest_pixel(image_CHW: np.ndarray, x: float, y: float) -> np.ndarray:
+    """[C] the pixel that RT-DETRv2 takes at x, y in [0, 1]: cut towards zero, both clamped to the height."""
+    _, h, w = image_CHW.shape
+    column, row = (min(max(int(v), 0), h - 1) for v in (x * w + 0.5, y * h + 0.5))
+    return image_CHW[:, row, column]
+
+
+def _sampled(sample, value_BNHd, locations, shapes, points) -> np.ndarray:
     batch, _, heads, width = value_BNHd.shape
-    _, queries, _, levels, points, _ = locations.shape
-    result = np.zeros((batch, heads, width, queries, levels * points))
+    queries = locations.shape[1]
+    result = np.zeros((batch, heads, width, queries, sum(points)))
     starts = np.cumsum([0, *(h * w for h, w in shapes)])
-    for b, q, head, level, point in np.ndindex(batch, queries, heads, levels, points):
+    level_of = np.repeat(np.arange(len(points)), points)
+    for b, q, head, k in np.ndindex(batch, queries, heads, sum(points)):
+        level = level_of[k]
         h, w = shapes[level]
         rows = value_BNHd[b, starts[level] : starts[level + 1], head]  # [h * w, d]
         image = rows.T.reshape(width, h, w)
-        result[b, head, :, q, level * points + point] = bilinear(image, *locations[b, q, head, level, point])
+        result[b, head, :, q, k] = sample(image, *locations[b, q, head, k])
     return result
 
 

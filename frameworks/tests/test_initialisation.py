@@ -138,7 +138,7 @@ def test_class_embedding_is_normal_with_a_zero_padding_row():
 
 
 def test_sampling_offsets_point_in_eight_directions():
-    spec = ModelSpec(decoder=DecoderSpec(nhead=8, num_points=4))
+    spec = ModelSpec(decoder=DecoderSpec(nhead=8, num_points=(4, 4, 4)))
     bias = sampling_offset_bias(spec).reshape(8, 3, 4, 2)
     # cos and sin of 0, 45, ... degrees over the larger of the two
     compass = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
@@ -152,4 +152,4 @@ def test_sampling_offsets_point_in_eight_directions():
 def test_sampling_offsets_reach_the_weights():
     stored = WEIGHTS["decoder.decoder.layers.1.cross_attn.sampling_offsets.bias"]
     np.testing.assert_array_equal(stored, sampling_offset_bias(TINY).astype(np.float32))
-    assert np.abs(stored).max() == TINY.decoder.num_points
+    assert np.abs(stored).max() == max(TINY.decoder.num_points)

@@ -176,31 +176,38 @@ def test_position_embedding_and_anchors(jt):
     np.testing.assert_allclose(closed_forms.sigmoid(logits[0, 81]), [1.5 / 80, 1.5 / 80, 0.05, 0.05], atol=1e-15)
 
 
-def test_sample_levels_against_a_bilinear_loop(jt):
+SHAPES, POINTS = [(3, 4), (2, 2)], (3, 1)  # maps, and sampling points on each
+
+
+@pytest.mark.parametrize(
+    ("method", "closed_form"),
+    [("default", closed_forms.sampled_levels), ("discrete", closed_forms.sampled_pixels)],
+)
+def test_sample_levels_against_a_loop(jt, method, closed_form):
     from frameworks.jittor_rtdetr.attention import sample_levels
 
-    shapes, generator = [(3, 4), (2, 2)], rng(7)
-    value, locations = generator.standard_normal((1, 16, 2, 3)), generator.uniform(-0.3, 1.3, (1, 3, 2, 2, 2, 2))
+    generator = rng(7)
+    value, locations = generator.standard_normal((1, 16, 2, 3)), generator.uniform(-0.3, 1.3, (1, 3, 2, 4, 2))
     locations[0, 0], locations[0, 1] = 0.0, 1.0
-    answer = sample_levels(jt.array(value), jt.array(locations), shapes).numpy()
+    answer = sample_levels(jt.array(value), jt.array(locations), SHAPES, POINTS, method).numpy()
     # this twin has the channels last
-    wanted = closed_forms.sampled_levels(value, locations, shapes).transpose(0, 3, 1, 4, 2)
+    wanted = closed_form(value, locations, SHAPES, POINTS).transpose(0, 3, 1, 4, 2)
     np.testing.assert_allclose(answer, wanted, atol=1e-13)
 
 
 def test_sample_levels_gradient_against_differences(jt):
     from frameworks.jittor_rtdetr.attention import sample_levels
 
-    shapes, generator = [(3, 4), (2, 2)], rng(13)
-    value, locations = generator.standard_normal((1, 16, 2, 3)), generator.uniform(-0.2, 1.2, (1, 3, 2, 2, 2, 2))
+    generator = rng(13)
+    value, locations = generator.standard_normal((1, 16, 2, 3)), generator.uniform(-0.2, 1.2, (1, 3, 2, 4, 2))
     cotangent = generator.standard_normal((1, 3, 2, 4, 3))
 
     def scalar(value: np.ndarray, locations: np.ndarray) -> float:
-        sampled = closed_forms.sampled_levels(value, locations, shapes).transpose(0, 3, 1, 4, 2)
+        sampled = closed_forms.sampled_levels(value, locations, SHAPES, POINTS).transpose(0, 3, 1, 4, 2)
         return float((sampled * cotangent).sum())
 
     def answer(v, where):
-        return sample_levels(v, where, shapes) * jt.array(cotangent)
+        return sample_levels(v, where, SHAPES, POINTS, "default") * jt.array(cotangent)
 
     _, grad_value, grad_locations = gradient(jt, answer, value, locations)
     for array, found in ((value, grad_value), (locations, grad_locations)):

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frameworks.errors import UserError
 from frameworks.initialisation import initial_weights
 from frameworks.spec import preset
 from frameworks.tests import closed_forms
@@ -122,21 +123,34 @@ def test_anchors_are_centres_and_sides():
     np.testing.assert_allclose(logits[0].sigmoid(), wanted, atol=1e-12)
 
 
-@pytest.mark.parametrize("shapes", [[(3, 4)], [(4, 3), (2, 2), (1, 3)]])
-def test_sample_levels_against_a_bilinear_loop(shapes):
+@pytest.mark.parametrize(
+    ("shapes", "points"), [([(3, 4)], (2,)), ([(2, 3), (2, 2), (1, 3)], (2, 2, 2)), ([(2, 3), (1, 1)], (1, 4))]
+)
+@pytest.mark.parametrize(
+    ("method", "closed_form"),
+    [("default", closed_forms.sampled_levels), ("discrete", closed_forms.sampled_pixels)],
+)
+def test_sample_levels_against_a_loop(shapes, points, method, closed_form):
     rng = np.random.Generator(np.random.PCG64(5))
     total = sum(h * w for h, w in shapes)
     value = rng.standard_normal((2, total, 2, 3))
-    locations = rng.uniform(-0.3, 1.3, (2, 4, 2, len(shapes), 2, 2))  # some outside
+    locations = rng.uniform(-0.3, 1.3, (2, 4, 2, sum(points), 2))  # some outside
     locations[0, 0] = 0.0  # a corner
     locations[0, 1] = 1.0
-    answer = sample_levels(torch.from_numpy(value), torch.from_numpy(locations), shapes)
-    np.testing.assert_allclose(answer, closed_forms.sampled_levels(value, locations, shapes), atol=1e-13)
+    answer = sample_levels(torch.from_numpy(value), torch.from_numpy(locations), shapes, points, method)
+    np.testing.assert_allclose(answer, closed_form(value, locations, shapes, points), atol=1e-13)
 
 
-def test_deformable_attention_against_loops():
+def test_discrete_sampling_refuses_what_the_official_code_cannot_read():
+    value, locations = torch.zeros(1, 6, 1, 2), torch.zeros(1, 1, 1, 1, 2)
+    with pytest.raises(UserError, match="3 x 2"):
+        sample_levels(value, locations, [(3, 2)], (1,), "discrete")
+
+
+@pytest.mark.parametrize("points", [(2, 2), (3, 1)])
+def test_deformable_attention_against_loops(points):
     torch.manual_seed(0)
-    module, shapes = MultiscaleDeformableAttention(8, 2, 2, 2).double(), [(3, 2), (2, 2)]
+    module, shapes = MultiscaleDeformableAttention(8, 2, points, "default").double(), [(3, 2), (2, 2)]
     query, memory = torch.randn(2, 3, 8).double(), torch.randn(2, 10, 8).double()
     reference = torch.rand(2, 3, 4).double()
     linear = state_arrays(module)
@@ -144,12 +158,14 @@ def test_deformable_attention_against_loops():
     def apply(name, x):
         return np.asarray(x) @ linear[f"{name}.weight"].T + linear[f"{name}.bias"]
 
-    offsets = apply("sampling_offsets", query).reshape(2, 3, 2, 2, 2, 2)
+    offsets = apply("sampling_offsets", query).reshape(2, 3, 2, 4, 2)
     scores = np.exp(apply("attention_weights", query).reshape(2, 3, 2, 4))
     scores /= scores.sum(-1, keepdims=True)  # jointly over levels and points
-    box = reference.numpy()[:, :, None, None, None]
-    locations = box[..., :2] + offsets / 2 * box[..., 2:] * 0.5
-    sampled = closed_forms.sampled_levels(apply("value_proj", memory).reshape(2, 10, 2, 4), locations, shapes)
+    box = reference.numpy()[:, :, None, None]
+    counts = np.repeat(points, points)[:, None]  # of the level that each point belongs to
+    locations = box[..., :2] + offsets / counts * box[..., 2:] * 0.5
+    value = apply("value_proj", memory).reshape(2, 10, 2, 4)
+    sampled = closed_forms.sampled_levels(value, locations, shapes, points)
     mixed = np.einsum("bhdqk,bqhk->bqhd", sampled, scores).reshape(2, 3, 8)
     answer = module(query, reference, memory, shapes)
     np.testing.assert_allclose(answer.detach(), apply("output_proj", mixed), atol=1e-13)

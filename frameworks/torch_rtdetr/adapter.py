@@ -11,6 +11,7 @@ from frameworks.errors import UserError
 from frameworks.protocol import Case, Detections
 from frameworks.spec import ExperimentSpec, ModelSpec
 from frameworks.torch_rtdetr import tracing
+from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.exchange import build, set_training
 from frameworks.torch_rtdetr.model import RTDETR
 from frameworks.torch_rtdetr.training import TrainingRun, predict
@@ -64,6 +65,8 @@ class TorchFramework:
         self._require(device, dtype)
         model = build(case.spec.model, weights, device, DTYPES[dtype])
         set_training(model, case.training)
+        if case.deploy:
+            deploy(model)
         return QUESTIONS[case.question](case, model, inputs)
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:

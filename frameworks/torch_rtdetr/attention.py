@@ -87,7 +87,9 @@ def sample_levels(
     values = value_BNHd.split([h * w for h, w in spatial_shapes], dim=1)
     locations = locations_BQHK2.split(list(points), dim=3)
     sample = nearest_pixels if method == "discrete" else bilinear
-    return torch.cat([sample(v, at, hw) for v, at, hw in zip(values, locations, spatial_shapes, strict=True)], dim=-1)
+    return torch.cat(
+        [sample(v, at, hw) for v, at, hw in zip(values, locations, spatial_shapes, strict=True)], dim=-1
+    )
 
 
 def bilinear(value_BnHd: Tensor, locations_BQHP2: Tensor, size_hw: tuple[int, int]) -> Tensor:

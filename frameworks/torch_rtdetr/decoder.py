@@ -80,7 +80,7 @@ class TransformerDecoder(nn.Module):
 
 
 class EncoderOutput(nn.Module):
-    """The same as v1's Sequential under the names of v2."""
+    """Linear layer and norm on every token before the heads that select queries, under RT-DETRv2's names."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -89,6 +89,11 @@ class EncoderOutput(nn.Module):
 
     def forward(self, memory_BND: Tensor) -> Tensor:
         return self.norm(self.proj(memory_BND))
+
+
+def encoder_output(version: str, dim: int) -> nn.Module:
+    """The same layers without names in v1, named in v2."""
+    return nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if version == "v1" else EncoderOutput(dim)
 
 
 class RTDETRTransformer(nn.Module):
@@ -103,7 +108,9 @@ class RTDETRTransformer(nn.Module):
         if d.num_denoising > 0:
             self.denoising_class_embed = nn.Embedding(classes + 1, dim, padding_idx=classes)
         self.query_pos_head = MLP([4, 2 * dim, dim])
-        self.enc_output = nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if spec.version == "v1" else EncoderOutput(dim)
+        self.enc_output = (
+            nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if spec.version == "v1" else EncoderOutput(dim)
+        )
         self.enc_score_head = nn.Linear(dim, classes)
         self.enc_bbox_head = MLP([dim, dim, dim, 4])
         self.dec_score_head = nn.ModuleList(nn.Linear(dim, classes) for _ in range(d.num_layers))
