@@ -9,8 +9,16 @@ nox.options.error_on_missing_interpreters = True
 @nox.session
 def parity(session: nox.Session) -> None:
     """The two twins are the same model, and both are the official one. Ends with a table and a page."""
-    session.install("-e", ".")
-    session.run("pytest", "parity_tests", *session.posargs)
+    session.install("-e", ".[huggingface]")
+    session.run("pytest", "parity_tests", "-m", "not zoo", *session.posargs)
+
+
+@nox.session
+def parity_zoo(session: nox.Session) -> None:
+    """The same for every preset and every file of the oracle: about an hour on two cores."""
+    session.install("-e", ".[huggingface]")
+    records = ["--records", "reports/generated/parity_zoo"]
+    session.run("pytest", "parity_tests", "-m", "zoo", *records, *session.posargs)
 
 
 @nox.session
@@ -39,7 +47,7 @@ def experiment(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """One training step and one inference of both twins and of Hugging Face's, interleaved in one run."""
-    session.install("-e", ".[benchmarks]")
+    session.install("-e", ".[huggingface]")
     session.run("python", "experiments/benchmark.py", *session.posargs)
 
 

@@ -4,12 +4,22 @@ import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pytest
 
 from frameworks.arrays import Arrays
 from frameworks.backbone_parameters import stem_and_stages
 from frameworks.noise import denoising_count
 from frameworks.parameters import state_shapes
-from frameworks.spec import DLASpec, ExperimentSpec, HGNetv2Spec, HGStageSpec, ModelSpec, RegNetSpec, preset
+from frameworks.spec import (
+    PRESETS,
+    DLASpec,
+    ExperimentSpec,
+    HGNetv2Spec,
+    HGStageSpec,
+    ModelSpec,
+    RegNetSpec,
+    preset,
+)
 from parity_tests import recipe
 
 
@@ -107,6 +117,12 @@ TINY = {
     "tiny_dla": (dla_variant, "twin-detr-1", (96, 128), (5, 3)),
     "tiny_regnet": (regnet_variant, "twin-detr-1", (96, 128), (5, 3)),
 }
+
+
+# The subjects of every kind of test in the fast session, and those that only the zoo's session adds.
+FAST = ("tiny", "tiny_bottleneck", "tiny_hgnetv2", "rtdetr_r18vd")
+SUBJECTS = [*FAST, *(pytest.param(name, marks=pytest.mark.zoo) for name in TINY if name not in FAST)]
+OFFICIAL = tuple(name for name in PRESETS if name != "tiny")
 
 
 @functools.cache

@@ -59,7 +59,7 @@ class Evidence:
         self, key: str, case: Case, subject: cases.Subject, inputs: Arrays, framework: str, dtype: str, device: str
     ) -> Arrays:
         """One trace; ``key`` names what the inputs were made from."""
-        place = (key, case, subject.name, framework, dtype, device)
+        place = (key, case, subject, framework, dtype, device)
         if place in self.cache:
             self.cache[place] = self.cache.pop(place)  # now the most recently used
             return self.cache[place]
@@ -92,6 +92,14 @@ class Evidence:
         inputs = subject.training_inputs()
         trace = self.trace("loss, own", case, subject, inputs, framework, dtype, device)
         return {name: array for name, array in trace.items() if name.startswith(("match/", "select/"))}
+
+    def deployed(self, subject: cases.Subject, framework: str, dtype: str, device: str) -> Arrays:
+        """The evaluation-mode forward pass of the fused model; in float32 with the truth's selection forced."""
+        case = Case("forward", subject.spec, deploy=True)
+        inputs = subject.images()
+        if dtype != "float64":
+            inputs = inputs | {"forced/topk": self.forward(subject, *TRUTH)["select/topk"]}
+        return self.trace("forward", case, subject, inputs, framework, dtype, device)
 
     def module(self, subject: cases.Subject, module: str, framework: str, dtype: str, device: str) -> Arrays:
         """One module alone on what the truth fed it, rounded to float32 so that both precisions see the same."""

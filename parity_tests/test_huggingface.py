@@ -6,7 +6,7 @@ differs from the official code, known_differences.toml says so, and nothing is c
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +15,13 @@ import frameworks
 from frameworks.arrays import Arrays
 from frameworks.noise import denoising_count
 from frameworks.protocol import Case
-from frameworks.spec import ExperimentSpec, ModelSpec, preset
-from parity_tests import cases
+from frameworks.spec import ModelSpec
 from parity_tests.cases import Subject
 from parity_tests.compare import compare
 from parity_tests.evidence import TRUTH, Evidence
+from parity_tests.huggingface_subjects import captured, subject, untouched_by_look_forward_twice
 from parity_tests.tolerances import HUGGINGFACE
 
-SEED = "twin-detr-hf-1"
 ZOO = (
     "rtdetr_r50vd",
     "rtdetr_r50vd_m",
@@ -32,41 +31,15 @@ ZOO = (
     "rtdetrv2_r18vd_dsp",
     "rtdetrv2_hgnetv2_l",
 )
-FAST = ("tiny_v1", "tiny_v2", "tiny_v2_bottleneck", "tiny_v2_discrete", "rtdetr_r18vd", "rtdetrv2_r18vd")
-SUBJECTS = [*FAST, *(pytest.param(name, marks=pytest.mark.zoo) for name in ZOO)]
+TINY = ("tiny_v1", "tiny_v2", "tiny_v2_bottleneck", "tiny_v2_discrete")
+
+
+def zoo(*names: str) -> list[Any]:
+    """Models at their real size: minutes each, so in a session of their own."""
+    return [pytest.param(name, marks=pytest.mark.zoo) for name in names]
+
 
 pytestmark = pytest.mark.parametrize("framework", frameworks.NAMES)
-
-
-def expressible(spec: ExperimentSpec, version: str, **decoder: object) -> ExperimentSpec:
-    """A small spec in the widths and depths that Hugging Face's configuration can say."""
-    model = spec.model
-    model = replace(
-        model,
-        version=version,
-        backbone=replace(model.backbone, stem_channels=(6, 6, 12)),
-        encoder=replace(model.encoder, depth_mult=1.0),
-        decoder=replace(model.decoder, **decoder),
-    )
-    return replace(spec, model=model)
-
-
-@functools.cache
-def subject(name: str) -> Subject:
-    """Square inputs only; 96 pixels are 189 tokens, 192 pixels 756."""
-    if name == "rtdetr_r18vd":
-        return cases.subject(name)  # the oracle's own, so that its traces serve twice
-    if not name.startswith("tiny"):
-        return Subject(name, preset(name), SEED, (192, 192))
-    tiny, bottleneck = preset("tiny"), cases.bottleneck_variant()
-    spec = {
-        "tiny_v1": expressible(tiny, "v1"),
-        "tiny_v1_one_layer": expressible(tiny, "v1", num_layers=1),
-        "tiny_v2": expressible(tiny, "v2"),
-        "tiny_v2_bottleneck": expressible(bottleneck, "v2"),  # answers after the first of three layers
-        "tiny_v2_discrete": expressible(tiny, "v2", cross_attn_method="discrete"),
-    }[name]
-    return Subject(name, spec, SEED, (96, 96), (4, 0) if "bottleneck" in name else (5, 3))
 
 
 @pytest.fixture(scope="module")
@@ -87,26 +60,12 @@ def inputs(subject: Subject, case: Case) -> Arrays:
     return subject.training_inputs() if case.training else subject.images()
 
 
-def captured(spec: ModelSpec) -> tuple[str, ...]:
-    """Stages of the backbone, the attention of the encoder, its maps, and every decoder layer."""
-    levels = range(spec.num_levels)
-    stages = "res_layers" if spec.backbone.kind == "presnet" else "stages"
-    paths = [f"backbone.{stages}.{i}" for i in spec.backbone.return_idx]
-    paths += [f"encoder.encoder.{i}" for i in range(len(spec.encoder.use_encoder_idx))]
-    paths += [f"encoder.fpn_blocks.{levels[-2]}", *(f"encoder.pan_blocks.{i}" for i in levels[:-1])]
-    paths += [f"decoder.input_proj.{i}" for i in levels] + ["decoder.enc_output"]
-    return (*paths, *(f"decoder.decoder.layers.{i}" for i in range(spec.decoder.eval_layer + 1)))
-
-
 def comparable(trace: Arrays, spec: ModelSpec) -> Arrays:
     """What both sides record and what look-forward-twice, which theirs lacks, leaves alone."""
-    last = spec.decoder.num_layers - 1
-    untouched = ("decoder.enc_", "decoder.dec_score_head.", f"decoder.dec_bbox_head.{last}.")
-    untouched = (*untouched, f"decoder.decoder.layers.{last}.") if last > 0 else ("",)
     wanted = ("forward/", "select/", "loss/", "match/", "statistic/")
     wanted += tuple(f"capture/{name}/output/" for name in captured(spec))
-    wanted += tuple(f"gradient/{prefix}" for prefix in untouched)
-    wanted += ("gradient_input/",) if last == 0 else ()
+    wanted += tuple(f"gradient/{prefix}" for prefix in untouched_by_look_forward_twice(spec))
+    wanted += ("gradient_input/",) if spec.decoder.num_layers == 1 else ()
     return {name: array for name, array in trace.items() if name.startswith(wanted)}
 
 
@@ -119,7 +78,7 @@ def hold(judge, this: Subject, case: str, framework: str, trace: Arrays, theirs:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", [*TINY, "rtdetr_r18vd", "rtdetrv2_r18vd", *zoo(*ZOO)])
 def test_evaluation(framework, name, huggingface, evidence: Evidence, judge):
     """Logits and boxes of the answering layer, query selection, encoder maps and decoder layers."""
     this = subject(name)
@@ -129,7 +88,7 @@ def test_evaluation(framework, name, huggingface, evidence: Evidence, judge):
     hold(judge, this, "forward", framework, comparable(trace, model), comparable(huggingface(name, case), model))
 
 
-@pytest.mark.parametrize("name", ["tiny_v1", "tiny_v1_one_layer", *SUBJECTS[1:]])
+@pytest.mark.parametrize("name", ["tiny_v1_one_layer", *TINY, "rtdetr_r18vd", *zoo("rtdetrv2_r18vd", *ZOO)])
 def test_training(framework, name, huggingface, evidence: Evidence, judge):
     """Every layer's predictions with denoising, every loss term and matching, and gradients.
 

@@ -1,5 +1,6 @@
 """Every entry of known_differences.toml still differs, and every probe has its entry."""
 
+import importlib.util
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import torch
 import frameworks
 
 ENTRIES = tomllib.loads((Path(__file__).parent / "known_differences.toml").read_text())["difference"]
+needs_transformers = pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None,
+    reason="no judge: pip install 'twin-detr[benchmarks]' brings transformers",
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +63,39 @@ PROBES = {
 }
 
 
+def entries(kind: str) -> list[dict[str, str]]:
+    """Those about a framework, or about a judge."""
+    return [entry for entry in ENTRIES if kind in entry]
+
+
+def test_every_entry_says_who_differs_where_why_and_how_it_is_known():
+    assert len(entries("framework")) + len(entries("judge")) == len(ENTRIES)
+    for entry in ENTRIES:
+        assert all(entry[field] for field in ("id", "case", "reason", "evidence"))
+
+
 def test_entries_and_probes_are_the_same():
-    assert sorted(entry["id"] for entry in ENTRIES) == sorted(PROBES)
+    assert sorted(entry["id"] for entry in entries("framework")) == sorted(PROBES)
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["id"])
-def test_still_differs(entry, jt):
-    assert all(entry[field] for field in ("framework", "case", "reason", "evidence"))
+@pytest.mark.parametrize("entry", entries("framework"), ids=lambda entry: entry["id"])
+def test_framework_still_differs(entry, jt):
     assert PROBES[entry["id"]](jt), f"{entry['id']} no longer differs: remove the entry and what it excuses"
+
+
+@needs_transformers
+def test_entries_and_probes_of_huggingface_are_the_same():
+    from parity_tests import huggingface_differences
+
+    assert sorted(entry["id"] for entry in entries("judge")) == sorted(huggingface_differences.PROBES)
+
+
+@needs_transformers
+@pytest.mark.parametrize("entry", entries("judge"), ids=lambda entry: entry["id"])
+def test_huggingface_still_differs_and_only_so(entry):
+    from parity_tests import huggingface_differences
+
+    assert entry["judge"] == "huggingface"
+    finding = huggingface_differences.PROBES[entry["id"]]()
+    assert finding.differs, f"{entry['id']} no longer differs: remove the entry and what it excuses"
+    assert finding.explained, f"{entry['id']}: something else than the entry says differs, too"

@@ -10,12 +10,10 @@ from parity_tests.evidence import TRUTH, Evidence
 from parity_tests.hold import DEVICES, DTYPES, hold, require
 from parity_tests.tolerances import FLOAT32_KINKS
 
-SUBJECTS = ("tiny", "tiny_bottleneck", "rtdetr_r18vd")
-
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),
     pytest.mark.parametrize("dtype", DTYPES),
-    pytest.mark.parametrize("name", SUBJECTS),
+    pytest.mark.parametrize("name", cases.SUBJECTS),
 ]
 
 

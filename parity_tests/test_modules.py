@@ -6,8 +6,12 @@ from parity_tests import cases
 from parity_tests.evidence import Evidence
 from parity_tests.hold import DEVICES, DTYPES, hold
 
-SUBJECTS = ("tiny", "tiny_bottleneck", "rtdetr_r18vd")
-MODULES = [(name, path) for name in SUBJECTS for path in cases.module_paths(cases.subject(name).spec.model)]
+ZOO = tuple(name for name in cases.TINY if name not in cases.FAST)
+MODULES = [
+    pytest.param(name, path, marks=[pytest.mark.zoo] * (name in ZOO))
+    for name in (*cases.FAST, *ZOO)
+    for path in cases.module_paths(cases.subject(name).spec.model)
+]
 
 
 @pytest.mark.parametrize("device", DEVICES)

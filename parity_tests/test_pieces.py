@@ -11,12 +11,10 @@ from parity_tests import cases
 from parity_tests.evidence import TRUTH, Evidence, forced_decisions
 from parity_tests.hold import DEVICES, DTYPES, hold, hold_same_arithmetic, hold_same_function, require
 
-SUBJECTS = ("tiny", "tiny_bottleneck", "rtdetr_r18vd")
-
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),
     pytest.mark.parametrize("dtype", DTYPES),
-    pytest.mark.parametrize("name", SUBJECTS),
+    pytest.mark.parametrize("name", cases.SUBJECTS),
 ]
 
 

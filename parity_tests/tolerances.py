@@ -62,12 +62,13 @@ ORACLE = {
 
 # Hugging Face's implementation with our weights, constants and noise, asked here and now, in float64: the same
 # function again. The limits are about 30 times the worst value measured over the subjects of
-# test_huggingface.py (development machine, transformers 5.23, both twins).
+# test_huggingface.py (development machine, transformers 5.23), rounded up to a power of ten; the worst is
+# always the Jittor twin's.
 HUGGINGFACE = {
-    "forward": 1e-12,
-    "query selection": 1e-12,
-    "activations": 1e-12,
-    "losses": 1e-12,
+    "forward": 1e-11,
+    "query selection": 1e-11,
+    "activations": 1e-11,
+    "losses": 1e-11,
     "matching": 0.0,
     "backward": 1e-10,
     "norm statistics": 1e-12,

@@ -1,0 +1,53 @@
+"""Deploy form: a fused model answers as the unfused one, in each twin alone and twin against twin."""
+
+import pytest
+
+import frameworks
+from frameworks.arrays import Arrays
+from parity_tests import cases
+from parity_tests.compare import compare
+from parity_tests.evidence import Evidence
+from parity_tests.hold import DTYPES, hold
+from parity_tests.tolerances import DEPLOY
+
+
+def check(judge, evidence: Evidence, subject: cases.Subject, framework: str) -> None:
+    where = (framework, "float64", "cpu")
+    fused, unfused = (
+        _answers(arrays) for arrays in (evidence.deployed(subject, *where), evidence.forward(subject, *where))
+    )
+    comparisons = compare(fused, unfused, lambda stage, tensor: DEPLOY, cases.module_paths(subject.spec.model))
+    judge(
+        comparisons, preset=subject.name, case="deploy form", dtype="float64", device="cpu",
+        framework=framework, judge="self",
+    )  # fmt: skip
+
+
+def _answers(trace: Arrays) -> Arrays:
+    """Without norm statistics, which a fused model has no more."""
+    return {name: array for name, array in trace.items() if name.startswith(("forward/", "select/"))}
+
+
+@pytest.mark.parametrize("framework", frameworks.NAMES)
+@pytest.mark.parametrize("name", cases.SUBJECTS)
+def test_fused_is_unfused(name, framework, evidence: Evidence, judge):
+    check(judge, evidence, cases.subject(name), framework)
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("framework", frameworks.NAMES)
+@pytest.mark.parametrize("name", cases.OFFICIAL)
+def test_every_preset(name, framework, evidence: Evidence, judge):
+    check(judge, evidence, cases.zoo_subject(name), framework)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["tiny", "tiny_hgnetv2"])
+def test_fused_twins(name, dtype, evidence: Evidence, judge):
+    """Both twins fuse to the same function."""
+    subject = cases.subject(name)
+
+    def answer(*where: str):
+        return _answers(evidence.deployed(subject, *where))
+
+    hold(judge, evidence.twins, subject, "deploy form", dtype, "cpu", answer)

@@ -1,0 +1,50 @@
+"""Every official preset: both twins compute the same function. The slow part: ``nox -s parity_zoo``."""
+
+import pytest
+
+from parity_tests import cases
+from parity_tests.evidence import Evidence
+from parity_tests.hold import DEVICES, hold_same_function, require
+
+# One of each backbone, and each form of the decoder: RT-DETR's, RT-DETRv2's, discrete, and eval_idx before the end.
+UPDATED = (
+    "rtdetr_r34vd", "rtdetr_r50vd_m", "rtdetr_dla34", "rtdetr_regnet", "rtdetrv2_r18vd", "rtdetrv2_hgnetv2_l",
+    "rtdetrv2_r18vd_dsp", "rtdetrv2_r18vd_sp2",
+)  # fmt: skip
+
+pytestmark = pytest.mark.zoo
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", cases.OFFICIAL)
+def test_evaluation(name, device, evidence: Evidence, judge):
+    """Predictions and query selection in evaluation mode."""
+    require(evidence.twins, device, "float64")
+    subject = cases.zoo_subject(name)
+
+    def answer(*where: str):
+        return evidence.forward(subject, *where)
+
+    hold_same_function(judge, subject, "evaluation", device, answer)
+
+
+@pytest.mark.parametrize("name", cases.OFFICIAL)
+def test_training(name, evidence: Evidence, judge):
+    """Batch statistics, denoising, predictions of every layer, losses, matchings, every gradient, activations."""
+    subject = cases.zoo_subject(name)
+
+    def answer(*where: str):
+        return evidence.loss(subject, *where)
+
+    hold_same_function(judge, subject, "training", "cpu", answer)
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_update(name, evidence: Evidence, judge):
+    """One whole training step: update, moments and EMA of every parameter under the preset's own groups."""
+    subject = cases.zoo_subject(name)
+
+    def answer(*where: str):
+        return evidence.steps(subject, 1, *where)
+
+    hold_same_function(judge, subject, "1 step", "cpu", answer)
