@@ -55,8 +55,8 @@ def ask(this: Subject, question: str = "forward", weights: Arrays | None = None)
 
 def worst(ours: Arrays, theirs: Arrays, *prefixes: str) -> float:
     """The largest error of the arrays whose names start so."""
-    pair = [{n: a for n, a in side.items() if n.startswith(prefixes)} for side in (theirs, ours)]
-    return max(comparison.error for comparison in compare(*pair, lambda stage, name: 0.0))
+    mine, reference = ({n: a for n, a in side.items() if n.startswith(prefixes)} for side in (ours, theirs))
+    return max(comparison.error for comparison in compare(mine, reference, lambda stage, name: 0.0))
 
 
 def forward_finding(this: Subject, without_cause: Callable[[], Any], weights: Arrays | None = None) -> Finding:

@@ -4,7 +4,7 @@ import functools
 from dataclasses import replace
 from typing import Any
 
-from frameworks.spec import ExperimentSpec, ModelSpec, preset
+from frameworks.spec import ExperimentSpec, ModelSpec, PResNetSpec, preset
 from parity_tests import cases
 from parity_tests.cases import Subject
 
@@ -13,11 +13,13 @@ SEED = "twin-detr-hf-1"
 
 def expressible(spec: ExperimentSpec, version: str, **decoder: Any) -> ExperimentSpec:
     """A small spec in the widths and depths that Hugging Face's configuration can say."""
-    model = spec.model
+    model, backbone = spec.model, spec.model.backbone
+    if isinstance(backbone, PResNetSpec):
+        backbone = replace(backbone, stem_channels=(6, 6, 12))
     model = replace(
         model,
         version=version,
-        backbone=replace(model.backbone, stem_channels=(6, 6, 12)),
+        backbone=backbone,
         encoder=replace(model.encoder, depth_mult=1.0),
         decoder=replace(model.decoder, **decoder),
     )
@@ -38,6 +40,7 @@ def subject(name: str) -> Subject:
         "tiny_v2": expressible(tiny, "v2"),
         "tiny_v2_bottleneck": expressible(bottleneck, "v2"),  # answers after the first of three layers
         "tiny_v2_discrete": expressible(tiny, "v2", cross_attn_method="discrete"),
+        "tiny_v2_hgnetv2": expressible(cases.hgnetv2_variant(), "v2", num_points=(2, 2, 2)),
     }[name]
     return Subject(name, spec, SEED, (96, 96), (4, 0) if "bottleneck" in name else (5, 3))
 

@@ -1,0 +1,191 @@
+"""The official implementation's own float32, and its float64 with constants that it computes in float32.
+
+The files (20 MB) are not in the repository: ``ORACLE_ROOT`` names the folder that has them.
+
+- ``f32``: a twin's float32 error against the float64 truth stays within ``FLOAT32_FACTOR`` of the official one's.
+- ``f64``: anchors, positions and denoising boxes are float32 in the official code whatever the model's dtype.
+  A twin computes them in its own dtype, so it must differ from this variant by the effect of these constants,
+  which is the difference between the official ``f64p`` and ``f64``, and by nothing else.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import frameworks
+from frameworks.arrays import Arrays
+from frameworks.protocol import Case
+from parity_tests import cases, recipe
+from parity_tests.compare import Comparison, compare_float32, relative_error
+from parity_tests.evidence import Evidence, given_gradients
+from parity_tests.test_oracle import FILES, captured, golden, term, without_warm_up
+from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, FLOAT32_KINKS
+
+ROOT = os.environ.get("ORACLE_ROOT", "")
+STEPS = {"train": 1, "train5": 5}
+EVALUATIONS = [(preset, case) for preset in FILES for case in ("eval_sq", "eval_rect") if "hgnet" not in preset]
+EVALUATIONS.append(("rtdetrv2_hgnetv2_l", "eval_sq"))
+CONSTANTS_REACH = 1e-9  # relative; below it, rounding of the twins (1e-12 in gradients) is no small part
+TRAINED = ("rtdetr_r18vd", "rtdetrv2_r18vd")
+
+pytestmark = [
+    pytest.mark.zoo,
+    pytest.mark.skipif(not ROOT, reason="the oracle's float32 files are not in the repository: set ORACLE_ROOT"),
+    pytest.mark.parametrize("framework", frameworks.NAMES),
+    pytest.mark.parametrize("variant", ["f32", "f64"]),
+]
+
+
+def stored(preset: str, case: str, variant: str) -> Arrays:
+    with np.load(Path(ROOT) / f"{FILES[preset]}__{case}__{variant}.npz") as file:
+        return {key: file[key] for key in file.files}
+
+
+def hold(
+    judge, framework: str, preset: str, case: str, variant: str, mine: Arrays, official: Arrays, truth: Arrays
+):
+    """The three as named arrays: this twin, the official variant, and the official truth."""
+    if variant == "f32":
+        comparisons = compare_float32(mine, official, truth, FLOAT32_FACTOR, FLOAT32_FLOOR, kinks=FLOAT32_KINKS)
+    else:
+        comparisons = [constants_alone(name, mine[name], official[name], truth[name]) for name in truth]
+    judge(
+        comparisons, preset=preset, case=f"{case}, official {variant}", device="cpu",
+        dtype="float32" if variant == "f32" else "float64", framework=framework, judge="oracle",
+    )  # fmt: skip
+
+
+def constants_alone(name: str, mine: np.ndarray, official: np.ndarray, truth: np.ndarray) -> Comparison:
+    """mine - official is truth - official, to a hundredth; where the constants do not reach, mine is official."""
+    stage = {"gradient": "backward", "loss": "losses", "update": "update", "ema": "EMA"}.get(name.partition("/")[0])
+    effect = relative_error(truth, official)
+    if effect > CONSTANTS_REACH:
+        error, limit = relative_error(mine - official, truth - official), 0.01
+    else:
+        error, limit = relative_error(mine, official), CONSTANTS_REACH
+    return Comparison(stage or "forward", "decoder", f"{name}, constants", error, limit, reference_error=effect)
+
+
+def by_token(array_BQC: np.ndarray, topk_BQ: np.ndarray) -> np.ndarray:
+    """Rows in the order of their tokens: the order inside a block of tied scores is nobody's."""
+    return np.take_along_axis(array_BQC, np.argsort(topk_BQ, axis=1)[..., None], axis=1)
+
+
+def outputs(arrays: Arrays, topk_BQ: np.ndarray, prefix: str = "") -> Arrays:
+    return {
+        f"forward/{name}": by_token(arrays[f"{prefix}{name}"], topk_BQ) for name in ("pred_logits", "pred_boxes")
+    }
+
+
+@pytest.mark.parametrize(("preset", "case"), EVALUATIONS)
+def test_evaluation(framework, variant, preset, case, evidence: Evidence, judge):
+    """Logits and boxes, and the sampled activations of backbone and encoder."""
+    subject = cases.subject(f"{preset}_rect" if case == "eval_rect" else preset)
+    official, truth = stored(preset, case, variant), golden(preset, f"{case}__f64p")
+    places = {n: m for n, m in captured(subject.spec.model).items() if n.startswith(("backbone", "encoder"))}
+    question = Case("forward", subject.spec, capture=tuple(places.values()))
+    inputs = subject.images() | {"forced/topk": truth["enc_topk_idx"].astype(np.int64)}
+    dtype = "float32" if variant == "f32" else "float64"
+    trace = evidence.trace("forward, forced", question, subject, inputs, framework, dtype, "cpu")
+    mine = outputs(trace, truth["enc_topk_idx"], "forward/")
+    mine |= {f"output/{n}": recipe.samples(trace[f"capture/{m}/output/0"], 64) for n, m in places.items()}
+    sides = [
+        outputs(side, side["enc_topk_idx"]) | {f"output/{name}": side[f"act/{name}/s"] for name in places}
+        for side in (official, truth)
+    ]
+    hold(judge, framework, preset, case, variant, mine, *sides)
+
+
+@pytest.mark.parametrize("case", ["train", "train_dn"])
+@pytest.mark.parametrize("preset", TRAINED)
+def test_training(framework, variant, preset, case, evidence: Evidence, judge):
+    """Predictions, every loss term, norms and samples of all gradients."""
+    subject = cases.subject(f"{preset}_plain" if case == "train" else preset)
+    official, truth = stored(preset, case, variant), golden(preset, f"{case}__f64p")
+    inputs = subject.training_inputs() | decisions(truth, 0)
+    inputs["forced/topk"] = truth["enc_topk_idx"].astype(np.int64)
+    question = Case("loss", subject.spec, training=True)
+    dtype = "float32" if variant == "f32" else "float64"
+    trace = evidence.trace("loss, forced by the oracle", question, subject, inputs, framework, dtype, "cpu")
+    gradients = [trace[f"gradient/{name}"] for name in truth["param_names"]]
+    mine = outputs(trace, truth["enc_topk_idx"], "forward/") | losses(trace, truth)
+    mine["gradient/norms"] = np.array([np.linalg.norm(gradient.astype(np.float64)) for gradient in gradients])
+    mine["gradient/samples"] = np.concatenate([recipe.samples(gradient, 16) for gradient in gradients])
+    sides = [
+        outputs(side, side["enc_topk_idx"])
+        | {"loss/terms": side["step0/losses"], "loss/total": side["step0/total"]}
+        | {"gradient/norms": side["grad_norm"], "gradient/samples": pooled(side["grad_s"], gradients)}
+        for side in (official, truth)
+    ]
+    hold(judge, framework, preset, case, variant, mine, *sides)
+
+
+def decisions(truth: Arrays, step: int) -> Arrays:
+    """The truth's matchings as forced ones."""
+    forced: Arrays = {}
+    for key in (key for key in truth if key.startswith(f"step{step}/match")):
+        _, matching, image = key.split("/")
+        place = f"forced/match/{matching.removeprefix('match')}/{image.removeprefix('b')}"
+        forced[f"{place}/queries"], forced[f"{place}/targets"] = truth[key].astype(np.int64)
+    return forced
+
+
+def losses(trace: Arrays, truth: Arrays) -> Arrays:
+    names = [str(name) for name in truth["loss_names"]]
+    terms = np.array([trace[f"loss/{term(name, names)}"] for name in names])
+    return {"loss/terms": terms, "loss/total": trace["loss/total"]}
+
+
+def pooled(samples: np.ndarray, like: list[np.ndarray]) -> np.ndarray:
+    """The oracle's padded rows as one vector."""
+    return np.concatenate([row[: min(row.size, array.size)] for row, array in zip(samples, like, strict=True)])
+
+
+@pytest.mark.parametrize("case", ["train", "train5"])
+@pytest.mark.parametrize("preset", TRAINED)
+def test_steps(framework, variant, preset, case, evidence: Evidence, judge):
+    """Updates and averages after whole training steps, over all sampled parameters together."""
+    subject, count = cases.subject(f"{preset}_plain"), STEPS[case]
+    official, truth = stored(preset, case, variant), golden(preset, f"{case}__f64p")
+    inputs = subject.training_inputs()
+    for step in range(count):
+        topk = truth["enc_topk_idx"] if case == "train" else truth[f"step{step}/enc_topk_idx"]
+        forced = decisions(truth, step) | {"forced/topk": topk.astype(np.int64)}
+        inputs |= {f"step{step}/{name}": array for name, array in forced.items()}
+    spec = without_warm_up(subject.spec)
+    question = Case("steps", spec, training=True, steps=count, lr_scale=1.0 if count == 1 else 0.01)
+    dtype = "float32" if variant == "f32" else "float64"
+    trace = evidence.trace("steps, forced by the oracle", question, subject, inputs, framework, dtype, "cpu")
+    mine, *sides = updated(trace, subject.weights(), official, truth, count)
+    hold(judge, framework, preset, case, variant, mine, *sides)
+
+
+@pytest.mark.parametrize("preset", TRAINED)
+def test_optimizer(framework, variant, preset, evidence: Evidence, judge):
+    """Clip, AdamW and EMA on given gradients, five steps. No constant enters: the float64 file is the truth."""
+    subject = cases.subject(preset)
+    official, truth = stored(preset, "optim", variant), golden(preset, "optim__f64")
+    question = Case("optimizer", without_warm_up(subject.spec), steps=5)
+    dtype = "float32" if variant == "f32" else "float64"
+    inputs = given_gradients(subject, 5)
+    trace = evidence.trace("optimizer", question, subject, inputs, framework, dtype, "cpu")
+    mine, *sides = updated(trace, subject.weights(), official, truth, 5)
+    hold(judge, framework, preset, "optim", variant, mine, *sides)
+
+
+def updated(trace: Arrays, before: Arrays, official: Arrays, truth: Arrays, count: int) -> list[Arrays]:
+    """Sampled change of all parameters, and averages, of the twin, the official variant and the truth."""
+    names = [str(name) for name in truth["param_names"]]
+    shapes = [before[name] for name in names]
+
+    def of(kind: str) -> np.ndarray:
+        return np.concatenate([recipe.samples(trace[f"{kind}/{name}"].astype(np.float64), 8) for name in names])
+
+    start = pooled(truth["p0/s"], shapes)
+    found = [{"update/samples": of("parameter") - start, "ema/samples": of("ema")}]
+    for side in (official, truth):
+        change = pooled(side[f"p{count}/s"].astype(np.float64), shapes) - start
+        found.append({"update/samples": change, "ema/samples": pooled(side[f"ema{count}/s"], shapes)})
+    return found
