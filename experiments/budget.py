@@ -1,12 +1,13 @@
 """The settings of a run: the official ones on a GPU, ones that end within minutes on a CPU.
 
-Everything that a CPU run changes stands in ``CPU``; both frameworks train with the same resolved spec.
+Everything that only a CPU run changes stands in ``CPU``, and ``_as_implemented`` takes away what no run does yet.
+All frameworks train with the same resolved spec.
 """
 
 from dataclasses import dataclass, replace
 
 from frameworks.errors import UserError
-from frameworks.spec import DataSpec, ExperimentSpec, RecipeSpec
+from frameworks.spec import AugmentationSpec, DataSpec, ExperimentSpec, RecipeSpec
 
 # Seconds that a worker may take over one request. The longest is Jittor's first step on an empty cache, where it
 # compiles every kernel: minutes. An hour of silence is a worker that hangs.
@@ -47,9 +48,16 @@ def resolve_spec(
 
     Raises:
         SpecError: a value that no spec allows.
-        UserError: a batch that `subset` images cannot fill.
+        UserError: a batch that `subset` images cannot fill, or a data set that cannot be read.
     """
-    spec = _within_cpu(official) if device == "cpu" else official
+    if official.data.dataset != "coco":
+        raise UserError(
+            f"--preset {official.name} trains on the data set {official.data.dataset!r}, but only COCO's layout "
+            "can be read so far; choose a preset for COCO"
+        )
+    spec = _as_implemented(official)
+    if device == "cpu":
+        spec = _within_cpu(spec)
     if batch_size is None:
         batch_size = min(spec.data.batch_size, subset)
     data = replace(spec.data, batch_size=batch_size)
@@ -59,6 +67,25 @@ def resolve_spec(
         raise UserError(f"--batch-size {batch_size} is more than --subset {subset}: no batch would be full")
     recipe = spec.recipe if epochs is None else replace(spec.recipe, epochs=epochs)
     return replace(spec, data=data, recipe=recipe)
+
+
+def _as_implemented(official: ExperimentSpec) -> ExperimentSpec:
+    """What `experiments.data.batches` and `experiments.prepare` do: a flip, one size, random initial weights.
+
+    The resolved spec says what runs, so that comparing it with the official one finds every departure.
+    """
+    flip_alone = AugmentationSpec(
+        photometric_distort=0.0,
+        zoom_out=0.0,
+        iou_crop=0.0,
+        horizontal_flip=official.data.augmentation.horizontal_flip,
+        min_box_size=0.0,
+    )
+    return replace(
+        official,
+        data=replace(official.data, augmentation=flip_alone),
+        recipe=replace(official.recipe, tuning=""),
+    )
 
 
 def _within_cpu(official: ExperimentSpec) -> ExperimentSpec:

@@ -7,23 +7,26 @@ from frameworks.spec import ExperimentSpec, to_dict
 TRAIN_IMAGES = 118_287  # COCO train2017
 
 # What no spec of this project can express yet, so that comparing specs cannot find it.
-ALWAYS = (
-    "random initial weights; the official recipe starts from a backbone pretrained on ImageNet",
-    "augmentation is a horizontal flip alone; the official recipe also has photometric distortion, zoom-out and "
-    "IoU crop",
-    "one input size; the official recipe draws a new one for every batch (multi-scale)",
-)
+ALWAYS = ("random initial weights; the official recipe starts from a backbone pretrained on ImageNet",)
 
 
-def deviations(official: ExperimentSpec, resolved: ExperimentSpec, *, train_images: int) -> list[str]:
-    """One line for every field of `resolved` that differs from `official`, and for what no field says."""
+def deviations(
+    official: ExperimentSpec, resolved: ExperimentSpec, *, train_images: int, weights: Any = None
+) -> list[str]:
+    """One line for every field of `resolved` that differs from `official`, and for what no field says.
+
+    `weights` is run.json's record of the file that the run starts from; None: random initial weights.
+    """
     differences = _differences(to_dict(official), to_dict(resolved), "")
     found = [f"`{path}` is {_show(ours)} instead of {_show(theirs)}" for path, theirs, ours in differences]
     if official.name == "tiny":
         found.insert(0, "the preset `tiny` has no official counterpart; compared here with its own settings")
     if train_images != TRAIN_IMAGES:
         found.append(f"{train_images:,} training images instead of the {TRAIN_IMAGES:,} of COCO train2017")
-    return [*found, *ALWAYS]
+    if weights is None:
+        return [*found, *ALWAYS]
+    start = f"initial weights from {weights['path']}"
+    return [*found, f"{start}; the official recipe starts from a backbone pretrained on ImageNet"]
 
 
 def _differences(theirs: Any, ours: Any, path: str) -> list[tuple[str, Any, Any]]:
@@ -39,4 +42,6 @@ def _differences(theirs: Any, ours: Any, path: str) -> list[tuple[str, Any, Any]
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, (str, list)) and not value:
+        return "empty"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,56 +1,81 @@
-"""Canonical state <-> the state of Hugging Face's RT-DETR, by the rules in hf_names.json.
+"""Canonical state <-> the state of Hugging Face's RT-DETR and RT-DETRv2, by the rules in hf_names.json.
 
-NumPy only: what can be said about their model without importing transformers.
+NumPy only: what can be said about their models without importing transformers.
 """
 
 import json
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
-from frameworks.spec import ModelSpec
+from frameworks.spec import HGNetv2Spec, ModelSpec, PResNetSpec
 
 PATH = Path(__file__).with_name("hf_names.json")
-_PLACEHOLDERS = {"i": r"\d+", "j": r"\d+", "k": r"\d+", "leaf": r"[^.]+", "rest": r".+"}
+_PLACEHOLDERS = {"i": r"\d+", "j": r"\d+", "k": r"\d+", "part": r"[^.]+", "leaf": r"[^.]+", "rest": r".+"}
 
 
 def unsupported(spec: ModelSpec) -> str | None:
     """None, or why Hugging Face's configuration cannot say what this spec says."""
-    width = spec.backbone.stem_channels[-1]
-    wrong = {
-        f"stem_channels {spec.backbone.stem_channels} are not (w/2, w/2, w)": (
-            spec.backbone.stem_channels != (width // 2, width // 2, width)
-        ),
+    backbone, points = spec.backbone, spec.decoder.num_points
+    if isinstance(backbone, PResNetSpec):
+        wrong = _unsupported_presnet(backbone)
+    else:
+        what = f"no {backbone.kind} with the official names and weights"
+        wrong = {what: not isinstance(backbone, HGNetv2Spec)}
+    wrong |= {
         "a fusion block always has 3 RepVGG blocks (depth_mult 1)": spec.encoder.num_rep_blocks != 3,
-        "every decoder layer runs and the last one answers (eval_idx -1)": (
-            spec.decoder.eval_layer != spec.decoder.num_layers - 1
-        ),
+        f"num_points {points} are not equal": len(set(points)) != 1,
         "the anchors' margin is always 0.01 (eps)": spec.decoder.eps != 0.01,
     }
     return next((reason for reason, is_wrong in wrong.items() if is_wrong), None)
 
 
+def _unsupported_presnet(spec: PResNetSpec) -> dict[str, bool]:
+    """Their blocks tell from the widths, not from the stage, whether a shortcut pools or is there at all."""
+    width = spec.stem_channels[-1]
+    widths = [width, *(channels * spec.expansion for channels in spec.stage_channels)]
+    grows = [a != b for a, b in pairwise(widths)]
+    return {
+        f"stem_channels {spec.stem_channels} are not (w/2, w/2, w)": (
+            spec.stem_channels != (width // 2, width // 2, width)
+        ),
+        f"stage_channels {spec.stage_channels}: the first stage of basic blocks keeps the stem's width, "
+        "all other stages change the width": grows != [spec.block == "bottleneck", True, True, True],
+    }
+
+
 def require_supported(spec: ModelSpec) -> None:
-    """Raise UserError with the reason unless Hugging Face's model can be this one."""
-    if reason := unsupported(spec):
+    """Raise UserError with the reason unless Hugging Face's model can be this one and does the same work."""
+    reason = unsupported(spec)
+    if not reason and spec.decoder.eval_layer != spec.decoder.num_layers - 1:
+        reason = "every decoder layer runs, also after the one that answers (eval_idx)"
+    if reason:
         raise UserError(f"Hugging Face's RT-DETR cannot be this model: {reason}; leave hf out of --frameworks")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of the map; more than one ``hf`` name: equal parts of the canonical array along axis 0."""
+    """One line of the map; more than one ``hf`` name: equal parts of the canonical array along axis 0.
 
-    canonical: str
+    Without a ``canonical`` pattern, the entry is Hugging Face's alone and carries no weights of its own.
+    """
+
+    canonical: str | None
     hf: tuple[str, ...]
 
     def apply(self, name: str) -> tuple[str, ...] | None:
         """The names on the other side, or None where the rule does not speak of ``name``."""
-        found = re.fullmatch(_expression(self.canonical), name)
+        found = None if self.canonical is None else re.fullmatch(_expression(self.canonical), name)
         return None if found is None else tuple(target.format(**found.groupdict()) for target in self.hf)
+
+    def is_theirs_alone(self, name: str) -> bool:
+        """Whether the rule says that this Hugging Face name has no canonical counterpart."""
+        return self.canonical is None and any(re.fullmatch(_expression(pattern), name) for pattern in self.hf)
 
 
 def read_rules(path: Path = PATH) -> list[Rule]:
@@ -86,8 +111,21 @@ def name_table(names: list[str], rules: list[Rule]) -> dict[str, tuple[str, int]
     return table
 
 
+def constants(spec: ModelSpec) -> Arrays:
+    """Entries of Hugging Face's state that follow from the configuration: shares 1 / points (version v2)."""
+    if spec.version == "v1":
+        return {}
+    shares = np.concatenate([np.full(count, 1 / count) for count in spec.decoder.num_points])
+    layers = range(spec.decoder.num_layers)
+    return {f"model.decoder.layers.{i}.encoder_attn.n_points_scale": shares for i in layers}
+
+
 def to_hf(weights: Arrays, rules: list[Rule]) -> Arrays:
-    """Canonical arrays under Hugging Face's names, packed ones cut apart."""
+    """Canonical arrays under Hugging Face's names, packed ones cut apart.
+
+    These are the names of a file that transformers writes, except for ``constants``: a tensor that their
+    model lists twice stands in it once.
+    """
     state: Arrays = {}
     for name, array in weights.items():
         targets = hf_names(name, rules)
@@ -97,13 +135,14 @@ def to_hf(weights: Arrays, rules: list[Rule]) -> Arrays:
 
 
 def from_hf(state: Arrays, names: list[str], rules: list[Rule]) -> Arrays:
-    """The canonical entries ``names`` out of a Hugging Face state.
+    """The canonical entries ``names`` out of a Hugging Face state; entries that are theirs alone are left.
 
     Raises:
         ValueError: the state lacks an entry or has one that nothing maps to.
     """
     table = name_table(names, rules)
-    if wrong := sorted(state.keys() ^ table.keys()):
+    given = {name for name in state if not any(rule.is_theirs_alone(name) for rule in rules)}
+    if wrong := sorted(given ^ table.keys()):
         raise ValueError(f"Hugging Face's state and the name map differ in {len(wrong)} names, first {wrong[:3]}")
     weights: Arrays = {}
     for name in names:

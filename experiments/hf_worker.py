@@ -5,11 +5,8 @@ The worker is ``frameworks.worker`` with one adapter more; ``open_hf`` is the ca
 
 import contextlib
 import importlib.util
-import shlex
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import frameworks
 from frameworks import worker
@@ -30,17 +27,11 @@ def open_hf(
         WorkerFailure: the worker died while starting.
     """
     require_transformers(python)
-    with tempfile.TemporaryDirectory(prefix="twin-detr-hf-") as folder:
-        # The client starts "an interpreter" with "-m frameworks.worker hf ..."; this one puts our module there.
-        program = Path(folder) / "python"
-        module = shlex.join([python or sys.executable, "-m", "experiments.hf_worker"])
-        program.write_text(f'#!/bin/sh\nshift 2\nexec {module} "$@"\n', encoding="utf-8")
-        program.chmod(0o700)
-        client = Worker(NAME, device, str(program), timeout, log)
-        try:
-            yield client
-        finally:
-            client.close()
+    client = Worker(NAME, device, python or sys.executable, timeout, log, module="experiments.hf_worker")
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def require_transformers(python: str | None = None) -> None:

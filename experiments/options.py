@@ -29,6 +29,8 @@ class Options:
     out: Path | None = None
     pythons: dict[str, str] = field(default_factory=dict)
     in_process: bool = False
+    weights: str | None = None
+    partial_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, metavar="N", help="default: the official 72 on cuda, a few on cpu")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
     add("--out", metavar="DIR", help="run folder (default: a new one under reports/generated)")
-    add("--preset", metavar="NAME", help="model and recipe (default: rtdetr_r18vd)")
+    add("--preset", metavar="NAME|FILE", help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)")
     add("--device", choices=DEVICES, help="default: cpu")
     add("--image-size", type=int, metavar="PX", help="default: the official 640 on cuda, less on cpu")
     add("--batch-size", type=int, metavar="N", help="default: the official 16 on cuda, less on cpu")
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
+    add(
+        "--weights",
+        metavar="FILE",
+        help="initial weights of every framework, or the word official (default: drawn)",
+    )
+    add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
     add("--in-process", action="store_true", help="no workers, for a debugger")
     add("--resume", metavar="DIR", help="go on with an interrupted run; no other option goes with it")
     return parser
@@ -124,6 +132,8 @@ def _check(options: Options) -> None:
             raise UserError(f"--{name.replace('_', '-')} is {value}; expected 1 or more")
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}; expected 0 or more")
+    if options.partial_weights and options.weights is None:
+        raise UserError("--partial-weights says how to take --weights FILE; give that, too")
     if options.pythons and options.in_process:
         raise UserError("--python names an interpreter for a worker, but --in-process starts none; leave one out")
     for name, path in options.pythons.items():

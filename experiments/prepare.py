@@ -14,17 +14,22 @@ from experiments.host import ROOT, host_record
 from experiments.options import Options
 from experiments.run_data import RunData, choose_data, write_manifests, write_samples
 from experiments.run_folder import INITIAL, Run, require_room
-from frameworks.arrays import save_arrays
+from experiments.weight_files.initial import starting_weights
+from frameworks.arrays import Arrays, save_arrays
 from frameworks.initialisation import initial_weights
 from frameworks.parameters import counts
-from frameworks.spec import ExperimentSpec, preset, spec_hash, to_dict
+from frameworks.spec import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
 from reports.records import SCHEMA
 
 
 def spec_of(options: Options) -> ExperimentSpec:
     """The resolved spec. Raises SpecError or UserError for what no run can be made of."""
+    loaded = load_with_account(options.preset)
+    if loaded.left_aside:
+        show = f"python experiments/spec.py show {options.preset}"
+        print(f"{len(loaded.left_aside)} keys of {options.preset} are left aside; to see why: {show}", flush=True)
     return resolve_spec(
-        preset(options.preset),
+        loaded.spec,
         options.device,
         subset=options.subset,
         epochs=options.epochs,
@@ -37,7 +42,7 @@ def folder_of(options: Options) -> Path:
     """The folder asked for, or a new one named after the run and the time."""
     if options.out is not None:
         return options.out.absolute()
-    name = f"{options.preset}-subset{options.subset}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{Path(options.preset).stem}-subset{options.subset}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     return ROOT / "reports" / "generated" / name
 
 
@@ -45,23 +50,38 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: lis
     """Fill the claimed `folder` with what a run starts from.
 
     Raises:
-        UserError: data that is missing or broken, or a disk without room.
+        UserError: data or weights that are missing, broken or of another model, or a disk without room.
     """
     require_room(folder, spec.model, len(options.frameworks))
+    weights, origin = _weights(options, spec)
     source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
     print(f"data: {source.sentence}", flush=True)
     write_manifests(folder, data, kind=source.kind, seed=options.seed)
     write_samples(folder, data)
-    weights = initial_weights(spec.model, options.seed)
     save_arrays(folder / INITIAL, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
-    run = Run(folder, _meta(options, spec, source, data, arguments), spec, data)
+    run = Run(folder, _meta(options, spec, source, data, origin, arguments), spec, data)
     run.meta["initial_sha256"] = file_hash(folder / INITIAL)
     run.write_meta()
     return run
 
 
+def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, Any] | None]:
+    """Initial weights of every framework, and where they came from; None: drawn from the seed."""
+    if options.weights is None:
+        return initial_weights(spec.model, options.seed), None
+    weights, origin = starting_weights(options.weights, spec, seed=options.seed, partial=options.partial_weights)
+    drawn = f", {origin['drawn_from_seed']} tensors drawn from the seed" if origin["drawn_from_seed"] else ""
+    print(f"weights: {origin['path']} ({origin['matched']} tensors{drawn})", flush=True)
+    return weights, origin
+
+
 def _meta(
-    options: Options, spec: ExperimentSpec, source: Source, data: RunData, arguments: list[str]
+    options: Options,
+    spec: ExperimentSpec,
+    source: Source,
+    data: RunData,
+    origin: dict[str, Any] | None,
+    arguments: list[str],
 ) -> dict[str, Any]:
     numbers = counts(spec.model)
     train_images, val_images = len(data["train"].ids), len(data["val"].ids)
@@ -92,6 +112,7 @@ def _meta(
             "with_running_statistics": numbers["with_running_statistics"],
         },
         "environment": {"host": host_record()},
-        "deviations": deviations(preset(options.preset), spec, train_images=train_images),
+        "weights": origin,
+        "deviations": deviations(load_spec(options.preset), spec, train_images=train_images, weights=origin),
         "resumed": [],
     }

@@ -82,7 +82,7 @@ def _train_epoch(
         epoch=epoch,
         batch_size=data.batch_size,
         image_size=data.image_size[0],
-        flip_probability=data.flip_probability,
+        flip_probability=data.augmentation.horizontal_flip,
         seed=training.seed,
     )
     totals: list[float] = []

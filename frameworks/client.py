@@ -80,9 +80,20 @@ def open_framework(
 
 
 class Worker:
-    """A framework behind a pipe; see ``frameworks.protocol.Framework`` for what its methods answer."""
+    """A framework behind a pipe; see ``frameworks.protocol.Framework`` for what its methods answer.
 
-    def __init__(self, name: str, device: str, python: str, timeout: float | None, log: Log | None) -> None:
+    ``module`` is what the interpreter runs: ``frameworks.worker``, or a module that adds an adapter to it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        device: str,
+        python: str,
+        timeout: float | None,
+        log: Log | None,
+        module: str = "frameworks.worker",
+    ) -> None:
         self.name = name
         self.timeout = timeout
         self.log = log
@@ -90,7 +101,7 @@ class Worker:
         self.folder = Path(tempfile.mkdtemp(prefix=f"twin-detr-{name}-"))
         self.answers: queue.Queue[str | None] = queue.Queue()
         self.numbers = itertools.count()
-        command = [python, "-m", "frameworks.worker", name, "--device", device, "--folder", str(self.folder)]
+        command = [python, "-m", module, name, "--device", device, "--folder", str(self.folder)]
         try:
             self.process = subprocess.Popen(
                 command,

@@ -5,21 +5,19 @@ Names and shapes are those of the official RT-DETR ``state_dict``. Shapes follow
 """
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 
+from frameworks.backbone_parameters import backbone_shapes, frozen_modules, norm_modules
+from frameworks.named_shapes import Named, Shape, batch_norm, conv_norm, convolution
 from frameworks.spec import ModelSpec
-
-Shape = tuple[int, ...]
-Named = Iterator[tuple[str, Shape]]
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def state_shapes(spec: ModelSpec) -> dict[str, Shape]:
     """Every entry of the canonical state: trainable and frozen parameters, running statistics, counters."""
-    return dict([*_backbone(spec), *_encoder(spec), *_decoder(spec)])
+    return dict([*backbone_shapes(spec.backbone), *_encoder(spec), *_decoder(spec)])
 
 
 def trainable_names(spec: ModelSpec) -> list[str]:
@@ -30,7 +28,9 @@ def trainable_names(spec: ModelSpec) -> list[str]:
     return [
         name
         for name in state_shapes(spec)
-        if name.rpartition(".")[2] not in STATISTICS and not re.match(frozen, name)
+        if name.rpartition(".")[2] not in STATISTICS
+        and not is_frozen_norm(spec, name)
+        and not re.match(frozen, name)
     ]
 
 
@@ -51,31 +51,12 @@ def counts(spec: ModelSpec) -> dict[str, int]:
 
 def is_frozen_norm(spec: ModelSpec, name: str) -> bool:
     """Whether ``name`` belongs to a batch norm that the spec freezes (all its entries are buffers)."""
-    return spec.backbone.freeze_norm and re.match(r"backbone\..*norm\.", name) is not None
+    return spec.backbone.freeze_norm and name.rpartition(".")[0] in norm_modules(spec.backbone)
 
 
 def _frozen_prefixes(spec: ModelSpec) -> str:
-    """Regular expression of the names that never get a gradient."""
-    frozen = [r"backbone\..*norm\."] if spec.backbone.freeze_norm else []
-    if spec.backbone.freeze_at >= 0:
-        frozen += [r"backbone\.conv1\."] + [rf"backbone\.res_layers\.{i}\." for i in range(spec.backbone.freeze_at)]
-    return "|".join(frozen) or r"(?!)"
-
-
-def _conv(name: str, channels_in: int, channels_out: int, kernel: int) -> Named:
-    yield f"{name}.weight", (channels_out, channels_in, kernel, kernel)
-
-
-def _norm(name: str, channels: int, *, frozen: bool = False) -> Named:
-    for leaf in ("weight", "bias", "running_mean", "running_var"):
-        yield f"{name}.{leaf}", (channels,)
-    if not frozen:  # the official FrozenBatchNorm2d has no counter
-        yield f"{name}.num_batches_tracked", ()
-
-
-def _conv_norm(name: str, channels_in: int, channels_out: int, kernel: int, *, frozen: bool = False) -> Named:
-    yield from _conv(f"{name}.conv", channels_in, channels_out, kernel)
-    yield from _norm(f"{name}.norm", channels_out, frozen=frozen)
+    """Regular expression of the names under the stem and the stages that ``freeze_at`` freezes."""
+    return "|".join(re.escape(f"{path}.") for path in frozen_modules(spec.backbone)) or r"(?!)"
 
 
 def _linear(name: str, channels_in: int, channels_out: int) -> Named:
@@ -99,35 +80,12 @@ def _self_attention(name: str, d: int) -> Named:
     yield from _linear(f"{name}.out_proj", d, d)
 
 
-def _backbone(spec: ModelSpec) -> Named:
-    b = spec.backbone
-    frozen = b.freeze_norm
-    stem = (3, *b.stem_channels)
-    for i in range(3):
-        yield from _conv_norm(f"backbone.conv1.conv1_{i + 1}", stem[i], stem[i + 1], 3, frozen=frozen)
-    channels_in = stem[-1]
-    for stage, (width, blocks) in enumerate(zip(b.stage_channels, b.blocks, strict=True)):
-        for block in range(blocks):
-            name = f"backbone.res_layers.{stage}.blocks.{block}"
-            channels_out = width * b.expansion
-            if block == 0:
-                # With stride 2 the shortcut is (pool, conv): one level deeper in the names.
-                short = f"{name}.short" if stage == 0 else f"{name}.short.conv"
-                yield from _conv_norm(short, channels_in, channels_out, 1, frozen=frozen)
-            kernels = (3, 3) if b.block == "basic" else (1, 3, 1)
-            widths = [channels_in, *[width] * (len(kernels) - 1), channels_out]
-            for i, kernel in enumerate(kernels):
-                branch = f"{name}.branch2{'abc'[i]}"
-                yield from _conv_norm(branch, widths[i], widths[i + 1], kernel, frozen=frozen)
-            channels_in = channels_out
-
-
 def _encoder(spec: ModelSpec) -> Named:
     e, d, levels = spec.encoder, spec.encoder.hidden_dim, spec.num_levels
     conv, norm = ("0", "1") if spec.version == "v1" else ("conv", "norm")
     for i, channels in enumerate(spec.backbone.out_channels):
-        yield from _conv(f"encoder.input_proj.{i}.{conv}", channels, d, 1)
-        yield from _norm(f"encoder.input_proj.{i}.{norm}", d)
+        yield from convolution(f"encoder.input_proj.{i}.{conv}", channels, d, 1)
+        yield from batch_norm(f"encoder.input_proj.{i}.{norm}", d)
     for i in range(len(e.use_encoder_idx)):
         for layer in range(e.num_encoder_layers):
             name = f"encoder.encoder.{i}.layers.{layer}"
@@ -137,30 +95,30 @@ def _encoder(spec: ModelSpec) -> Named:
             yield from _layer_norm(f"{name}.norm1", d)
             yield from _layer_norm(f"{name}.norm2", d)
     for i in range(levels - 1):
-        yield from _conv_norm(f"encoder.lateral_convs.{i}", d, d, 1)
+        yield from conv_norm(f"encoder.lateral_convs.{i}", d, d, 1)
     for i in range(levels - 1):
         yield from _csp(f"encoder.fpn_blocks.{i}", spec)
     for i in range(levels - 1):
-        yield from _conv_norm(f"encoder.downsample_convs.{i}", d, d, 3)
+        yield from conv_norm(f"encoder.downsample_convs.{i}", d, d, 3)
     for i in range(levels - 1):
         yield from _csp(f"encoder.pan_blocks.{i}", spec)
 
 
 def _csp(name: str, spec: ModelSpec) -> Named:
     d, hidden = spec.encoder.hidden_dim, spec.encoder.csp_dim
-    yield from _conv_norm(f"{name}.conv1", 2 * d, hidden, 1)
-    yield from _conv_norm(f"{name}.conv2", 2 * d, hidden, 1)
+    yield from conv_norm(f"{name}.conv1", 2 * d, hidden, 1)
+    yield from conv_norm(f"{name}.conv2", 2 * d, hidden, 1)
     for i in range(spec.encoder.num_rep_blocks):
-        yield from _conv_norm(f"{name}.bottlenecks.{i}.conv1", hidden, hidden, 3)
-        yield from _conv_norm(f"{name}.bottlenecks.{i}.conv2", hidden, hidden, 1)
+        yield from conv_norm(f"{name}.bottlenecks.{i}.conv1", hidden, hidden, 3)
+        yield from conv_norm(f"{name}.bottlenecks.{i}.conv2", hidden, hidden, 1)
     if hidden != d:
-        yield from _conv_norm(f"{name}.conv3", hidden, d, 1)
+        yield from conv_norm(f"{name}.conv3", hidden, d, 1)
 
 
 def _decoder(spec: ModelSpec) -> Named:
-    dec, d, classes = spec.decoder, spec.encoder.hidden_dim, spec.num_classes
+    dec, d, classes = spec.decoder, spec.decoder.hidden_dim, spec.num_classes
     for i in range(spec.num_levels):
-        yield from _conv_norm(f"decoder.input_proj.{i}", d, d, 1)
+        yield from conv_norm(f"decoder.input_proj.{i}", spec.encoder.hidden_dim, d, 1)
     samples = dec.nhead * sum(dec.num_points)
     for i in range(dec.num_layers):
         name = f"decoder.decoder.layers.{i}"

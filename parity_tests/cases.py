@@ -73,7 +73,8 @@ def without_denoising(spec: ExperimentSpec) -> ExperimentSpec:
 
 
 def hgnetv2_variant() -> ExperimentSpec:
-    """RT-DETRv2 on HGNetv2: both kinds of HG stages, a block with identity, unequal numbers of points."""
+    """RT-DETRv2 on HGNetv2: both kinds of HG stages, a block with identity, unequal numbers of points, an encoder
+    wider than the decoder."""
     spec = preset("tiny")
     stages = (
         HGStageSpec(8, 16, blocks=1, downsample=False, light=False, kernel=3, layers=2),
@@ -82,8 +83,9 @@ def hgnetv2_variant() -> ExperimentSpec:
         HGStageSpec(16, 32, blocks=2, downsample=True, light=True, kernel=5, layers=2),
     )
     backbone = HGNetv2Spec(stem_channels=(8, 12), stages=stages, freeze_norm=False)
+    encoder = replace(spec.model.encoder, hidden_dim=48)
     decoder = replace(spec.model.decoder, num_points=(4, 2, 3))
-    model = replace(spec.model, version="v2", num_classes=11, backbone=backbone, decoder=decoder)
+    model = replace(spec.model, version="v2", num_classes=11, backbone=backbone, encoder=encoder, decoder=decoder)
     return replace(spec, name="tiny_hgnetv2", model=model)
 
 

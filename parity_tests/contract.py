@@ -58,7 +58,7 @@ def inputs_of(question: str) -> Arrays:
     if question == "module":
         return {
             "input/0": recipe.uniform("x", (BATCH, 5, 4), SEED),
-            "cotangent/0": recipe.uniform("c", (BATCH, 5, MODEL.encoder.hidden_dim), SEED),
+            "cotangent/0": recipe.uniform("c", (BATCH, 5, MODEL.decoder.hidden_dim), SEED),
         }
     if question == "optimizer":
         names = [(t, n) for t in range(2) for n in trainable_names(MODEL)]
@@ -90,7 +90,7 @@ def promised(question: str) -> dict[str, Shape]:
         return states | {f"step{t}/gradient_norm/total": () for t in range(2)}
     if question == "module":
         own = {f"gradient/{n}": s for n, s in SHAPES.items() if n.startswith(f"{MODULE}.")}
-        return own | {"output/0": (BATCH, 5, MODEL.encoder.hidden_dim), "gradient_input/0": (BATCH, 5, 4)}
+        return own | {"output/0": (BATCH, 5, MODEL.decoder.hidden_dim), "gradient_input/0": (BATCH, 5, 4)}
     if question == "criterion":
         return _losses() | _predictions("gradient_input/prediction/")
     if question == "postprocess":

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from frameworks.arrays import Arrays
 from frameworks.spec import ExperimentSpec
 from frameworks.torch_rtdetr import attention, criterion, decoder, encoder, layers
+from frameworks.torch_rtdetr.backbones import dla, hgnetv2, regnet
 
 Patch = Callable[[], AbstractContextManager[Any]]
 
@@ -38,6 +39,7 @@ class Fault:
     stage: str  # of the failing comparison
     module: str  # that blame must name
     where: str  # see blame.Culprit
+    subject: str = "tiny"  # see cases.subject
     patch: Patch = _nothing
     weights: Callable[[Arrays], Arrays] = _same
     spec: Callable[[ExperimentSpec], ExperimentSpec] = _same
@@ -121,6 +123,30 @@ def _no_offsets_gradient() -> AbstractContextManager[Any]:
     return mock.patch.object(attention, "sample_levels", sample)
 
 
+def _clamped_to_width(value: torch.Tensor, locations: torch.Tensor, size_hw: tuple[int, int]) -> torch.Tensor:
+    """Discrete sampling as it should have been: the official code clamps x to the height."""
+    h, w = size_hw
+    x = (locations[..., 0] * w + 0.5).long().clamp(0, w - 1)
+    y = (locations[..., 1] * h + 0.5).long().clamp(0, h - 1)
+    flat_BHQP = (y * w + x).transpose(1, 2)
+    batch, heads, queries, points = flat_BHQP.shape
+    index = flat_BHQP.reshape(batch, heads, 1, -1).expand(-1, -1, value.shape[-1], -1)
+    return value.permute(0, 2, 3, 1).gather(3, index).unflatten(-1, (queries, points))
+
+
+def _reversed_cat() -> AbstractContextManager[Any]:
+    original = torch.cat
+    return mock.patch.object(torch, "cat", lambda tensors, dim: original(list(tensors)[::-1], dim=dim))
+
+
+def _with_model(part: str, **fields: Any) -> Callable[[ExperimentSpec], ExperimentSpec]:
+    def change(spec: ExperimentSpec) -> ExperimentSpec:
+        changed = replace(getattr(spec.model, part), **fields)
+        return replace(spec, model=replace(spec.model, **{part: changed}))
+
+    return change
+
+
 ORIGINAL_POSITIONS, ORIGINAL_SAMPLE = encoder.position_embedding, F.grid_sample
 OUT_PROJ = "encoder.encoder.0.layers.0.self_attn.out_proj.weight"
 LATERAL = "encoder.lateral_convs.0.conv.weight"
@@ -188,5 +214,33 @@ FAULTS = [
     Fault(
         "missing tensor", "backward", "decoder.dec_score_head.0", "backward",
         trace=lambda trace: {name: array for name, array in trace.items() if name != HEAD_GRADIENT},
+    ),
+    Fault(
+        "stem padded left and top", "activations", "backbone.stem", "forward", "tiny_hgnetv2",
+        patch=lambda: mock.patch.object(hgnetv2, "RIGHT_AND_BOTTOM", (1, 0, 1, 0)),
+    ),
+    Fault(
+        "concatenated in the other order", "activations", "backbone.stages.0", "forward", "tiny_hgnetv2",
+        patch=_within(hgnetv2.Block, "forward", _reversed_cat),
+    ),
+    Fault(
+        "points of the levels exchanged", "activations", "decoder.decoder.layers.0.cross_attn", "forward",
+        "tiny_hgnetv2", spec=_with_model("decoder", num_points=(2, 4, 3)),
+    ),
+    Fault(
+        "discrete x clamped to the width", "activations", "decoder.decoder.layers.0.cross_attn", "forward",
+        "tiny_dla", patch=lambda: mock.patch.object(attention, "nearest_pixels", _clamped_to_width),
+    ),
+    Fault(
+        "children of a tree in the other order", "activations", "backbone.model.level2", "forward", "tiny_dla",
+        patch=_within(dla.Root, "forward", _reversed_cat),
+    ),
+    Fault(
+        "frozen stage trained", "backward", "backbone.model.level2", "backward", "tiny_dla",
+        spec=_with_model("backbone", freeze_at=-1),
+    ),
+    Fault(
+        "no squeeze and excitation", "activations", "backbone.model.encoder.stages.0", "forward", "tiny_regnet",
+        patch=lambda: mock.patch.object(regnet.SqueezeExcitation, "forward", lambda module, x: x),
     ),
 ]  # fmt: skip

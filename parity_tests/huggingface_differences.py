@@ -12,12 +12,11 @@ from unittest import mock
 
 import numpy as np
 import torch
-from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher  # pyright: ignore[reportMissingImports]
 from transformers.models.rt_detr import modeling_rt_detr as v1  # pyright: ignore[reportMissingImports]
 from transformers.models.rt_detr_v2 import modeling_rt_detr_v2 as v2  # pyright: ignore[reportMissingImports]
 
 import frameworks
-from experiments.hf_model import build, configuration, empty
+from experiments.hf_model import Matcher, build, configuration, empty
 from experiments.hf_rtdetr import FRAMEWORK as HUGGINGFACE
 from experiments.hf_tracing import prediction
 from frameworks.arrays import Arrays
@@ -183,7 +182,7 @@ def matching_on_costs_that_are_not_finite() -> Finding:
     logits, boxes = torch.zeros(1, 2, spec.model.num_classes), torch.full((1, 2, 4), 0.5)
     logits[0, 0] = torch.nan
     target = {"class_labels": torch.tensor([3]), "boxes": torch.full((1, 4), 0.4)}
-    matcher = RTDetrHungarianMatcher(configuration(spec.model, spec.criterion))
+    matcher = Matcher(configuration(spec.model, spec.criterion))
     ((queries, _),) = matcher({"logits": logits, "pred_boxes": boxes}, [target])
     try:
         targets = Targets([target["class_labels"]], [target["boxes"]])

@@ -169,7 +169,7 @@ def test_the_same_case_twice_gives_the_same_bits(framework, traces, question):
 BROKEN = {
     "missing name": lambda w: {n: a for n, a in w.items() if n != "decoder.enc_output.0.bias"},
     "extra name": lambda w: w | {"decoder.nobody.asked": np.zeros(3, np.float32)},
-    "wrong shape": lambda w: w | {"decoder.enc_output.0.bias": np.zeros(MODEL.encoder.hidden_dim + 1, np.float32)},
+    "wrong shape": lambda w: w | {"decoder.enc_output.0.bias": np.zeros(MODEL.decoder.hidden_dim + 1, np.float32)},
     "broadcast": lambda w: w | {"decoder.enc_output.0.bias": np.zeros(1, np.float32)},
 }
 

@@ -1,9 +1,14 @@
 """Deploy form: a fused model answers as the unfused one, in each twin alone and twin against twin."""
 
+from unittest import mock
+
 import pytest
+import torch
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.protocol import Case
+from frameworks.torch_rtdetr import deploy
 from parity_tests import cases
 from parity_tests.compare import compare
 from parity_tests.evidence import Evidence
@@ -51,3 +56,38 @@ def test_fused_twins(name, dtype, evidence: Evidence, judge):
         return _answers(evidence.deployed(subject, *where))
 
     hold(judge, evidence.twins, subject, "deploy form", dtype, "cpu", answer)
+
+
+def _padded_to_a_corner(kernel: torch.Tensor, _: object) -> torch.Tensor:
+    return PAD(kernel, (0, 2, 0, 2))
+
+
+def _without_mean(module: torch.nn.Module) -> None:
+    for norm in module.children():
+        if hasattr(norm, "running_mean"):
+            norm.running_mean = torch.zeros_like(norm.running_mean)
+    FOLD(module)
+
+
+PAD, FOLD = torch.nn.functional.pad, deploy.fold_norms
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        mock.patch.object(deploy.F, "pad", _padded_to_a_corner),
+        mock.patch.object(deploy, "fold_norms", _without_mean),
+    ],
+    ids=["1x1 kernel in a corner", "running mean forgotten"],
+)
+def test_planted_fusion_fault(patch):
+    """The limit of this file catches a wrong fusion."""
+    subject = cases.subject("tiny")
+    twin = frameworks.load("torch")
+    weights, images = subject.weights(), subject.images()
+    unfused = twin.trace(Case("forward", subject.spec), weights, images, device="cpu", dtype="float64")
+    with patch:
+        case = Case("forward", subject.spec, deploy=True)
+        fused = twin.trace(case, weights, images, device="cpu", dtype="float64")
+    found = compare(_answers(fused), _answers(unfused), lambda stage, tensor: DEPLOY)
+    assert not all(comparison.passed for comparison in found)

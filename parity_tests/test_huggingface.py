@@ -13,7 +13,6 @@ import pytest
 
 import frameworks
 from frameworks.arrays import Arrays
-from frameworks.noise import denoising_count
 from frameworks.protocol import Case
 from frameworks.spec import ModelSpec
 from parity_tests.cases import Subject
@@ -101,13 +100,13 @@ def test_training(framework, name, huggingface, evidence: Evidence, judge):
     hold(judge, this, "loss", framework, comparable(trace, model), comparable(huggingface(name, case), model))
 
 
-@pytest.mark.parametrize("name", ["tiny_v1", "tiny_v2_bottleneck"])
+@pytest.mark.parametrize("name", ["tiny_v1", "tiny_v2_bottleneck", "tiny_v2_no_objects"])
 def test_denoising(framework, name, huggingface, evidence: Evidence, judge):
-    """Their queries from our draws; the second subject has an image without objects."""
+    """Their queries from our draws; where one image has no objects, and where none has."""
     this = subject(name)
     case = Case("denoising", this.spec, training=True)
     trace = evidence.trace("denoising", case, this, inputs(this, case), framework, "float64", "cpu")
-    assert len(trace["denoising/labels"][0]) == denoising_count(this.spec.model, np.asarray(this.counts))
+    assert ("denoising/labels" in trace) == (sum(this.counts) > 0)
     hold(judge, this, "denoising", framework, trace, huggingface(name, case))
 
 

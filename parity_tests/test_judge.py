@@ -12,7 +12,7 @@ from frameworks.arrays import Arrays
 from frameworks.protocol import Case
 from parity_tests import cases
 from parity_tests.blame import Culprit, find_culprit, replay_inputs
-from parity_tests.compare import EmptyComparisonError, compare, compare_float32, relative_error
+from parity_tests.compare import Comparison, EmptyComparisonError, compare, compare_float32, relative_error
 from parity_tests.evidence import Evidence
 from parity_tests.faults import FAULTS, Fault
 from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, FLOAT32_KINKS, float64_limit
@@ -20,13 +20,18 @@ from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, FLOAT32_KINKS
 SEEDS = range(20)
 SUBJECT = cases.subject("tiny")
 MODULES = cases.module_paths(SUBJECT.spec.model)
-LOSS = Case("loss", SUBJECT.spec, training=True, capture=tuple(MODULES))
 
 
-def trace(case: Case, inputs: Arrays, fault: Fault | None, framework: str = "torch") -> Arrays:
+def loss_of(subject: cases.Subject) -> Case:
+    return Case("loss", subject.spec, training=True, capture=tuple(cases.module_paths(subject.spec.model)))
+
+
+def trace(
+    subject: cases.Subject, case: Case, inputs: Arrays, fault: Fault | None, framework: str = "torch"
+) -> Arrays:
     """A trace in this process, with the fault planted."""
     twin = frameworks.load(framework)
-    weights = SUBJECT.weights()
+    weights = subject.weights()
     if fault is None:
         return twin.trace(case, weights, inputs, device="cpu", dtype="float64")
     with fault.patch():
@@ -37,40 +42,54 @@ def trace(case: Case, inputs: Arrays, fault: Fault | None, framework: str = "tor
 class Clean:
     """The reference: its whole trace, and its modules alone, each run once."""
 
-    def __init__(self) -> None:
-        self.trace = trace(LOSS, SUBJECT.training_inputs(), None)
-        self.replay = functools.cache(functools.partial(replay, self.trace, None, "torch"))
+    def __init__(self, subject: cases.Subject) -> None:
+        self.subject = subject
+        self.modules = cases.module_paths(subject.spec.model)
+        self.trace = trace(subject, loss_of(subject), subject.training_inputs(), None)
+        self.replay = functools.cache(functools.partial(self.replayed, None, "torch"))
+
+    def replayed(self, fault: Fault | None, framework: str, module: str) -> Arrays:
+        """One module alone, on what the reference fed it."""
+        case = Case("module", self.subject.spec, training=True, module=module)
+        return trace(self.subject, case, replay_inputs(self.trace, module), fault, framework)
+
+    def faulty(self, fault: Fault | None) -> Arrays:
+        """The whole trace with the fault planted."""
+        return trace(self.subject, loss_of(self.subject), self.subject.training_inputs(), fault)
+
+    def blame(self, fault: Fault | None, candidate: Arrays, framework: str = "torch") -> Culprit | None:
+        again = functools.partial(self.replayed, fault, framework)
+        return find_culprit(self.modules, candidate, self.trace, again, self.replay, float64_limit)
+
+    def failures(self, candidate: Arrays) -> list[Comparison]:
+        return [c for c in compare(candidate, self.trace, float64_limit, self.modules) if not c.passed]
 
 
-def replay(reference: Arrays, fault: Fault | None, framework: str, module: str) -> Arrays:
-    """One module alone, on what the reference fed it."""
-    case = Case("module", SUBJECT.spec, training=True, module=module)
-    return trace(case, replay_inputs(reference, module), fault, framework)
-
-
-def blame(fault: Fault | None, clean: Clean, candidate: Arrays, framework: str = "torch") -> Culprit | None:
-    again = functools.partial(replay, clean.trace, fault, framework)
-    return find_culprit(MODULES, candidate, clean.trace, again, clean.replay, float64_limit)
+@functools.cache
+def clean_of(name: str) -> Clean:
+    return Clean(cases.subject(name))
 
 
 @pytest.fixture(scope="module")
 def clean() -> Clean:
-    return Clean()
+    return clean_of("tiny")
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_planted_fault(fault: Fault, clean: Clean):
+def test_planted_fault(fault: Fault):
     """The right stage fails, and the first culprit is the module where the fault was planted."""
-    faulty = fault.trace(trace(LOSS, SUBJECT.training_inputs(), fault))
-    failures = [c for c in compare(faulty, clean.trace, float64_limit, MODULES) if not c.passed]
-    assert fault.stage in {c.stage for c in failures}, f"{fault.name}: {fault.stage} did not fail"
-    culprit = blame(fault, clean, faulty)
+    clean = clean_of(fault.subject)
+    faulty = fault.trace(clean.faulty(fault))
+    assert fault.stage in {c.stage for c in clean.failures(faulty)}, f"{fault.name}: {fault.stage} did not fail"
+    culprit = clean.blame(fault, faulty)
     assert culprit is not None, f"{fault.name}: nobody was blamed"
     assert (culprit.module, culprit.where) == (fault.module, fault.where), f"{fault.name}: blamed {culprit}"
 
 
-def test_clean_run_blames_nobody(clean: Clean):
-    assert blame(None, clean, trace(LOSS, SUBJECT.training_inputs(), None)) is None
+@pytest.mark.parametrize("name", sorted({fault.subject for fault in FAULTS}))
+def test_clean_run_blames_nobody(name: str):
+    clean = clean_of(name)
+    assert clean.blame(None, clean.faulty(None)) is None
 
 
 def test_stop_grad_in_place_is_caught(clean: Clean):
@@ -87,10 +106,12 @@ def test_stop_grad_in_place_is_caught(clean: Clean):
             return original(*arguments)
 
     with mock.patch.object(RTDETRTransformer, "_select", select):
-        faulty = jittor.trace(LOSS, SUBJECT.weights(), SUBJECT.training_inputs(), device="cpu", dtype="float64")
-    failed = {c.stage for c in compare(faulty, clean.trace, float64_limit, MODULES) if not c.passed}
+        faulty = jittor.trace(
+            loss_of(SUBJECT), SUBJECT.weights(), SUBJECT.training_inputs(), device="cpu", dtype="float64"
+        )
+    failed = {c.stage for c in clean.failures(faulty)}
     assert failed == {"backward"}, f"only gradients may show it, but {failed} failed"
-    culprit = blame(None, clean, faulty, "jittor")
+    culprit = clean.blame(None, faulty, "jittor")
     assert culprit is not None and culprit.module in ("decoder.enc_score_head", "decoder.enc_bbox_head"), culprit
     assert culprit.where == "gradient flow"
 
@@ -103,7 +124,7 @@ def test_update_faults_are_caught(question: str):
 
     case = Case("optimizer", SUBJECT.spec, steps=2)
     inputs = given_gradients(SUBJECT, 2)
-    clean_trace = updates(trace(case, inputs, None), SUBJECT.weights())
+    clean_trace = updates(trace(SUBJECT, case, inputs, None), SUBJECT.weights())
     if question == "ema":
         patch = mock.patch.object(schedules, "ema_decay", lambda recipe, update: recipe.ema_decay)
         stage = "EMA"
@@ -113,7 +134,7 @@ def test_update_faults_are_caught(question: str):
         patch = mock.patch("frameworks.torch_rtdetr.optimizer.torch.optim.AdamW", torch.optim.Adam)
         stage = "update"
     with patch:
-        faulty = updates(trace(case, inputs, None), SUBJECT.weights())
+        faulty = updates(trace(SUBJECT, case, inputs, None), SUBJECT.weights())
     failed = {c.stage for c in compare(faulty, clean_trace, float64_limit, MODULES) if not c.passed}
     assert stage in failed, failed
 

@@ -62,16 +62,16 @@ ORACLE = {
 
 # Hugging Face's implementation with our weights, constants and noise, asked here and now, in float64: the same
 # function again. The limits are about 30 times the worst value measured over the subjects of
-# test_huggingface.py (development machine, transformers 5.23), rounded up to a power of ten; the worst is
-# always the Jittor twin's.
+# test_huggingface.py (development machine, transformers 5.23). The worst is always the Jittor twin's training
+# pass of the small HGNetv2, whose last batch norms see 18 pixels; PyTorch stays below 6e-13.
 HUGGINGFACE = {
     "forward": 1e-11,
-    "query selection": 1e-11,
-    "activations": 1e-11,
+    "query selection": 2e-11,
+    "activations": 5e-11,
     "losses": 1e-11,
     "matching": 0.0,
     "backward": 1e-10,
-    "norm statistics": 1e-12,
+    "norm statistics": 1e-11,
     "denoising queries": 1e-12,
     "post-processing": 1e-12,
 }

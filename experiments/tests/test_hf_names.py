@@ -1,12 +1,23 @@
-"""The name map to Hugging Face's RT-DETR: complete both ways, exact, and the same function behind it."""
+"""The name map to Hugging Face's RT-DETR and RT-DETRv2: complete both ways, exact, the same function behind it."""
 
 import dataclasses
 import importlib.util
+from typing import Any
 
 import numpy as np
 import pytest
 
-from experiments.hf_names import Rule, from_hf, hf_names, name_table, read_rules, require_supported, to_hf
+from experiments.hf_names import (
+    Rule,
+    constants,
+    from_hf,
+    hf_names,
+    name_table,
+    read_rules,
+    require_supported,
+    to_hf,
+    unsupported,
+)
 from experiments.hf_worker import open_hf
 from frameworks.arrays import Arrays
 from frameworks.client import open_framework
@@ -28,20 +39,45 @@ LIMIT = 1e-9
 RULES = read_rules()
 
 
-def hf_state_shapes(spec: ExperimentSpec = SPEC) -> dict[str, tuple[int, ...]]:
-    from transformers import RTDetrForObjectDetection  # pyright: ignore[reportMissingImports]
+# One preset for every way in which names differ: both blocks of PResNet, all depths, both versions, HGNetv2.
+PRESET_NAMES = (
+    "rtdetr_r18vd",
+    "rtdetr_r34vd",
+    "rtdetr_r50vd",
+    "rtdetr_r50vd_m",
+    "rtdetr_r101vd",
+    "rtdetrv2_r18vd",
+    "rtdetrv2_r18vd_sp1",
+    "rtdetrv2_r18vd_sp2",
+    "rtdetrv2_r18vd_sp3",
+    "rtdetrv2_r18vd_dsp",
+    "rtdetrv2_r50vd",
+    "rtdetrv2_hgnetv2_l",
+)
+every_preset = pytest.mark.parametrize("name", PRESET_NAMES)
 
-    from experiments.hf_rtdetr import configuration
 
-    state = RTDetrForObjectDetection(configuration(spec.model, spec.criterion)).state_dict()
+def hf_state_shapes(spec: ExperimentSpec) -> dict[str, tuple[int, ...]]:
+    """Of a model without storage: names and shapes only."""
+    import torch
+
+    from experiments.hf_model import empty
+
+    with torch.device("meta"):
+        state = empty(spec.model, spec.criterion).state_dict()
     return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def shaped(spec: ExperimentSpec) -> Arrays:
+    """Arrays of the right shapes without memory, whatever is in them."""
+    return {n: np.broadcast_to(np.float32(0), shape) for n, shape in state_shapes(spec.model).items()}
 
 
 def hf_answer(weights: Arrays, images: np.ndarray, rules: list[Rule] = RULES) -> Arrays:
     """Evaluation-mode logits and boxes in float64."""
     import torch
 
-    from experiments.hf_rtdetr import build
+    from experiments.hf_model import build
 
     model = build(SPEC.model, SPEC.criterion, weights, "cpu", torch.float64, rules).eval()
     with torch.no_grad():
@@ -72,30 +108,46 @@ def swapped(rules: list[Rule], pattern: str, first: int, second: int) -> list[Ru
 
 
 @needs_transformers
-def test_every_name_is_covered_once_both_ways() -> None:
-    table = name_table(list(SHAPES), RULES)  # raises on a name with no rule, two rules or a shared target
-    assert sorted(table) == sorted(hf_state_shapes())
-    assert {name for name, _ in table.values()} == set(SHAPES)
+@every_preset
+def test_every_name_is_covered_once_both_ways_with_its_shape(name: str) -> None:
+    spec = preset(name)
+    mapped = {n: a.shape for n, a in to_hf(shaped(spec), RULES).items()}  # raises on no rule, two, or one place
+    theirs = hf_state_shapes(spec)
+    alone = {n for n in theirs if any(rule.is_theirs_alone(n) for rule in RULES)}
+    assert mapped == {n: shape for n, shape in theirs.items() if n not in alone}
+    table = name_table(list(state_shapes(spec.model)), RULES)
+    assert {n for n, _ in table.values()} == set(state_shapes(spec.model))
 
 
 @needs_transformers
-def test_shapes_agree() -> None:
-    assert {name: array.shape for name, array in to_hf(WEIGHTS, RULES).items()} == hf_state_shapes()
+def test_what_is_theirs_alone_is_a_copy_or_a_constant() -> None:
+    import torch
+
+    from experiments.hf_model import build, empty
+
+    spec = preset("rtdetrv2_r18vd_sp3")
+    weights = recipe.weights(state_shapes(spec.model), "hf")
+    model = build(spec.model, spec.criterion, weights, "cpu", torch.float64)
+    state, given = model.state_dict(), constants(spec.model)
+    alone = {n for n in state if any(rule.is_theirs_alone(n) for rule in RULES)}
+    assert alone == model.all_tied_weights_keys.keys() | given.keys()
+    for copy, name in model.all_tied_weights_keys.items():
+        assert state[copy].data_ptr() == state[name].data_ptr()
+    own = empty(spec.model, spec.criterion).state_dict()
+    for name, array in given.items():
+        np.testing.assert_array_equal(own[name].numpy(), array.astype(np.float32))
+    back = from_hf({n: value.numpy() for n, value in state.items()}, list(weights), RULES)
+    assert all((back[n] == array).all() for n, array in weights.items())
 
 
-@needs_transformers
-def test_bottleneck_backbone_is_covered_too() -> None:
-    backbone = dataclasses.replace(SPEC.model.backbone, block="bottleneck", blocks=(3, 4, 6, 3))
-    spec = dataclasses.replace(SPEC, model=dataclasses.replace(SPEC.model, backbone=backbone))
-    assert sorted(name_table(list(state_shapes(spec.model)), RULES)) == sorted(hf_state_shapes(spec))
-
-
-def test_round_trip_is_bit_exact() -> None:
-    back = from_hf(to_hf(WEIGHTS, RULES), list(SHAPES), RULES)
-    assert back.keys() == WEIGHTS.keys()
-    for name, array in WEIGHTS.items():
-        assert back[name].dtype == array.dtype
-        assert back[name].tobytes() == array.tobytes(), name
+@every_preset
+def test_round_trip_is_bit_exact(name: str) -> None:
+    """Of a pattern that no two places share; a permutation of equal shapes would show."""
+    weights = {n: np.frombuffer(np.random.default_rng(i).bytes(4 * a.size), np.float32).reshape(a.shape)
+               for i, (n, a) in enumerate(shaped(preset(name)).items()) if a.size <= 2**18}  # fmt: skip
+    back = from_hf(to_hf(weights, RULES), list(weights), RULES)
+    assert back.keys() == weights.keys()
+    assert all(back[n].tobytes() == array.tobytes() for n, array in weights.items())
 
 
 def test_packed_attention_is_cut_in_the_order_query_key_value() -> None:
@@ -155,6 +207,25 @@ def test_a_model_that_hugging_face_cannot_express_is_refused() -> None:
     require_supported(SPEC.model)
     with pytest.raises(UserError, match=r"stem_channels .* leave hf out"):
         require_supported(preset("tiny").model)
+    with pytest.raises(UserError, match=r"no dla .* leave hf out"):
+        require_supported(preset("rtdetr_dla34").model)
+    with pytest.raises(UserError, match="every decoder layer runs"):
+        require_supported(preset("rtdetr_r50vd_m").model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stage_channels": (32, 64, 128, 256)},  # their first stage would pool
+        {"stage_channels": (64, 128, 128, 256)},  # their third stage would stride without pooling
+        {"block": "bottleneck", "stage_channels": (16, 128, 256, 512)},  # their first stage would have no shortcut
+    ],
+)
+def test_widths_that_their_blocks_take_for_another_stage_are_refused(change: dict[str, Any]) -> None:
+    backbone = dataclasses.replace(SPEC.model.backbone, **change)
+    reason = unsupported(dataclasses.replace(SPEC.model, backbone=backbone))
+    assert reason is not None
+    assert "stage_channels" in reason
 
 
 @needs_transformers
@@ -194,9 +265,8 @@ def hf_names_trained() -> list[str]:
 
 @needs_transformers
 def test_worker_speaks_like_the_twins() -> None:
-    """It is started through a script in place of an interpreter: this sees a change of the client's command."""
     with open_hf() as worker:
         assert worker.parameter_shapes(SPEC.model) == SHAPES
         assert worker.environment("cpu")["framework"] == "hf"
         with pytest.raises(UserError, match="answers only 'forward'"):
-            worker.trace(Case("loss", SPEC), {}, {}, device="cpu", dtype="float64")
+            worker.trace(Case("module", SPEC), {}, {}, device="cpu", dtype="float64")

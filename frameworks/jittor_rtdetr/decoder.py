@@ -42,7 +42,7 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        d, dim = spec.decoder, spec.encoder.hidden_dim
+        d, dim = spec.decoder, spec.decoder.hidden_dim
         self.self_attn = MultiheadAttention(dim, d.nhead)
         self.norm1 = LayerNorm(dim)
         self.cross_attn = MultiscaleDeformableAttention(dim, d.nhead, d.num_points, d.cross_attn_method)
@@ -113,9 +113,10 @@ class RTDETRTransformer(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        d, dim, classes = spec.decoder, spec.encoder.hidden_dim, spec.num_classes
+        d, dim, classes = spec.decoder, spec.decoder.hidden_dim, spec.num_classes
         self.spec = d
-        self.input_proj = nn.ModuleList([ConvNorm(dim, dim, 1) for _ in range(spec.num_levels)])
+        width = spec.encoder.hidden_dim
+        self.input_proj = nn.ModuleList([ConvNorm(width, dim, 1) for _ in range(spec.num_levels)])
         self.decoder = TransformerDecoder(spec)
         if d.num_denoising > 0:
             self.denoising_class_embed = _PaddedEmbedding(classes + 1, dim)

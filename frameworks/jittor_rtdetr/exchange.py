@@ -25,6 +25,17 @@ def build(spec: ModelSpec, weights: Arrays, dtype: str) -> RTDETR:
         ValueError: names or shapes of the weights are not exactly the model's.
     """
     model = RTDETR(spec)
+    floats = {name: array.astype(dtype) for name, array in weights.items() if array.dtype.kind == "f"}
+    load_strictly(model, weights | floats)
+    return model
+
+
+def load_strictly(model: nn.Module, weights: Arrays) -> None:
+    """Fill the model's whole state; the model takes the dtype of the weights.
+
+    Raises:
+        ValueError: names or shapes of the weights are not exactly the model's.
+    """
     owners = dict(_owners(model))
     if wrong := sorted(weights.keys() ^ owners.keys()):
         raise ValueError(f"weights and model differ in {len(wrong)} names, first {wrong[:3]}")
@@ -37,9 +48,8 @@ def build(spec: ModelSpec, weights: Arrays, dtype: str) -> RTDETR:
         if tuple(old.shape) != weights[name].shape:
             raise ValueError(f"{name}: weights have shape {weights[name].shape}, the model {tuple(old.shape)}")
         # A new Var: assigning in place would keep the old dtype. Frozen stays frozen.
-        value = jt.array(weights[name].astype(dtype))
+        value = jt.array(weights[name])
         setattr(owner, leaf, value.stop_grad() if old.is_stop_grad() else value)
-    return model
 
 
 def set_training(model: nn.Module, training: bool) -> None:

@@ -2,11 +2,14 @@
 
 from jittor import Var, nn
 
+from frameworks.jittor_rtdetr.backbones.dla import DLA
+from frameworks.jittor_rtdetr.backbones.hgnetv2 import HGNetv2
 from frameworks.jittor_rtdetr.backbones.presnet import PResNet
+from frameworks.jittor_rtdetr.backbones.regnet import RegNet
 from frameworks.jittor_rtdetr.decoder import Outputs, RTDETRTransformer
 from frameworks.jittor_rtdetr.denoising import Noise, Targets, make_denoising_queries
 from frameworks.jittor_rtdetr.encoder import HybridEncoder
-from frameworks.spec import ModelSpec
+from frameworks.spec import BackboneSpec, DLASpec, HGNetv2Spec, ModelSpec, PResNetSpec, RegNetSpec
 
 
 class RTDETR(nn.Module):
@@ -15,7 +18,7 @@ class RTDETR(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone = PResNet(spec.backbone)
+        self.backbone = make_backbone(spec.backbone)
         self.encoder = HybridEncoder(spec)
         self.decoder = RTDETRTransformer(spec)
 
@@ -30,3 +33,16 @@ class RTDETR(nn.Module):
         if self.is_train and targets is not None:
             queries = make_denoising_queries(targets, noise, self.spec.decoder, self.spec.num_classes)
         return self.decoder(self.encoder(self.backbone(images_B3HW)), queries, topk_BQ)
+
+
+def make_backbone(spec: BackboneSpec) -> PResNet | HGNetv2 | DLA | RegNet:
+    """The backbone that the type of ``spec`` names."""
+    match spec:
+        case PResNetSpec():
+            return PResNet(spec)
+        case HGNetv2Spec():
+            return HGNetv2(spec)
+        case DLASpec():
+            return DLA(spec)
+        case RegNetSpec():
+            return RegNet(spec)

@@ -57,6 +57,7 @@ class HGStageSpec:
     def __post_init__(self) -> None:
         for field in ("mid_channels", "out_channels", "blocks", "layers"):
             require(getattr(self, field) >= 1, self, field, "at least 1")
+        require(self.out_channels % 2 == 0, self, "out_channels", "an even width (the squeeze halves it)")
         require(self.kernel >= 1 and self.kernel % 2 == 1, self, "kernel", "an odd size")
 
 
@@ -144,7 +145,7 @@ class RegNetSpec:
 
     def __post_init__(self) -> None:
         require_choice(self, "kind", ("regnet",))
-        require(self.stem_channels >= 1, self, "stem_channels", "at least 1")
+        require(self.stem_channels >= 3, self, "stem_channels", "at least 3 (a quarter of it is squeezed to)")
         require(self.group_width >= 1, self, "group_width", "at least 1")
         _require_widths(self, "depths", 4, "4 counts of at least 1")
         _require_widths(self, "widths", 4, "4 widths of at least 1")

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def from_dict(kind: type[T], values: dict[str, Any], where: str = "") -> T:
     """
     where = where or kind.__name__
     if not isinstance(values, dict):
-        raise SpecError(f"{where} is {values!r}; expected a mapping of its fields")
+        raise SpecError(f"{where} is {short(values)}; expected a mapping of its fields")
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
     for key in values:
@@ -49,37 +50,54 @@ def from_dict(kind: type[T], values: dict[str, Any], where: str = "") -> T:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
             raise SpecError(f"{where}.{name} is missing")
-    return kind(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+    return kind(**{key: convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """``value`` as a field of type ``hint``: lists become tuples, whole numbers floats; ``where`` is for errors.
+
+    Raises:
+        SpecError: a value of another type, or a float that is not finite.
+    """
     if dataclasses.is_dataclass(hint):
         return from_dict(typing.cast(type, hint), value, where)
     origin = typing.get_origin(hint)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise SpecError(f"{where} is {value!r}; expected a list")
+            raise SpecError(f"{where} is {short(value)}; expected a list")
         kinds = typing.get_args(hint)
         if kinds[-1] is Ellipsis:
             kinds = (kinds[0],) * len(value)
         if len(kinds) != len(value):
-            raise SpecError(f"{where} is {value!r}; expected {len(kinds)} values")
-        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+            raise SpecError(f"{where} is {short(value)}; expected {len(kinds)} values")
+        return tuple(convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if isinstance(hint, types.UnionType):
         return from_dict(_kind_of(hint, value, where), value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf  # beyond the largest float
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise SpecError(f"{where} is {value!r}; expected {hint.__name__}")
+        quotes = " (in YAML: within quotes)" if hint is str and isinstance(value, (bool, int, float)) else ""
+        raise SpecError(f"{where} is {short(value)}; expected {hint.__name__}{quotes}")
+    if hint is float and not math.isfinite(value):
+        raise SpecError(f"{where} is {value}; expected a finite number")
+    if hint is int and abs(value) >= 2**63:
+        raise SpecError(f"{where} is {short(value)}; expected a number of at most 64 bits")
     return value
+
+
+def short(value: Any) -> str:
+    """What was given, in one line that can be read."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _kind_of(union: types.UnionType, value: Any, where: str) -> type:
     """The member of a union of specs that ``kind`` names."""
     kinds = {member.kind: member for member in typing.get_args(union)}
-    given = value.get("kind") if isinstance(value, dict) else value
-    if given not in kinds:
-        known = ", ".join(map(repr, kinds))
+    if not isinstance(value, dict):
+        raise SpecError(f"{where} is {short(value)}; expected a mapping of its fields, kind among them")
+    given, known = value.get("kind"), ", ".join(map(repr, kinds))
+    if not isinstance(given, str) or given not in kinds:
         raise SpecError(f"{where}.kind is {given!r}; expected one of {known}.{nearest(str(given), kinds)}")
     return kinds[given]
 

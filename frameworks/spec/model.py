@@ -55,6 +55,7 @@ class EncoderSpec:
 class DecoderSpec:
     """RTDETRTransformer: query selection, deformable decoder layers, iterative box refinement."""
 
+    hidden_dim: int = 256  # the encoder may be wider: input_proj narrows its maps
     num_queries: int = 300
     num_layers: int = 3
     eval_idx: int = -1  # the layer whose heads answer at inference; -1 is the last
@@ -69,6 +70,11 @@ class DecoderSpec:
     eps: float = 0.01  # anchors closer than this to the border are invalid
 
     def __post_init__(self) -> None:
+        require(self.hidden_dim > 0 and self.hidden_dim % 4 == 0, self, "hidden_dim", "a multiple of 4")
+        require(
+            self.nhead > 0 and self.hidden_dim % self.nhead == 0,
+            self, "nhead", f"a divisor of hidden_dim {self.hidden_dim}",
+        )  # fmt: skip
         require(self.num_queries >= 1, self, "num_queries", "at least 1")
         require(self.num_layers >= 1, self, "num_layers", "at least 1")
         require(
@@ -107,8 +113,6 @@ class ModelSpec:
     def __post_init__(self) -> None:
         require_choice(self, "version", ("v1", "v2"))
         require(self.num_classes >= 1, self, "num_classes", "at least 1")
-        hidden, heads = self.encoder.hidden_dim, self.decoder.nhead
-        require(heads > 0 and hidden % heads == 0, self.decoder, "nhead", f"a divisor of hidden_dim {hidden}")
         levels = self.num_levels
         require(
             all(0 <= i < levels for i in self.encoder.use_encoder_idx),

@@ -87,7 +87,7 @@ def test_default_weights_are_uniform_within_one_over_root_fan_in():
     for name in named(".conv.weight", "linear1.weight", "linear2.weight", "out_proj.weight", "score_head.0.weight"):
         check_uniform(name, 1 / math.sqrt(np.prod(WEIGHTS[name].shape[1:])))
     check_uniform("encoder.input_proj.0.0.weight", 1 / math.sqrt(TINY.backbone.out_channels[0]))
-    check_uniform("decoder.enc_bbox_head.layers.0.weight", 1 / math.sqrt(TINY.encoder.hidden_dim))
+    check_uniform("decoder.enc_bbox_head.layers.0.weight", 1 / math.sqrt(TINY.decoder.hidden_dim))
 
 
 def test_default_biases_are_uniform_within_one_over_root_fan_in():

@@ -10,7 +10,7 @@ import torch
 
 import parity_tests
 from frameworks import parameters
-from frameworks.spec import BackboneSpec, ModelSpec, preset
+from frameworks.spec import ModelSpec, PResNetSpec, preset
 from frameworks.torch_rtdetr.exchange import trainable
 from frameworks.torch_rtdetr.model import RTDETR
 
@@ -61,6 +61,7 @@ VARIANTS = {
         TINY,
         backbone=replace(TINY.backbone, return_idx=(2, 3)),
         encoder=replace(TINY.encoder, use_encoder_idx=(1,)),
+        decoder=replace(TINY.decoder, num_points=(4, 4)),
     ),
     "other classes": replace(TINY, num_classes=3),
 }
@@ -103,7 +104,7 @@ def test_frozen_norms_are_buffers_without_a_counter():
 
 
 def test_bottleneck_has_expansion_four():
-    shapes = parameters.state_shapes(ModelSpec(backbone=BackboneSpec(block="bottleneck", blocks=(3, 4, 6, 3))))
+    shapes = parameters.state_shapes(ModelSpec(backbone=PResNetSpec(block="bottleneck", blocks=(3, 4, 6, 3))))
     assert shapes["backbone.res_layers.3.blocks.2.branch2c.conv.weight"] == (2048, 512, 1, 1)
     assert shapes["encoder.input_proj.2.0.weight"] == (256, 2048, 1, 1)
     stem = [n for n in shapes if n.startswith("backbone.conv1.") and n.rpartition(".")[2] in ("weight", "bias")]

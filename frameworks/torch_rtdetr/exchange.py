@@ -22,6 +22,16 @@ def build(spec: ModelSpec, weights: Arrays, device: str, dtype: torch.dtype) -> 
         ValueError: names or shapes of the weights are not exactly the model's.
     """
     model = RTDETR(spec).to(device=device, dtype=dtype)
+    load_strictly(model, weights)
+    return model
+
+
+def load_strictly(model: nn.Module, weights: Arrays) -> None:
+    """Fill the model's whole state, in its own dtype.
+
+    Raises:
+        ValueError: names or shapes of the weights are not exactly the model's.
+    """
     state = model.state_dict()
     if wrong := sorted(weights.keys() ^ state.keys()):
         raise ValueError(f"weights and model differ in {len(wrong)} names, first {wrong[:3]}")
@@ -29,7 +39,6 @@ def build(spec: ModelSpec, weights: Arrays, device: str, dtype: torch.dtype) -> 
         if tuple(value.shape) != weights[name].shape:
             raise ValueError(f"{name}: weights have shape {weights[name].shape}, the model {tuple(value.shape)}")
         value.copy_(torch.from_numpy(np.array(weights[name])))
-    return model
 
 
 def set_training(model: nn.Module, training: bool) -> None:

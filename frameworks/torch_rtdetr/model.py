@@ -2,8 +2,11 @@
 
 from torch import Tensor, nn
 
-from frameworks.spec import ModelSpec
+from frameworks.spec import BackboneSpec, DLASpec, HGNetv2Spec, ModelSpec, PResNetSpec, RegNetSpec
+from frameworks.torch_rtdetr.backbones.dla import DLA
+from frameworks.torch_rtdetr.backbones.hgnetv2 import HGNetv2
 from frameworks.torch_rtdetr.backbones.presnet import PResNet
+from frameworks.torch_rtdetr.backbones.regnet import RegNet
 from frameworks.torch_rtdetr.decoder import Outputs, RTDETRTransformer
 from frameworks.torch_rtdetr.denoising import Noise, Targets, make_denoising_queries
 from frameworks.torch_rtdetr.encoder import HybridEncoder
@@ -15,7 +18,7 @@ class RTDETR(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone = PResNet(spec.backbone)
+        self.backbone = make_backbone(spec.backbone)
         self.encoder = HybridEncoder(spec)
         self.decoder = RTDETRTransformer(spec)
 
@@ -30,3 +33,16 @@ class RTDETR(nn.Module):
         if self.training and targets is not None:
             queries = make_denoising_queries(targets, noise, self.spec.decoder, self.spec.num_classes)
         return self.decoder(self.encoder(self.backbone(images_B3HW)), queries, topk_BQ)
+
+
+def make_backbone(spec: BackboneSpec) -> PResNet | HGNetv2 | DLA | RegNet:
+    """The backbone that the type of ``spec`` names."""
+    match spec:
+        case PResNetSpec():
+            return PResNet(spec)
+        case HGNetv2Spec():
+            return HGNetv2(spec)
+        case DLASpec():
+            return DLA(spec)
+        case RegNetSpec():
+            return RegNet(spec)

@@ -6,7 +6,8 @@ Shape suffixes: B batch, C channels, H height, W width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameworks.spec import BackboneSpec
+from frameworks.spec import PResNetSpec
+from frameworks.torch_rtdetr.backbones.freezing import freeze
 from frameworks.torch_rtdetr.layers import ConvNorm
 
 
@@ -62,7 +63,7 @@ def _shortcut(channels_in: int, channels_out: int, stride: int, first: bool, fro
 class Stage(nn.Module):
     """Blocks at one resolution; the first one changes width and stride."""
 
-    def __init__(self, spec: BackboneSpec, index: int, channels_in: int) -> None:
+    def __init__(self, spec: PResNetSpec, index: int, channels_in: int) -> None:
         super().__init__()
         block = BasicBlock if spec.block == "basic" else Bottleneck
         width, stride = spec.stage_channels[index], 1 if index == 0 else 2
@@ -86,7 +87,7 @@ class Stage(nn.Module):
 class Stem(nn.Module):
     """Three 3x3 convolutions, the first with stride 2, in place of ResNet's 7x7."""
 
-    def __init__(self, spec: BackboneSpec) -> None:
+    def __init__(self, spec: PResNetSpec) -> None:
         super().__init__()
         a, b, c = spec.stem_channels
         self.conv1_1 = ConvNorm(3, a, 3, 2, act="relu", frozen=spec.freeze_norm)
@@ -100,13 +101,13 @@ class Stem(nn.Module):
 class PResNet(nn.Module):
     """Images [B, 3, H, W] in [0, 1] -> feature maps of the stages in ``return_idx``."""
 
-    def __init__(self, spec: BackboneSpec) -> None:
+    def __init__(self, spec: PResNetSpec) -> None:
         super().__init__()
         self.return_idx = spec.return_idx
         self.conv1 = Stem(spec)
         widths = [spec.stem_channels[-1], *(c * spec.expansion for c in spec.stage_channels)]
         self.res_layers = nn.ModuleList(Stage(spec, i, widths[i]) for i in range(4))
-        self._freeze(spec.freeze_at)
+        freeze([self.conv1], self.res_layers, spec.freeze_at)
 
     def forward(self, images_B3HW: Tensor) -> list[Tensor]:
         x_BCHW = F.max_pool2d(self.conv1(images_B3HW), kernel_size=3, stride=2, padding=1)
@@ -116,10 +117,3 @@ class PResNet(nn.Module):
             if i in self.return_idx:
                 features.append(x_BCHW)
         return features
-
-    def _freeze(self, freeze_at: int) -> None:
-        if freeze_at < 0:
-            return
-        for module in [self.conv1, *list(self.res_layers)[:freeze_at]]:
-            for parameter in module.parameters():
-                parameter.requires_grad_(False)

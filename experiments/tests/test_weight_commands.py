@@ -1,0 +1,211 @@
+"""experiments/weights.py: what it prints, writes, refuses; each error one line, exit status 2."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.tests.runs import said_error
+from experiments.weight_files.compare import differences, group_of
+from experiments.weight_files.readers import read_weights
+from experiments.weight_files.writers import write_weights
+from experiments.weights import main
+from frameworks.arrays import Arrays
+from frameworks.initialisation import initial_weights
+from frameworks.spec import preset
+
+Capture = pytest.CaptureFixture[str]
+TINY = preset("tiny")
+NAME = "encoder.fpn_blocks.0.conv1.conv.weight"
+
+
+def weights(seed: int = 3) -> Arrays:
+    return initial_weights(TINY.model, seed)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    path = tmp_path / "whole.safetensors"
+    write_weights(path, weights(), TINY, "safetensors")
+    return path
+
+
+def written(path: Path, arrays: Arrays) -> Path:
+    write_weights(path, arrays, TINY, "safetensors")
+    return path
+
+
+def test_inspect(whole: Path, capsys: Capture) -> None:
+    assert main(["inspect", str(whole)]) == 0
+    said = capsys.readouterr().out
+    for fragment in ("safetensors, plain", "tensors            371, 160,675 numbers", "float32 324, int64 47",
+                     "0 numbers in 0 tensors", "tiny (exact)", "matched            371"):  # fmt: skip
+        assert fragment in said
+
+
+def test_inspect_tells_what_is_wrong(tmp_path: Path, capsys: Capture) -> None:
+    arrays = weights()
+    arrays[NAME] = arrays[NAME][:-1]
+    arrays["encoder.fpn_blocks.0.conv2.conv.weight"].flat[:3] = (np.nan, np.inf, -np.inf)
+    arrays["head.weight"] = arrays.pop("decoder.enc_score_head.weight")
+    assert main(["inspect", str(written(tmp_path / "a.safetensors", arrays))]) == 0
+    said = capsys.readouterr().out
+    for fragment in ("3 numbers in 1 tensors", "tiny (not exact)", "  decoder.enc_score_head.weight",
+                     f"  {NAME} is [15, 64, 1, 1], the preset has [16, 64, 1, 1]", "  head.weight"):  # fmt: skip
+        assert fragment in said
+
+
+def test_inspect_of_something_else(tmp_path: Path, capsys: Capture) -> None:
+    path = written(tmp_path / "a.safetensors", {"transformer.wte": np.ones((2, 2), np.float32)})
+    assert main(["inspect", str(path)]) == 0
+    assert "none: its names are those of no preset" in capsys.readouterr().out
+
+
+def test_convert_guesses_the_preset(whole: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert main(["convert", str(whole), str(tmp_path / "a.pth")]) == 0
+    assert "preset             tiny" in capsys.readouterr().out
+    assert main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "a.bin"), "--to", "pkl"]) == 0
+    assert main(["verify", str(tmp_path / "a.bin"), "--against", str(whole)]) == 0
+
+
+def test_a_preset_that_cannot_be_guessed_is_asked_for(tmp_path: Path, capsys: Capture) -> None:
+    spec = preset("rtdetrv2_r18vd")
+    write_weights(tmp_path / "a.safetensors", initial_weights(spec.model, 0), spec, "safetensors")
+    command = ["convert", str(tmp_path / "a.safetensors"), str(tmp_path / "a.pkl")]
+    assert main(command) == 2
+    said_error(capsys, "fits rtdetrv2_r18vd and rtdetrv2_r18vd_dsp alike", "--preset")
+    assert main([*command, "--preset", "rtdetrv2_r18vd_dsp"]) == 0
+    capsys.readouterr()
+    assert main(["verify", str(tmp_path / "a.pkl"), "--preset", "rtdetr_r18vd"]) == 2
+    said_error(capsys, "does not fit rtdetr_r18vd", "it looks like rtdetrv2_r18vd or rtdetrv2_r18vd_dsp")
+
+
+def test_convert_is_strict(tmp_path: Path, capsys: Capture) -> None:
+    arrays = weights()
+    del arrays[NAME]
+    arrays["extra.weight"] = np.ones(2, np.float32)
+    arrays["decoder.enc_score_head.bias"] = np.zeros(7, np.float32)
+    path, out = written(tmp_path / "a.safetensors", arrays), tmp_path / "b.pth"
+    assert main(["convert", str(path), str(out), "--preset", "tiny"]) == 2
+    said_error(capsys, f"1 missing (first {NAME})", "1 shape-mismatched", "[7]", "1 unused (first extra.weight)",
+               "it looks like tiny, not exactly", "--partial")  # fmt: skip
+    assert not out.exists()
+    assert main(["convert", str(path), str(out), "--preset", "tiny", "--partial"]) == 0
+    said = capsys.readouterr().out
+    for title, count in (("matched", 369), ("missing", 1), ("shape-mismatched", 1), ("unused", 1)):
+        assert f"{title:<18} {count}" in said
+    assert read_weights(out).arrays.keys() == weights().keys() - {NAME, "decoder.enc_score_head.bias"}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".pkl"])
+def test_nan_is_refused(tmp_path: Path, capsys: Capture, suffix: str) -> None:
+    arrays = weights()
+    arrays[NAME].flat[0] = np.nan
+    path = written(tmp_path / "a.safetensors", arrays)
+    assert main(["convert", str(path), str(tmp_path / f"b{suffix}")]) == 2
+    said_error(capsys, "1 tensors hold NaN", NAME)
+    assert main(["verify", str(path)]) == 2
+    said_error(capsys, "1 tensors hold NaN", NAME)
+
+
+def test_counters_are_no_weights(tmp_path: Path, capsys: Capture) -> None:
+    """Jittor's norms have none; its scalars are arrays of one 32-bit integer."""
+    arrays = {name: array for name, array in weights().items() if "conv1_1.norm.num_batches" not in name}
+    own = "backbone.conv1.conv1_2.norm.num_batches_tracked"
+    arrays[own] = np.array([7], np.int32)
+    assert main(["convert", str(written(tmp_path / "a.safetensors", arrays)), str(tmp_path / "b.pth")]) == 0
+    assert "counters           1" in capsys.readouterr().out
+    found = read_weights(tmp_path / "b.pth").arrays
+    assert found.keys() == weights().keys()
+    assert (found[own].dtype, found[own].shape, int(found[own])) == (np.int64, (), 7)
+
+
+def test_integers_are_no_weights(tmp_path: Path, capsys: Capture) -> None:
+    arrays = weights()
+    arrays[NAME] = arrays[NAME].astype(np.int8)
+    assert main(["verify", str(written(tmp_path / "a.safetensors", arrays)), "--preset", "tiny"]) == 2
+    said_error(capsys, NAME, "int8")
+
+
+def test_nothing_is_overwritten(whole: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "b.pth"
+    out.write_text("precious")
+    assert main(["convert", str(whole), str(out)]) == 2
+    said_error(capsys, "exists", "--force")
+    assert out.read_text() == "precious"
+    assert main(["convert", str(whole), str(out), "--force"]) == 0
+    assert main(["convert", str(out), str(out), "--force"]) == 0, (
+        "a mapped file can be replaced by its own conversion"
+    )
+    assert main(["verify", str(out), "--against", str(whole)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        ([], ["COMMAND", "--help"]),
+        (["convert", "WHOLE", "OUT.xyz"], [".pth", "--to"]),
+        (["convert", "WHOLE", "nowhere/OUT.pth"], ["no such folder"]),
+        (["convert", "WHOLE", "."], ["is a folder"]),
+        (["convert", "WHOLE", "OUT.pth", "--to", "onnx"], ["--to", "onnx"]),
+        (["convert", "WHOLE", "OUT.pth", "--preset", "tinny"], ["Did you mean 'tiny'?"]),
+        (["convert", "WHOLE", "OUT.safetensors", "--to", "hf"], ["Hugging Face", "cannot be this model"]),
+        (["convert", "missing.pth", "OUT.pth"], ["no such file: missing.pth"]),
+        (["inspect", "."], ["is a folder"]),
+        (["inspect", "official"], ["--preset"]),
+        (["convert", "official", "OUT.pth", "--preset", "tiny"], ["tiny has no published", "rtdetr_r18vd"]),
+        (["verify", "WHOLE", "--against", "missing.pth"], ["no such file"]),
+        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth"], ["--into", "--tuning"]),
+        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth", "--tuning", "--stages", "4"],
+         ["'4'"]),
+        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth", "--tuning", "--map", "x.json"],
+         ["x.json", "not a name map"]),
+        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth", "--tuning", "--prefix", "q."],
+         ["nothing in the file fits"]),
+        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth", "--tuning", "--to", "hf"],
+         ["whole models"]),
+    ],
+)  # fmt: skip
+def test_arguments(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, arguments: list[str], fragments: list[str]
+) -> None:
+    monkeypatch.chdir(whole.parent)
+    assert main([argument.replace("WHOLE", str(whole)) for argument in arguments]) == 2
+    said_error(capsys, *fragments)
+    assert [path.name for path in whole.parent.iterdir()] == [whole.name]
+
+
+def test_trust_is_asked_for(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({"model": weights(), "where": tmp_path}))
+    assert main(["convert", str(path), str(tmp_path / "b.pth")]) == 2
+    said_error(capsys, "refused", "pathlib.PosixPath", "--trust")
+    assert main(["convert", str(path), str(tmp_path / "b.pth"), "--trust"]) == 0
+
+
+def test_against(whole: Path, tmp_path: Path, capsys: Capture) -> None:
+    arrays = weights()
+    arrays[NAME] = arrays[NAME].copy()
+    arrays[NAME].flat[5] += 0.25
+    arrays["encoder.fpn_blocks.0.conv2.norm.bias"].flat[0] = -0.0  # equal, with other bits
+    assert main(["verify", str(whole), "--against", str(written(tmp_path / "b.safetensors", arrays))]) == 2
+    captured = capsys.readouterr()
+    row = next(line for line in captured.out.splitlines() if line.startswith("encoder.fpn_blocks.0"))
+    assert row.split()[1:] == ["30", "28", "0.25", NAME] or row.split()[3:] == ["0.25", NAME], row
+    assert "differ in 2 tensors" in captured.err
+
+
+def test_groups_and_differences() -> None:
+    assert group_of("backbone.res_layers.0.blocks.0.short.conv.weight") == "backbone.res_layers.0"
+    assert group_of("decoder.enc_score_head.bias") == "decoder.enc_score_head"
+    a = {"m.x.w": np.array([1.0, np.nan]), "m.x.v": np.ones(2), "m.y.w": np.ones(2)}
+    same, other = differences(a, a | {"m.y.w": np.array([1.0, np.nan])})
+    assert (same.identical, same.worst) == (2, 0.0), "the same bits are the same, NaN or not"
+    assert other.identical == 0 and np.isnan(other.worst)
+    assert np.isnan(differences(a, {})[0].worst), "what is not there differs"
+
+
+def test_the_twins_agree_on_converted_weights(whole: Path, capsys: Capture) -> None:
+    assert main(["verify", str(whole), "--forward"]) == 0
+    assert "the twins agree on one 64 px image" in capsys.readouterr().out

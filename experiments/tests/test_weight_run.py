@@ -1,0 +1,95 @@
+"""experiments/run.py --weights: both frameworks start from the file, and the record says so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.data.files import file_hash
+from experiments.tests.data_sets import shapes
+from experiments.tests.runs import TORCH, counting, meta, run, said_error
+from experiments.tests.steppers import CountingStepper
+from experiments.weight_files.writers import write_weights
+from frameworks.arrays import Arrays, load_arrays
+from frameworks.initialisation import initial_weights
+from frameworks.spec import preset
+
+Capture = pytest.CaptureFixture[str]
+TINY = preset("tiny")
+NAME = "decoder.enc_score_head.weight"
+RANDOM = "random initial weights"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shapes(tmp_path_factory.mktemp("data"), train=5, val=3)
+
+
+def file_of(path: Path, arrays: Arrays, suffix: str = "pth") -> Path:
+    write_weights(path, arrays, TINY, suffix)
+    return path
+
+
+def test_the_run_starts_from_the_file(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting(monkeypatch, torch=CountingStepper(), jittor=CountingStepper())
+    weights = initial_weights(TINY.model, 9)
+    weights[NAME] = weights[NAME].astype(np.float64)  # the twins train in float32
+    path, out = file_of(tmp_path / "a.pth", weights), tmp_path / "run"
+    assert run(root, out, "--weights", str(path)) == 0
+    found = load_arrays(out / "initial.safetensors")
+    assert found[NAME].dtype == np.float32
+    assert all(np.array_equal(found[name], array.astype(found[name].dtype)) for name, array in weights.items())
+    record = meta(out)["weights"]
+    assert (record["path"], record["sha256"]) == (str(path), file_hash(path))
+    assert (record["matched"], record["drawn_from_seed"], record["form"]) == (371, 0, "torch, ema.module")
+    said = meta(out)["deviations"]
+    assert not any(RANDOM in line for line in said) and any(str(path) in line for line in said)
+
+
+def test_without_a_file_they_are_random(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counting(monkeypatch, torch=CountingStepper(), jittor=CountingStepper())
+    assert run(root, tmp_path / "run") == 0
+    assert meta(tmp_path / "run")["weights"] is None
+    assert any(RANDOM in line for line in meta(tmp_path / "run")["deviations"])
+
+
+def test_partial_weights(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    counting(monkeypatch, torch=CountingStepper(), jittor=CountingStepper())
+    given = initial_weights(TINY.model, 9)
+    given[NAME] = given[NAME][:7]
+    path = file_of(tmp_path / "a.safetensors", given, "safetensors")
+    assert run(root, tmp_path / "run", "--weights", str(path)) == 2
+    said_error(capsys, NAME, "[7, 32]", "--partial-weights")
+    assert not (tmp_path / "run").exists()
+    assert run(root, tmp_path / "run", "--weights", str(path), "--partial-weights", "--seed", "4") == 0
+    found, drawn = load_arrays(tmp_path / "run" / "initial.safetensors"), initial_weights(TINY.model, 4)
+    assert np.array_equal(found[NAME], drawn[NAME])
+    assert all(np.array_equal(found[name], array) for name, array in given.items() if name != NAME)
+    assert meta(tmp_path / "run")["weights"]["drawn_from_seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fragments"),
+    [
+        (["--weights", "nowhere.pth"], ["no such file: nowhere.pth"]),
+        (["--weights", "official"], ["tiny has no published"]),
+        (["--partial-weights"], ["--weights FILE"]),
+    ],
+)
+def test_arguments(root: Path, tmp_path: Path, capsys: Capture, arguments: list[str], fragments: list[str]) -> None:
+    assert run(root, tmp_path / "run", *arguments) == 2
+    said_error(capsys, *fragments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_weights_leave_nothing(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    weights = initial_weights(TINY.model, 9)
+    weights[NAME].flat[0] = np.inf
+    assert run(root, tmp_path / "run", "--weights", str(file_of(tmp_path / "a.pkl", weights, "pkl"))) == 2
+    said_error(capsys, "NaN or infinite", NAME)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_real_step_from_a_file(root: Path, tmp_path: Path, one_thread: None) -> None:
+    path = file_of(tmp_path / "a.pkl", initial_weights(TINY.model, 9), "pkl")
+    assert run(root, tmp_path / "run", *TORCH, "--weights", str(path), epochs=1) == 0

@@ -1,0 +1,66 @@
+"""A file, or the word ``official``, and a preset, or a guess -> weights of a model. What the commands share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.weight_files.account import Account, best_presets, fit, looks_like, require_finite
+from experiments.weight_files.constants import is_constant
+from experiments.weight_files.official import OFFICIAL, official_checkpoint
+from experiments.weight_files.readers import WeightFile, read_weights
+from frameworks.arrays import Arrays
+from frameworks.errors import UserError
+from frameworks.spec import ExperimentSpec, preset
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Weights that fit ``spec``; ``constants`` are the computed entries of the source."""
+
+    file: WeightFile
+    spec: ExperimentSpec
+    weights: Arrays
+    constants: Arrays
+    account: Account
+
+
+def open_source(source: str, preset_name: str | None, *, trust: bool = False, ema: bool = True) -> WeightFile:
+    """The file that a user named, or the published one of the preset.
+
+    Raises:
+        UserError: as ``read_weights`` and ``official_checkpoint``.
+    """
+    if source != OFFICIAL:
+        return read_weights(Path(source).expanduser(), trust=trust, ema=ema)
+    if preset_name is None:
+        raise UserError(f"{OFFICIAL} needs --preset: every preset has a checkpoint of its own")
+    return read_weights(official_checkpoint(preset_name), trust=trust, ema=ema)
+
+
+def load_weights(file: WeightFile, preset_name: str | None, *, partial: bool = False, advice: str = "") -> Loaded:
+    """Weights for a preset; the one that fits, if none is named. ``advice`` ends the error where they do not.
+
+    Raises:
+        UserError: they do not fit exactly (``partial``: at all), fit several presets, or are not finite.
+    """
+    spec = preset(preset_name or _guess(file))
+    weights, account = fit(file.arrays, spec.model)
+    if not account.complete and not partial:
+        raise UserError(
+            f"{file.path}: does not fit {spec.name}: {account.summary()}; {looks_like(file.arrays)}{advice}"
+        )
+    if not account.complete:  # no counters of norms that the file does not have
+        weights = {name: weights[name] for name in account.matched}
+    if not weights:
+        raise UserError(f"{file.path}: nothing fits {spec.name}: {account.summary()}; {looks_like(file.arrays)}")
+    require_finite(weights, file.path)
+    constants = {name: array for name, array in file.arrays.items() if is_constant(name)}
+    return Loaded(file, spec, weights, constants, account)
+
+
+def _guess(file: WeightFile) -> str:
+    names, account = best_presets(file.arrays)
+    if account is None:
+        raise UserError(f"{file.path}: {looks_like(file.arrays)}; name one with --preset")
+    if len(names) > 1:
+        raise UserError(f"{file.path}: fits {' and '.join(names)} alike; name one with --preset")
+    return names[0]

@@ -1,0 +1,72 @@
+"""Canonical arrays -> a file of any format, whole or not at all."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from experiments.weight_files.constants import computed_constants
+from experiments.weight_files.names import hugging_face_state
+from experiments.weight_files.pickles import save_pickle
+from frameworks.arrays import Arrays
+from frameworks.errors import UserError
+from frameworks.spec import ExperimentSpec
+
+SUFFIXES = {".pth": "pth", ".pt": "pth", ".safetensors": "safetensors", ".pkl": "pkl"}
+TARGETS = ("pth", "safetensors", "pkl", "hf")
+
+
+def target_format(path: Path, asked: str | None, *, force: bool) -> str:
+    """The format to write, checked before anything is read.
+
+    Raises:
+        UserError: an unknown suffix, no folder, or a file that is there already.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder'}; name a file")
+    if asked is None and path.suffix not in SUFFIXES:
+        raise UserError(f"{path}: name it {', '.join(SUFFIXES)} or say --to {'|'.join(TARGETS)}")
+    if path.exists() and not force:
+        raise UserError(f"{path}: exists; name another file or say --force")
+    return asked or SUFFIXES[path.suffix]
+
+
+def write_weights(path: Path, weights: Arrays, spec: ExperimentSpec, target: str, *, complete: bool = True) -> None:
+    """Write canonical weights, with the computed entries of the source if it has them.
+
+    Args:
+        complete: a whole model; the official form of RT-DETRv2 then gets the computed entries that it lacks.
+
+    Raises:
+        UserError: Hugging Face has no such model, or the file cannot be written.
+    """
+    if target == "hf":
+        weights = hugging_face_state(weights, spec.model)
+    elif target == "pth" and complete:
+        weights = weights | {
+            name: array
+            for name, array in computed_constants(spec.model, spec.data.image_size).items()
+            if name not in weights
+        }
+    part = path.with_name(f".{path.name}.part")
+    try:
+        _write(part, weights, target)
+        part.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's word for a full disk
+        raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(path: Path, weights: Arrays, target: str) -> None:
+    if target == "pth":
+        # here, because importing torch takes seconds and the other formats do without it
+        from experiments.weight_files.torch_files import save_torch
+
+        save_torch(path, weights)
+    elif target == "pkl":
+        save_pickle(path, weights)
+    else:  # transformers insists on the note
+        whole = {name: np.asarray(array, order="C") for name, array in weights.items()}
+        save_file(whole, path, {"format": "pt"} if target == "hf" else None)

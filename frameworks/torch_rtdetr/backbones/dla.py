@@ -1,0 +1,156 @@
+"""Deep Layer Aggregation (Yu et al., arXiv 1707.06484) as RT-DETR uses it: DLA-34 and its relatives.
+
+Shape suffixes: B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frameworks.spec import DLASpec
+from frameworks.torch_rtdetr.backbones.freezing import batch_norm, freeze
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a residual that the tree hands in."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int, frozen: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.bn1 = batch_norm(channels_out, frozen)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
+        self.bn2 = batch_norm(channels_out, frozen)
+
+    def forward(self, x_BCHW: Tensor, residual_BCHW: Tensor) -> Tensor:
+        y_BCHW = F.relu(self.bn1(self.conv1(x_BCHW)))
+        return F.relu(self.bn2(self.conv2(y_BCHW)) + residual_BCHW)
+
+
+class Root(nn.Module):
+    """Aggregation: a 1x1 convolution over all children side by side."""
+
+    def __init__(self, channels_in: int, channels_out: int, frozen: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        self.bn = batch_norm(channels_out, frozen)
+
+    def forward(self, children: Sequence[Tensor]) -> Tensor:
+        return F.relu(self.bn(self.conv(torch.cat(list(children), dim=1))))
+
+
+class Tree(nn.Module):
+    """Two blocks and a root over both, over the children from above and, with ``level_root``, over the input.
+
+    ``inherited`` counts the channels of the children from above.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, level_root: bool, inherited: int, frozen: bool
+    ) -> None:
+        super().__init__()
+        self.stride, self.level_root = stride, level_root
+        width = 2 * channels_out + inherited + (channels_in if level_root else 0)
+        self.tree1 = BasicBlock(channels_in, channels_out, stride, frozen)
+        self.tree2 = BasicBlock(channels_out, channels_out, 1, frozen)
+        self.root = Root(width, channels_out, frozen)
+        self.project = None
+        if channels_in != channels_out:
+            self.project = nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 1, bias=False), batch_norm(channels_out, frozen)
+            )
+
+    def forward(self, x_BCHW: Tensor, children: Sequence[Tensor] = ()) -> Tensor:
+        bottom_BCHW = _pool(x_BCHW, self.stride)
+        residual_BCHW = bottom_BCHW if self.project is None else self.project(bottom_BCHW)
+        first_BCHW = self.tree1(x_BCHW, residual_BCHW)
+        second_BCHW = self.tree2(first_BCHW, first_BCHW)
+        bottom = [bottom_BCHW] if self.level_root else []
+        return self.root([second_BCHW, first_BCHW, *children, *bottom])
+
+
+class DeepTree(nn.Module):
+    """Two trees; the last root below sees the first tree and, with ``level_root``, the input."""
+
+    def __init__(
+        self,
+        depth: int,
+        channels_in: int,
+        channels_out: int,
+        stride: int,
+        level_root: bool,
+        inherited: int,
+        frozen: bool,
+    ) -> None:
+        super().__init__()
+        self.stride, self.level_root = stride, level_root
+        inherited += channels_out + (channels_in if level_root else 0)
+        self.tree1 = _tree(depth - 1, channels_in, channels_out, stride, False, 0, frozen)
+        self.tree2 = _tree(depth - 1, channels_out, channels_out, 1, False, inherited, frozen)
+
+    def forward(self, x_BCHW: Tensor, children: Sequence[Tensor] = ()) -> Tensor:
+        bottom = [_pool(x_BCHW, self.stride)] if self.level_root else []
+        first_BCHW = self.tree1(x_BCHW)
+        return self.tree2(first_BCHW, [*children, *bottom, first_BCHW])
+
+
+def _tree(
+    depth: int, channels_in: int, channels_out: int, stride: int, level_root: bool, inherited: int, frozen: bool
+) -> Tree | DeepTree:
+    if depth == 1:
+        return Tree(channels_in, channels_out, stride, level_root, inherited, frozen)
+    return DeepTree(depth, channels_in, channels_out, stride, level_root, inherited, frozen)
+
+
+def _pool(x_BCHW: Tensor, stride: int) -> Tensor:
+    return x_BCHW if stride == 1 else F.max_pool2d(x_BCHW, stride, stride)
+
+
+def _convolutions(
+    channels_in: int, channels_out: int, kernel: int, stride: int, count: int, frozen: bool
+) -> nn.Sequential:
+    """``count`` times convolution, norm, ReLU; the first convolution has the stride."""
+    layers = []
+    for i in range(count):
+        width, step = (channels_in, stride) if i == 0 else (channels_out, 1)
+        layers += [nn.Conv2d(width, channels_out, kernel, step, (kernel - 1) // 2, bias=False)]
+        layers += [batch_norm(channels_out, frozen), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class Levels(nn.Module):
+    """A 7x7 convolution at full resolution, two plain levels, four trees -> outputs of the four trees."""
+
+    def __init__(self, spec: DLASpec) -> None:
+        super().__init__()
+        c, n, frozen = spec.channels, spec.levels, spec.freeze_norm
+        self.base_layer = _convolutions(3, c[0], 7, 1, 1, frozen)
+        self.level0 = _convolutions(c[0], c[0], 3, 1, n[0], frozen)
+        self.level1 = _convolutions(c[0], c[1], 3, 2, n[1], frozen)
+        self.level2 = _tree(n[2], c[1], c[2], 2, False, 0, frozen)
+        self.level3 = _tree(n[3], c[2], c[3], 2, True, 0, frozen)
+        self.level4 = _tree(n[4], c[3], c[4], 2, True, 0, frozen)
+        self.level5 = _tree(n[5], c[4], c[5], 2, True, 0, frozen)
+
+    def forward(self, images_B3HW: Tensor) -> list[Tensor]:
+        x_BCHW = self.level1(self.level0(self.base_layer(images_B3HW)))
+        features = []
+        for level in (self.level2, self.level3, self.level4, self.level5):
+            x_BCHW = level(x_BCHW)
+            features.append(x_BCHW)
+        return features
+
+
+class DLA(nn.Module):
+    """Images [B, 3, H, W] in [0, 1] -> feature maps of the stages in ``return_idx``."""
+
+    def __init__(self, spec: DLASpec) -> None:
+        super().__init__()
+        self.return_idx = spec.return_idx
+        self.model = m = Levels(spec)
+        freeze([m.base_layer, m.level0, m.level1], [m.level2, m.level3, m.level4, m.level5], spec.freeze_at)
+
+    def forward(self, images_B3HW: Tensor) -> list[Tensor]:
+        features = self.model(images_B3HW)
+        return [features[i] for i in self.return_idx]

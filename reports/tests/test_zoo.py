@@ -1,0 +1,23 @@
+"""The committed table of presets is the one that the present code makes."""
+
+import json
+
+from frameworks.spec import PRESETS
+from reports.zoo import PAGE, PUBLISHED, zoo_page
+
+
+def test_the_committed_page_is_what_the_generator_makes():
+    assert PAGE.read_text(encoding="utf-8") == zoo_page(), "run python -m reports.zoo and commit reports/zoo.md"
+
+
+def test_every_official_preset_has_a_row():
+    rows = [line.split("|")[1].strip(" `") for line in zoo_page().splitlines() if line.startswith("| `")]
+    assert rows == [name for name in PRESETS if name != "tiny"]
+
+
+def test_published_numbers_say_where_they_come_from():
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    assert "068dfde" in published["source"] and "not measured here" in published["source"]
+    assert published["source"] in zoo_page()
+    for name, facts in published["presets"].items():
+        assert (facts["ap"] is None) == (PRESETS[name].data.dataset != "coco")

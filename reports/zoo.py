@@ -1,0 +1,88 @@
+"""The table of all official presets: python -m reports.zoo writes reports/zoo.md.
+
+Sizes are computed from the spec and the PyTorch twin; accuracy is what the official repository published. A test
+holds the committed page to what this makes.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from frameworks.flops import flops_after_fusion, module_flops
+from frameworks.parameters import counts, state_shapes, trainable_names
+from frameworks.spec import PRESETS, BackboneSpec, DLASpec, ExperimentSpec, HGNetv2Spec, PResNetSpec, RegNetSpec
+from frameworks.spec.presets_v2 import HGNETV2_H, HGNETV2_L, HGNETV2_X
+from reports import formatting as show
+from reports.publish import render
+from reports.tables import markdown
+
+PAGE = Path(__file__).parent / "zoo.md"
+PUBLISHED = Path(__file__).parent / "published_accuracy.json"
+HGNETV2_SIZES = {HGNETV2_L: "L", HGNETV2_X: "X", HGNETV2_H: "H"}
+
+
+def zoo_page() -> str:
+    """The whole page as Markdown."""
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    presets = published["presets"]
+    return render(
+        "zoo.md.j2",
+        {
+            "table": markdown([_row(PRESETS[name], facts) for name, facts in presets.items()], left=3),
+            "source": published["source"],
+            "notes": {name: facts["note"] for name, facts in presets.items() if facts["note"]},
+        },
+    )
+
+
+def _row(spec: ExperimentSpec, published: dict[str, Any]) -> dict[str, str]:
+    counted, shapes, flops = counts(spec.model), state_shapes(spec.model), module_flops(spec.model)
+    trainable = sum(math.prod(shapes[name]) for name in trainable_names(spec.model))
+    return {
+        "preset": f"`{spec.name}`",
+        "backbone": backbone_name(spec.model.backbone),
+        "official config": f"`{published['config']}`",
+        "parameters, M": f"{counted['parameters'] / 1e6:.2f}",
+        "with statistics, M": f"{counted['with_running_statistics'] / 1e6:.2f}",
+        "trainable, M": f"{trainable / 1e6:.2f}",
+        "GFLOPs": f"{flops[''] / 1e9:.1f}",
+        "GFLOPs, fused": f"{flops_after_fusion(flops) / 1e9:.1f}",
+        "published AP": _percent(published["ap"]),
+        "AP50": _percent(published["ap50"]),
+    }
+
+
+def backbone_name(spec: BackboneSpec) -> str:
+    """An official backbone as papers call it."""
+    match spec:
+        case PResNetSpec():
+            layers = 3 if spec.block == "bottleneck" else 2  # convolutions in a block
+            return f"ResNet-{layers * sum(spec.blocks) + 2}-vd"  # and the stem and the classifier count as one each
+        case HGNetv2Spec():
+            return f"HGNetv2-{HGNETV2_SIZES[spec]}"
+        case DLASpec():
+            return "DLA-34"
+        case RegNetSpec():
+            return "RegNetY-4.0GF"
+
+
+def _percent(value: float | None) -> str:
+    return show.ABSENT if value is None else f"{value:.1f}"
+
+
+def main() -> int:
+    """The command; 2 with one line where the page cannot be written."""
+    page = zoo_page()
+    try:
+        PAGE.write_text(page, encoding="utf-8")
+    except OSError as error:
+        print(f"error: {PAGE}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
+    print(PAGE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
