@@ -37,6 +37,10 @@ def read_model(top: Section, parts: Section, *, legacy: bool, image_size: Size) 
         fields = _read_decoder(section, encoder.hidden_dim, backbone, image_size)
         fields |= _decoder_by_version(section, version, legacy, levels=len(backbone.return_idx))
         section.only("num_classes", num_classes, default=num_classes, why="the top-level num_classes counts")
+    if (
+        "hidden_dim" not in DecoderSpec.__dataclass_fields__
+    ):  # until the spec has a width of its own for the decoder
+        del fields["hidden_dim"]
     return ModelSpec(version, num_classes, backbone, encoder, DecoderSpec(**fields))
 
 

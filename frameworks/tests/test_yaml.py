@@ -241,6 +241,12 @@ def test_what_is_no_text_file(tmp_path: Path) -> None:
         load_yaml(tmp_path / "nowhere.yml")
 
 
+def test_file_that_inherits_is_one_of_ours(tmp_path: Path) -> None:
+    path = write(tmp_path / "mixed.yml", "inherit: tiny\ntask: detection\n")
+    with pytest.raises(SpecError, match="no field 'task'"):
+        load_spec(str(path))
+
+
 def test_load_spec_takes_names_and_files(tmp_path: Path) -> None:
     assert load_spec("rtdetr_dla34") == preset("rtdetr_dla34")
     path = write(tmp_path / "without_suffix", dump_yaml(TINY))
