@@ -53,7 +53,7 @@ def configuration(spec: ModelSpec, criterion: CriterionSpec) -> RTDetrConfig | R
         backbone_config=_backbone(spec.backbone),
         num_labels=spec.num_classes,  # pyright: ignore[reportCallIssue]
         freeze_backbone_batch_norms=spec.backbone.freeze_norm,  # their default freezes even where none should be
-        d_model=encoder.hidden_dim, encoder_hidden_dim=encoder.hidden_dim,
+        d_model=decoder.hidden_dim, encoder_hidden_dim=encoder.hidden_dim,
         encoder_in_channels=list(spec.backbone.out_channels), feat_strides=list(spec.backbone.out_strides),
         encode_proj_layers=list(encoder.use_encoder_idx), encoder_layers=encoder.num_encoder_layers,
         encoder_attention_heads=encoder.nhead, encoder_ffn_dim=encoder.dim_feedforward,

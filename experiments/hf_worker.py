@@ -38,7 +38,7 @@ def require_transformers(python: str | None = None) -> None:
     """Raise UserError saying how to get transformers unless it is there; another interpreter is not asked."""
     if python is None and importlib.util.find_spec("transformers") is None:
         raise UserError(
-            "hf needs the package transformers: pip install 'twin-detr[benchmarks]' "
+            "hf needs the package transformers: pip install 'twin-detr[huggingface]' "
             "(or leave hf out of --frameworks)"
         )
 

@@ -157,7 +157,7 @@ def discrete_sampling_of_wide_maps() -> Finding:
 
 def initial_values() -> Finding:
     spec = subject("tiny_v1").spec
-    classes, width = spec.model.num_classes, spec.model.encoder.hidden_dim
+    classes, width = spec.model.num_classes, spec.model.decoder.hidden_dim
     ours = initial_weights(spec.model, seed=0)
     theirs = {n: value.numpy() for n, value in empty(spec.model, spec.criterion).state_dict().items()}
     prior, norms = theirs["model.enc_score_head.bias"], theirs["model.encoder_input_proj.2.1.weight"]

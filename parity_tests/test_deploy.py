@@ -63,9 +63,9 @@ def _padded_to_a_corner(kernel: torch.Tensor, _: object) -> torch.Tensor:
 
 
 def _without_mean(module: torch.nn.Module) -> None:
-    for norm in module.children():
-        if hasattr(norm, "running_mean"):
-            norm.running_mean = torch.zeros_like(norm.running_mean)
+    for name, statistic in module.named_buffers():
+        if name.endswith("running_mean"):
+            statistic.zero_()
     FOLD(module)
 
 

@@ -45,7 +45,7 @@ pytestmark = pytest.mark.parametrize("framework", frameworks.NAMES)
 @pytest.fixture(scope="module")
 def huggingface() -> Callable[[str, Case], Arrays]:
     """Their answer about a subject; the last ones are kept for the other twin."""
-    pytest.importorskip("transformers", reason="no judge: pip install 'twin-detr[benchmarks]' brings transformers")
+    pytest.importorskip("transformers", reason="no judge: pip install 'twin-detr[huggingface]' brings transformers")
     from experiments.hf_rtdetr import FRAMEWORK
 
     @functools.lru_cache(maxsize=2)

@@ -13,7 +13,7 @@ import frameworks
 ENTRIES = tomllib.loads((Path(__file__).parent / "known_differences.toml").read_text())["difference"]
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
-    reason="no judge: pip install 'twin-detr[benchmarks]' brings transformers",
+    reason="no judge: pip install 'twin-detr[huggingface]' brings transformers",
 )
 
 

@@ -164,7 +164,7 @@ def test_missing_transformers_says_how_to_get_it(
 ) -> None:
     monkeypatch.setattr(hf_worker.importlib.util, "find_spec", lambda name: None)
     assert benchmark.main(["--out", str(tmp_path / "new")]) == 2
-    assert "pip install 'twin-detr[benchmarks]'" in capsys.readouterr().err
+    assert "pip install 'twin-detr[huggingface]'" in capsys.readouterr().err
 
 
 def test_report_without_timings_is_refused(tmp_path: Path) -> None:

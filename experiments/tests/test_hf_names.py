@@ -29,7 +29,7 @@ from parity_tests import recipe
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
-    reason="transformers is not installed: pip install 'twin-detr[benchmarks]'",
+    reason="transformers is not installed: pip install 'twin-detr[huggingface]'",
 )
 SPEC = preset("rtdetr_r18vd")
 SHAPES = state_shapes(SPEC.model)

@@ -3,7 +3,7 @@
 Source: RT-DETR (Zhao et al., arXiv 2304.08069), sections 4.1-4.3, and the resolved official configs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from frameworks.spec.backbones import BackboneSpec, PResNetSpec
@@ -106,7 +106,7 @@ class ModelSpec:
 
     version: str = "v1"  # RT-DETR; "v2": RT-DETRv2
     num_classes: int = 80
-    backbone: BackboneSpec = PResNetSpec()
+    backbone: BackboneSpec = field(default_factory=PResNetSpec)
     encoder: EncoderSpec = EncoderSpec()
     decoder: DecoderSpec = DecoderSpec()
 

@@ -38,6 +38,7 @@ def fold_norms(module: nn.Module) -> None:
         conv = before[-1] if isinstance(before, nn.Sequential) else before  # a padding may stand before it
         if not isinstance(conv, nn.Conv2d):
             raise ValueError(f"the norm {name!r} of {type(module).__name__} follows no convolution")
+        assert norm.running_mean is not None and norm.running_var is not None
         scale_C = norm.weight / (norm.running_var + norm.eps).sqrt()
         shift_C = norm.bias - norm.running_mean * scale_C
         conv.weight.copy_(conv.weight * scale_C.view(-1, 1, 1, 1))
@@ -50,6 +51,7 @@ def merge_branches(block: RepVggBlock) -> None:
     if block.conv2 is None:
         return
     conv3, conv1 = block.conv1.conv, block.conv2.conv
+    assert conv3.bias is not None and conv1.bias is not None  # their norms are folded already
     conv3.weight.add_(F.pad(conv1.weight, (1, 1, 1, 1)))
     conv3.bias.add_(conv1.bias)
     block.conv2 = None
