@@ -35,7 +35,8 @@ class Subject:
     lr_scale: float = 1.0  # of the k-step cases
 
     def weights(self) -> Arrays:
-        return recipe.weights(state_shapes(self.spec.model), self.seed)
+        """The same read-only arrays again for the same model and seed: drawing those of r18vd takes 0.4 s."""
+        return _weights(self.spec.model, self.seed)
 
     def images(self) -> Arrays:
         return {"images": recipe.images(len(self.counts), *self.size_hw, self.seed)}
@@ -46,6 +47,14 @@ class Subject:
         inputs = self.images() | recipe.targets(self.seed, self.counts, classes)
         count = denoising_count(self.spec.model, np.asarray(self.counts))
         return inputs | (recipe.noise(batch, count, self.seed, classes) if count else {})
+
+
+@functools.lru_cache(maxsize=2)
+def _weights(model: ModelSpec, seed: str) -> Arrays:
+    arrays = recipe.weights(state_shapes(model), seed)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
 
 
 def bottleneck_variant() -> ExperimentSpec:
