@@ -66,10 +66,10 @@ ORACLE = {
 # mode: there small batch norms lose digits, most of all those of the small HGNetv2, which see 18 pixels. The
 # PyTorch twin stays below 6e-13.
 HUGGINGFACE = {
-    "forward": 1e-11,
-    "query selection": 2e-11,
+    "forward": 2e-11,
+    "query selection": 3e-11,
     "activations": 5e-11,
-    "losses": 1e-11,
+    "losses": 2e-11,
     "matching": 0.0,
     "backward": 1e-10,
     "norm statistics": 1e-11,

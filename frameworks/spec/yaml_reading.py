@@ -14,12 +14,27 @@ from frameworks.spec.validation import SpecError
 _EXPONENT = re.compile(r"^[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)[eE][-+]?[0-9]+$")
 _FLOAT = "tag:yaml.org,2002:float"
 MOST_VALUES = 100_000
+MOST_LEVELS = 100
 # What PyYAML lets through besides its own errors when a value does not fit its tag (13th months, `!!bool x`).
 _BAD_VALUES = (ValueError, LookupError, AttributeError, TypeError)
 
 
+class _TooDeepError(Exception):
+    pass
+
+
 class _Loader(yaml.SafeLoader):
-    """The safe loader, to which a key that stands twice is an error."""
+    """The safe loader, to which a key that stands twice is an error, and so is nesting without an end."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > MOST_LEVELS:  # before Python's own limit, which other packages move
+            raise _TooDeepError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -84,8 +99,8 @@ def _parsed(path: Path, text: str) -> Any:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1
         raise SpecError(f"{path}:{line}:{column}: the character {error.character:#x} is not text") from None
-    except RecursionError:
-        raise SpecError(f"{path} is nested too deeply to be a spec") from None
+    except _TooDeepError:
+        raise SpecError(f"{path} is nested too deeply to be a spec (more than {MOST_LEVELS} levels)") from None
     except _BAD_VALUES as error:
         raise SpecError(f"{path}: a value is not what its form or tag says ({error})") from None
 
