@@ -7,10 +7,15 @@ from frameworks.spec import ModelSpec
 
 
 def denoising_count(spec: ModelSpec, counts: np.ndarray) -> int:
-    """Denoising queries of a batch with ``counts`` targets per image: largest count * 2 * groups."""
+    """Denoising queries of a batch with ``counts`` targets per image: largest count * 2 * groups.
+
+    Where no image has a target: none in v1, one pair in v2 (PITFALLS E.8).
+    """
     largest = int(counts.max(initial=0))
-    if spec.decoder.num_denoising == 0 or largest == 0:
+    if spec.decoder.num_denoising == 0:
         return 0
+    if largest == 0:
+        return 2 if spec.version == "v2" else 0
     return largest * 2 * max(1, spec.decoder.num_denoising // largest)
 
 

@@ -192,6 +192,16 @@ def matching_on_costs_that_are_not_finite() -> Finding:
         return Finding(differs=True, explained=queries.tolist() == [1])
 
 
+def no_denoising_without_objects() -> Finding:
+    """Losses of a batch in which no image has an object: all but the denoising ones, which only the twin has."""
+    ours, theirs = ask(subject("tiny_v2_no_objects"), "loss")
+    extra = {name for name in ours.keys() - theirs.keys() if name.startswith("loss/")}
+    differs = len(extra) > 0 and all("_dn_" in name for name in extra)
+    shared = {name for name in theirs if name.startswith("loss/") and name != "loss/total"}
+    mine, reference = ({name: side[name] for name in shared} for side in (ours, theirs))
+    return Finding(differs, worst(mine, reference, "loss/") < AGREES)
+
+
 PROBES: dict[str, Callable[[], Finding]] = {
     "hf-position-embedding-order": position_embedding_order,
     "hf-no-look-forward-twice": no_look_forward_twice,
@@ -201,4 +211,5 @@ PROBES: dict[str, Callable[[], Finding]] = {
     "hf-discrete-sampling-of-wide-maps": discrete_sampling_of_wide_maps,
     "hf-initial-values": initial_values,
     "hf-matching-on-costs-that-are-not-finite": matching_on_costs_that_are_not_finite,
+    "hf-no-denoising-without-objects": no_denoising_without_objects,
 }

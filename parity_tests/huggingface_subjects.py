@@ -38,12 +38,13 @@ def subject(name: str) -> Subject:
         "tiny_v1": expressible(tiny, "v1"),
         "tiny_v1_one_layer": expressible(tiny, "v1", num_layers=1),
         "tiny_v2": expressible(tiny, "v2"),
+        "tiny_v1_no_objects": expressible(tiny, "v1"),
         "tiny_v2_no_objects": expressible(tiny, "v2"),
         "tiny_v2_bottleneck": expressible(bottleneck, "v2"),  # answers after the first of three layers
         "tiny_v2_discrete": expressible(tiny, "v2", cross_attn_method="discrete"),
         "tiny_v2_hgnetv2": expressible(cases.hgnetv2_variant(), "v2", num_points=(2, 2, 2)),
     }[name]
-    counts = {"tiny_v2_bottleneck": (4, 0), "tiny_v2_no_objects": (0, 0)}.get(name, (5, 3))
+    counts = (4, 0) if name == "tiny_v2_bottleneck" else (0, 0) if name.endswith("no_objects") else (5, 3)
     return Subject(name, spec, SEED, (96, 96), counts)
 
 

@@ -100,7 +100,7 @@ def test_training(framework, name, huggingface, evidence: Evidence, judge):
     hold(judge, this, "loss", framework, comparable(trace, model), comparable(huggingface(name, case), model))
 
 
-@pytest.mark.parametrize("name", ["tiny_v1", "tiny_v2_bottleneck", "tiny_v2_no_objects"])
+@pytest.mark.parametrize("name", ["tiny_v1", "tiny_v2_bottleneck", "tiny_v1_no_objects"])
 def test_denoising(framework, name, huggingface, evidence: Evidence, judge):
     """Their queries from our draws; where one image has no objects, and where none has."""
     this = subject(name)

@@ -11,7 +11,12 @@ from reports import style
 from reports.parity_records import JUDGES, ParityRecord, ParityRecords, in_data_flow
 
 MOST_ROWS = 45
-MEANING = {"twin": "twin against twin", "oracle": "against the official model", "self": "against itself"}
+MEANING = {
+    "twin": "twin against twin",
+    "oracle": "against the official model",
+    "huggingface": "against Hugging Face",
+    "self": "against itself",
+}
 Margins = dict[tuple[str, str, str], float]
 
 

@@ -16,7 +16,7 @@ STAGES = (
     "pixels", "forward", "postprocess", "match", "loss", "backward", "grad", "update", "optim", "ema", "schedule",
     "lockstep", "checkpoint", "convert", "conversion",
 )  # fmt: skip
-JUDGES = ("twin", "oracle", "self")
+JUDGES = ("twin", "oracle", "huggingface", "self")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from jittor import Var
 
 from frameworks.jittor_rtdetr.box_ops import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
 from frameworks.jittor_rtdetr.operators import constant
-from frameworks.spec import DecoderSpec
+from frameworks.spec import ModelSpec
+
+DUMMY_BOX = (0.5, 0.5, 0.1, 0.1)  # cxcywh
 
 
 @dataclass(frozen=True)
@@ -46,36 +48,37 @@ class DenoisingQueries:
 
 def denoising_groups(num_denoising: int, max_targets: int) -> int:
     """Number of groups: about ``num_denoising`` positives in all, at least one group."""
-    return max(1, num_denoising // max_targets)
+    return max(1, num_denoising // max_targets) if max_targets else 1
 
 
-def make_denoising_queries(
-    targets: Targets, noise: Noise | None, spec: DecoderSpec, num_classes: int
-) -> DenoisingQueries | None:
-    """Official get_contrastive_denoising_training_group (v1); None without targets, as there.
+def make_denoising_queries(targets: Targets, noise: Noise | None, spec: ModelSpec) -> DenoisingQueries | None:
+    """Official get_contrastive_denoising_training_group.
 
-    Layout per group: [T positives | T negatives], images padded to the largest target count.
+    Layout per group: [T positives | T negatives], images padded to the largest target count. Where no image has
+    a target, v1 makes no queries; v2 makes one pair around a dummy box, which is background (PITFALLS E.8).
 
     Raises:
         ValueError: denoising is on and there are targets, but no noise was given.
     """
     max_targets = max((labels.shape[0] for labels in targets.labels), default=0)
-    if spec.num_denoising == 0 or max_targets == 0:
+    decoder = spec.decoder
+    if decoder.num_denoising == 0 or (max_targets == 0 and spec.version == "v1"):
         return None
     if noise is None:
         raise ValueError("denoising is on (num_denoising > 0): the batch must bring its noise arrays")
-    groups = denoising_groups(spec.num_denoising, max_targets)
-    labels_BT, boxes_BT4, real_BT = _pad(targets, max_targets, num_classes)
+    groups = denoising_groups(decoder.num_denoising, max_targets)
+    labels_BT, boxes_BT4, real_BT = _pad(targets, max_targets, spec.num_classes)
+    max_targets = max(max_targets, 1)
     labels_BN = np.tile(labels_BT, (1, 2 * groups))
     boxes_BN4 = jt.array(np.tile(boxes_BT4, (1, 2 * groups, 1)))
     real_BN = np.tile(real_BT, (1, 2 * groups))
     negative_N = np.arange(labels_BN.shape[1]) // max_targets % 2 == 1
-    limit = constant(spec.label_noise_ratio * 0.5, noise.label_u_BN)
+    limit = constant(decoder.label_noise_ratio * 0.5, noise.label_u_BN)
     changed_BN = jt.logical_and(noise.label_u_BN < limit, jt.array(real_BN))
     return DenoisingQueries(
         labels_BN=jt.ternary(changed_BN, noise.new_label_BN, jt.array(labels_BN)).stop_grad(),
-        boxes_unact_BN4=_noised_boxes(boxes_BN4, negative_N, noise, spec.box_noise_scale).stop_grad(),
-        blocked_SS=_attention_mask(max_targets, groups, spec.num_queries),
+        boxes_unact_BN4=_noised_boxes(boxes_BN4, negative_N, noise, decoder.box_noise_scale).stop_grad(),
+        blocked_SS=_attention_mask(max_targets, groups, decoder.num_queries),
         positive_idx=[jt.array(np.flatnonzero(real_N & ~negative_N)) for real_N in real_BN],
         groups=groups,
     )
@@ -83,8 +86,10 @@ def make_denoising_queries(
 
 def _pad(targets: Targets, max_targets: int, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     boxes = targets.boxes_cxcywh[0]
-    labels_BT = np.full((len(targets.labels), max_targets), num_classes, np.int64)
-    boxes_BT4 = np.zeros((len(targets.labels), max_targets, 4), str(boxes.dtype))
+    labels_BT = np.full((len(targets.labels), max(max_targets, 1)), num_classes, np.int64)
+    boxes_BT4 = np.zeros((*labels_BT.shape, 4), str(boxes.dtype))
+    if max_targets == 0:
+        boxes_BT4[:] = DUMMY_BOX
     real_BT = np.zeros(labels_BT.shape, bool)
     for i, (label, box) in enumerate(zip(targets.labels, targets.boxes_cxcywh, strict=True)):
         count = label.shape[0]

@@ -116,9 +116,7 @@ def trace_criterion(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     targets = read_targets(inputs, model)
     queries = None
     if case.training:
-        queries = make_denoising_queries(
-            targets, read_noise(inputs, model), case.spec.model.decoder, case.spec.model.num_classes
-        )
+        queries = make_denoising_queries(targets, read_noise(inputs, model), case.spec.model)
     outputs = outputs_from(leaves, queries)
     terms, matchings = criterion(outputs, targets, case.spec.criterion, forced_matchings(inputs))
     total = total_loss(terms)
@@ -142,9 +140,8 @@ def trace_postprocess(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
 
 def trace_denoising(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     """Denoising queries made from given targets and noise."""
-    spec = case.spec.model
     targets = read_targets(inputs, model)
-    queries = make_denoising_queries(targets, read_noise(inputs, model), spec.decoder, spec.num_classes)
+    queries = make_denoising_queries(targets, read_noise(inputs, model), case.spec.model)
     if queries is None:
         return {"denoising/groups": np.zeros((), np.int64)}
     arrays = {

@@ -11,7 +11,7 @@ import pytest
 
 import frameworks
 from frameworks.protocol import DEVICE_VARIABLE
-from frameworks.spec import CriterionSpec, DecoderSpec, MatcherSpec, ParameterGroup, RecipeSpec
+from frameworks.spec import CriterionSpec, DecoderSpec, MatcherSpec, ModelSpec, ParameterGroup, RecipeSpec
 from frameworks.tests import closed_forms
 
 pytestmark = [
@@ -258,7 +258,8 @@ def test_matching_and_losses_against_loops(jt, counts):
 def test_denoising_layout_against_a_loop(jt):
     from frameworks.jittor_rtdetr.denoising import Noise, make_denoising_queries
 
-    targets, spec = drawn(2, 1), DecoderSpec(num_queries=3, num_denoising=4)
+    targets = drawn(2, 1)
+    spec = ModelSpec(num_classes=CLASSES, decoder=DecoderSpec(num_queries=3, num_denoising=4))
     draws = rng(10)
     noise = {
         "noise/label_u": draws.uniform(0, 0.5, (2, 8)),
@@ -267,7 +268,7 @@ def test_denoising_layout_against_a_loop(jt):
         "noise/part": draws.random((2, 8, 4)),
     }
     given = Noise(*(jt.array(noise[f"noise/{n}"]) for n in ("label_u", "new_label", "sign", "part")))
-    queries = make_denoising_queries(as_targets(jt, targets), given, spec, CLASSES)
+    queries = make_denoising_queries(as_targets(jt, targets), given, spec)
     labels, boxes, blocked, positives, groups = closed_forms.denoising_layout(targets, noise, 4, 3, CLASSES)
     assert queries is not None and queries.groups == groups
     np.testing.assert_array_equal(queries.labels_BN.numpy(), labels)

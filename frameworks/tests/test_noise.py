@@ -32,6 +32,12 @@ def test_count_is_the_largest_image_times_two_times_groups(counts, total):
     assert denoising_count(R18, np.asarray(counts, np.int64)) == total
 
 
+def test_v2_has_one_pair_where_no_image_has_a_target():
+    v2 = replace(R18, version="v2")
+    assert denoising_count(v2, np.asarray([0, 0])) == 2 and denoising_count(v2, np.asarray([5, 3])) == 200
+    assert denoising_count(replace(v2, decoder=OFF.decoder), np.asarray([0, 0])) == 0
+
+
 def test_nothing_is_drawn_when_there_is_nothing_to_repair():
     generator = stream()
     before = generator.bit_generator.state

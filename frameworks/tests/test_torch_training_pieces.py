@@ -9,7 +9,7 @@ import torch
 from frameworks.assignment import Indices
 from frameworks.noise import denoising_count, draw_noise
 from frameworks.protocol import Case
-from frameworks.spec import CriterionSpec, DecoderSpec, MatcherSpec, ParameterGroup, RecipeSpec, preset
+from frameworks.spec import CriterionSpec, DecoderSpec, MatcherSpec, ModelSpec, ParameterGroup, RecipeSpec, preset
 from frameworks.tests import closed_forms
 from frameworks.torch_rtdetr import adapter
 from frameworks.torch_rtdetr.criterion import box_losses, match, matching_costs, varifocal_loss
@@ -107,7 +107,7 @@ def test_denoising_layout_against_a_loop(counts, num_denoising):
     drawn = drawn_targets(*counts)
     noise = draw_noise(model, np.asarray(counts), np.random.Generator(np.random.PCG64(4)))
     noise = {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in noise.items()}
-    queries = make_denoising_queries(as_targets(drawn), as_noise(noise), model.decoder, CLASSES)
+    queries = make_denoising_queries(as_targets(drawn), as_noise(noise), model)
     wanted = closed_forms.denoising_layout(drawn, noise, num_denoising, 3, CLASSES)
     labels, boxes, blocked, positives, groups = wanted
     assert queries is not None and queries.groups == groups
@@ -123,12 +123,26 @@ def as_noise(noise: dict[str, np.ndarray]) -> Noise:
 
 
 def test_denoising_needs_noise_and_targets():
-    spec = DecoderSpec(num_denoising=4)
+    spec = ModelSpec(num_classes=CLASSES, decoder=DecoderSpec(num_denoising=4))
     with pytest.raises(ValueError, match="noise"):
-        make_denoising_queries(as_targets(drawn_targets(2)), None, spec, CLASSES)
-    assert make_denoising_queries(as_targets(drawn_targets(0, 0)), None, spec, CLASSES) is None
-    off = replace(spec, num_denoising=0)
-    assert make_denoising_queries(as_targets(drawn_targets(2)), None, off, CLASSES) is None
+        make_denoising_queries(as_targets(drawn_targets(2)), None, spec)
+    assert make_denoising_queries(as_targets(drawn_targets(0, 0)), None, spec) is None
+    off = replace(spec, decoder=DecoderSpec(num_denoising=0))
+    assert make_denoising_queries(as_targets(drawn_targets(2)), None, off) is None
+
+
+def test_v2_makes_a_pair_of_dummies_where_no_image_has_a_target():
+    spec = ModelSpec(version="v2", num_classes=CLASSES, decoder=DecoderSpec(num_queries=3, num_denoising=4))
+    noise = draw_noise(spec, np.zeros(2, np.int64), np.random.Generator(np.random.PCG64(4)))
+    noise["noise/sign"][:], noise["noise/part"][:] = 1, 0.5
+    queries = make_denoising_queries(as_targets(drawn_targets(0, 0)), as_noise(noise), spec)
+    assert queries is not None and queries.groups == 1
+    assert (queries.labels_BN == CLASSES).all(), "padding: no class embedding learns from them"
+    # both corners move by +0.5 (positive) and +1.5 (negative) times half the size 0.05
+    centres = [[0.525, 0.525], [0.575, 0.575]]
+    np.testing.assert_allclose(queries.boxes_unact_BN4[0].double().sigmoid()[:, :2], centres, atol=1e-6)
+    assert queries.blocked_SS[2:, :2].all() and not queries.blocked_SS[:2].any()
+    assert [len(p) for p in queries.positive_idx] == [0, 0]
 
 
 def test_postprocess_against_numpy():

@@ -31,7 +31,7 @@ class RTDETR(nn.Module):
     ) -> Outputs:
         queries = None
         if self.training and targets is not None:
-            queries = make_denoising_queries(targets, noise, self.spec.decoder, self.spec.num_classes)
+            queries = make_denoising_queries(targets, noise, self.spec)
         return self.decoder(self.encoder(self.backbone(images_B3HW)), queries, topk_BQ)
 
 
