@@ -24,14 +24,14 @@ def parity_zoo(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Everything around the models: spec, data, workers, runs, reports, Jittor's environment."""
-    session.install("-e", ".")
+    session.install("-e", ".[huggingface]")
     session.run("pytest", "frameworks", "experiments", "reports", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, style and types."""
-    session.install("-e", ".[lint]")
+    session.install("-e", ".[lint,huggingface]")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("pyright")
