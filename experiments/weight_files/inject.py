@@ -1,5 +1,6 @@
 """A backbone from elsewhere under the names of a preset's backbone, whole or some stages of it."""
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,19 +52,8 @@ def read_backbone(
         UserError: nothing fits, or the map cannot be read.
     """
     shapes = _chosen_shapes(spec, stages)
-    readings = []
-    for naming, rules in _namings(spec, rules_file):
-        for start in _PREFIXES if prefix is None else (prefix,):
-            for place in _PLACES:
-                names = {
-                    _named(name.removeprefix(start), place, rules): name
-                    for name in arrays
-                    if name.startswith(start)
-                }
-                fitting = sum(
-                    ours in names and arrays[names[ours]].shape == shape for ours, shape in shapes.items()
-                )
-                readings.append((fitting, naming, start, names))
+    prefixes = _PREFIXES if prefix is None else (prefix,)
+    readings = _readings(arrays, shapes, prefixes, _namings(spec, rules_file))
     fitting, naming, start, names = max(readings, key=lambda reading: reading[0])
     if not fitting:
         raise UserError(
@@ -80,6 +70,21 @@ def read_backbone(
     taken = {names[ours] for ours in spoken_of if ours in names}
     chosen.unused += sorted(theirs for theirs in arrays if theirs not in taken)
     return Reading(naming, start, {name: weights[name] for name in weights if name in kept}, chosen, len(restored))
+
+
+def _readings(
+    arrays: Arrays,
+    shapes: dict[str, Shape],
+    prefixes: tuple[str, ...],
+    namings: Iterator[tuple[str, list[Rule]]],
+) -> Iterator[tuple[int, str, str, dict[str, str]]]:
+    """Every way to read the file: how many tensors fit, the naming, the prefix, our name -> the file's."""
+    for naming, rules in namings:
+        for start, place in itertools.product(prefixes, _PLACES):
+            mine = [name for name in arrays if name.startswith(start)]
+            names = {_named(name.removeprefix(start), place, rules): name for name in mine}
+            fitting = sum(ours in names and arrays[names[ours]].shape == shape for ours, shape in shapes.items())
+            yield fitting, naming, start, names
 
 
 def _chosen_shapes(spec: ModelSpec, stages: tuple[str, ...]) -> dict[str, Shape]:
