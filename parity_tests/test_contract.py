@@ -30,6 +30,7 @@ from parity_tests.contract import (
     TERMS,
     batch,
     expected_dtype,
+    inputs_of,
     promised,
     sizes,
     trace,
@@ -157,6 +158,14 @@ def test_trace_keeps_the_dtype_asked_for(traces, question):
     assert not wrong, f"{question} in float64: (written, expected) dtypes differ: {dict(list(wrong.items())[:5])}"
     dead = [n for n, a in answer.items() if not np.isfinite(a).all()]
     assert not dead, f"{question}: not finite: {dead[:5]}"
+
+
+def test_the_deploy_form_answers_as_the_model(framework, traces):
+    case = Case("forward", SPEC, deploy=True)
+    fused = framework.trace(case, weights(), inputs_of("forward"), device="cpu", dtype="float64")
+    for name, array in traces("forward").items():
+        if name.startswith(("forward/", "select/")):
+            np.testing.assert_allclose(fused[name], array, rtol=0, atol=1e-11, err_msg=name)
 
 
 @pytest.mark.parametrize("question", ["loss", "optimizer"])

@@ -91,3 +91,8 @@ def test_planted_fusion_fault(patch):
         fused = twin.trace(case, weights, images, device="cpu", dtype="float64")
     found = compare(_answers(fused), _answers(unfused), lambda stage, tensor: DEPLOY)
     assert not all(comparison.passed for comparison in found)
+
+
+def test_a_fused_model_is_not_trained():
+    with pytest.raises(ValueError, match="inference"):
+        Case("loss", cases.subject("tiny").spec, training=True, deploy=True)
