@@ -1,4 +1,4 @@
-"""Counts, groups and names of r18vd and of small variants; test_presets.py holds all presets to the official ones."""
+"""Counts, groups and names of r18vd and small variants; test_presets.py holds all presets to the official ones."""
 
 from dataclasses import replace
 from pathlib import Path
