@@ -57,6 +57,31 @@ def _summary_row(group: list[ParityRecord]) -> dict[str, str]:
     }
 
 
+SHOWN_STAGES = {"forward": "forward", "losses": "losses", "backward": "gradients", "update": "update"}
+
+
+def preset_table(records: ParityRecords) -> str:
+    """A row per preset: who judged it, the worst float64 error of the main stages, the worst margin of all."""
+    groups: dict[str, list[ParityRecord]] = {}
+    for record in records.comparisons:
+        groups.setdefault(record.preset, []).append(record)
+    return markdown([_preset_row(preset, group) for preset, group in groups.items()], left=2)
+
+
+def _preset_row(preset: str, group: list[ParityRecord]) -> dict[str, str]:
+    judges = sorted({record.judge for record in group}, key=lambda judge: position(judge, JUDGES))
+    row = {"preset": f"`{preset}`", "judges": ", ".join(judges), "comparisons": f"{len(group):,}"}
+    for stage, title in SHOWN_STAGES.items():
+        errors = [r.error for r in group if (r.judge, r.stage, r.dtype) == ("twin", stage, "float64")]
+        worst = max(errors, key=lambda error: math.inf if math.isnan(error) else error, default=None)
+        row[title] = show.small(worst)
+    failed = sum(not record.ok for record in group)
+    return row | {
+        "worst margin": margin(max(record.margin for record in group)),
+        "failed": f"**{failed}**" if failed else "0",
+    }
+
+
 def distinct_tensors(group: Iterable[ParityRecord]) -> int:
     """How many tensors these comparisons are about: one compared in two cases or dtypes counts once."""
     return len({(record.preset, record.module, record.tensor) for record in group})

@@ -54,6 +54,18 @@ def test_the_summary_counts_each_group_apart() -> None:
     assert row[3:] == ["16", str(len(group)), f"{worst:.1e}", "2.0e-06", f"{worst / 2e-6:.2g}", "1.0e-05", "0", "0"]
 
 
+def test_every_preset_has_a_row_with_its_own_worst_errors(tmp_path: Path) -> None:
+    lines = [
+        record(preset="a", stage="forward", dtype="float64", judge="twin", error=2e-13, limit=1e-11),
+        record(preset="a", stage="forward", dtype="float64", judge="oracle", error=5e-12, limit=1e-11),
+        record(preset="a", stage="forward", dtype="float32", judge="twin", error=3e-6, limit=1e-5),
+        record(preset="b", stage="backward", dtype="float64", judge="twin", error=float("nan"), limit=1e-10),
+    ]
+    text = page(tmp_path, lines)
+    assert cells(text, "`a`") == ["`a`", "twin, oracle", "3", "2.0e-13", "–", "–", "–", "0.5", "0"]
+    assert cells(text, "`b`")[5:] == ["nan", "–", "**inf**", "**1**"]
+
+
 def test_a_summary_shows_ranges_of_limits_and_the_published_bounds_that_are_exceeded() -> None:
     lines = [
         record(error=2e-5, limit=1e-4),
