@@ -15,6 +15,7 @@ DTYPES = ("float64", "float32")
 DEVICES = ("cpu", "cuda")
 # (framework, dtype, device) -> trace
 Answer = Callable[[str, str, str], Arrays]
+Limit = Callable[[str, str], float]  # (stage, tensor) -> largest error that passes
 
 
 def require(twins: Twins, device: str, dtype: str) -> None:
@@ -24,13 +25,18 @@ def require(twins: Twins, device: str, dtype: str) -> None:
 
 
 def hold_same_function(
-    judge: Callable[..., None], subject: cases.Subject, case: str, device: str, answer: Answer
+    judge: Callable[..., None],
+    subject: cases.Subject,
+    case: str,
+    device: str,
+    answer: Answer,
+    limit: Limit = float64_limit,
 ) -> None:
     """float64: Jittor against PyTorch, to rounding; on a GPU PyTorch against its own CPU too."""
     modules = cases.module_paths(subject.spec.model)
     sides = ["jittor"] if device == "cpu" else ["torch", "jittor"]
     for framework in sides:
-        comparisons = compare(answer(framework, "float64", device), answer(*TRUTH), float64_limit, modules)
+        comparisons = compare(answer(framework, "float64", device), answer(*TRUTH), limit, modules)
         comparisons = of_module(case, modules, comparisons)
         judge(
             comparisons, preset=subject.name, case=case, dtype="float64", device=device,

@@ -77,6 +77,18 @@ HUGGINGFACE = {
     "post-processing": 1e-12,
 }
 
+# The official presets at full depth amplify rounding more than the subjects above: with the drawn weights, one
+# unit in the last place of the images moves PyTorch's own losses by 2e-12 in RegNet, 40 times as far as in r50vd
+# (128 px; no better at 256). Same rule: the worst of the zoo (losses 1.3e-11, activations 2e-11, gradients 3e-11,
+# all of them RegNet's) times about 30, at most the ceiling of the policy.
+ZOO64 = FLOAT64 | {
+    "forward": 1e-10,
+    "query selection": 1e-10,
+    "losses": 1e-10,
+    "activations": 1e-10,
+    "backward": 1e-9,
+}
+
 # A fused model against the unfused one, in float64: the promise made to users; measured: 4e-15.
 DEPLOY = 1e-12
 
@@ -84,3 +96,8 @@ DEPLOY = 1e-12
 def float64_limit(stage: str, tensor: str) -> float:
     """Limit of a stage in float64; every stage must have one."""
     return FLOAT64[stage]
+
+
+def zoo_limit(stage: str, tensor: str) -> float:
+    """The same for the official presets of test_zoo.py."""
+    return ZOO64[stage]
