@@ -11,7 +11,7 @@ import numpy as np
 
 import frameworks
 from frameworks.arrays import Arrays
-from frameworks.client import open_framework
+from frameworks.client import Worker, WorkerFailure, open_framework
 from frameworks.parameters import state_shapes, trainable_names
 from frameworks.protocol import Case, Framework
 from parity_tests import cases, tolerances
@@ -39,6 +39,12 @@ class Twins:
             self.open[name, device] = self.stack.enter_context(framework)
         return self.open[name, device]
 
+    def forget(self, name: str, device: str) -> None:
+        """End a worker that failed: the next question gets a new one, so that one crash is one failure."""
+        framework = self.open.pop((name, device), None)
+        if isinstance(framework, Worker):
+            framework.close()
+
     def unsupported(self, device: str, dtype: str) -> str | None:
         """Why a device or dtype cannot be compared here, or None."""
         if device == "cuda":
@@ -64,7 +70,11 @@ class Evidence:
             self.cache[place] = self.cache.pop(place)  # now the most recently used
             return self.cache[place]
         twin = self.twins.get(framework, device)
-        self.cache[place] = twin.trace(case, subject.weights(), inputs, device=device, dtype=dtype)
+        try:
+            self.cache[place] = twin.trace(case, subject.weights(), inputs, device=device, dtype=dtype)
+        except WorkerFailure:
+            self.twins.forget(framework, device)
+            raise
         while len(self.cache) > 1 and sum(map(_size, self.cache.values())) > CACHE_BYTES:
             self.cache.pop(next(iter(self.cache)))
         return self.cache[place]

@@ -24,7 +24,7 @@ FLOAT64 = {
     "denoising queries": 1e-12,
     "update": 1e-8,
     "moments": 1e-10,
-    "EMA": 1e-13,
+    "EMA": 5e-12,
 }
 
 FLOAT32_FACTOR = 30.0

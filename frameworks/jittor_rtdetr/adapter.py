@@ -1,5 +1,6 @@
 """The Jittor twin behind the framework protocol. Importing this file prepares and starts Jittor."""
 
+import gc
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,9 @@ QUESTIONS = {
 DTYPES = {"float32": "float32", "float64": "float64"}
 
 
+LARGE_BYTES = 10**8  # of weights; below it, collecting costs more than it brings
+
+
 class JittorFramework:
     """See ``frameworks.protocol.Framework``."""
 
@@ -60,7 +64,13 @@ class JittorFramework:
         set_training(model, case.training)
         if case.deploy:
             deploy(model)
-        return QUESTIONS[case.question](case, model, inputs)
+        answer = QUESTIONS[case.question](case, model, inputs)
+        del model
+        if sum(array.nbytes for array in weights.values()) > LARGE_BYTES:
+            # Jittor keeps freed memory for itself: without this a worker grows with every large model it is asked.
+            gc.collect()
+            jt.gc()
+        return answer
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
         self._require(device, "float32")
