@@ -9,7 +9,7 @@ from frameworks.arrays import Arrays
 from frameworks.protocol import Case
 from parity_tests import cases
 from parity_tests.evidence import TRUTH, Evidence, forced_decisions
-from parity_tests.hold import DEVICES, DTYPES, hold, hold_same_arithmetic, hold_same_function, require
+from parity_tests.hold import DEVICES, DTYPES, hold
 
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),
@@ -68,39 +68,3 @@ def test_optimizer(name, dtype, device, count, evidence: Evidence, judge):
         return evidence.optimizer(subject, count, *where)
 
     hold(judge, evidence.twins, subject, f"optimizer, {count} steps", dtype, device, answer)
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_steps(name, dtype, device, count, evidence: Evidence, judge):
-    """Whole training steps: losses at every step, then update, moments, EMA and norm statistics."""
-    require(evidence.twins, device, dtype)
-    subject = cases.subject(name)
-    if dtype == "float32" and count > 1 and subject.spec.model.decoder.cross_attn_method == "discrete":
-        pytest.skip("float32 steps of discrete sampling: a location next to a pixel's edge takes the neighbour")
-
-    def answer(*where: str):
-        return evidence.steps(subject, count, *where)
-
-    if dtype == "float64":
-        hold_same_function(judge, subject, f"{count} steps", device, answer)
-    else:
-        hold_same_arithmetic(judge, subject, f"{count} steps", device, lambda *where: pooled(answer(*where)))
-
-
-def pooled(trace: Arrays) -> Arrays:
-    """All tensors of a kind as one vector: what float32 can say about whole steps.
-
-    AdamW's first steps are lr * sign(gradient), so one tensor's update is a matter of the signs of its
-    smallest gradients (PITFALLS; test_optimizer holds it tensor by tensor on identical gradients). Over all
-    20 million numbers the share of such signs is a property of the arithmetic, and can be compared.
-    Discrete decisions have their own test.
-    """
-    kinds: dict[str, list[np.ndarray]] = {}
-    for name, array in sorted(trace.items()):
-        if array.dtype.kind == "f" and "/match/" not in name and "/select/" not in name:
-            step, _, rest = name.rpartition("/loss/")
-            kind = f"{step}/loss" if rest and step else name.partition("/")[0]
-            if name.startswith("step") and "/loss/" not in name:
-                continue
-            kinds.setdefault(kind, []).append(array.astype(np.float64).ravel())
-    return {f"{kind}/all tensors together": np.concatenate(parts) for kind, parts in kinds.items()}
