@@ -241,7 +241,7 @@ def test_training(framework, preset, case, evidence: Evidence, judge):
     check(judge, framework, preset, case, found)
 
 
-@pytest.mark.parametrize(("case", "count", "lr_scale"), [("train", 1, 1.0), ("train5", 5, 0.01)])
+@pytest.mark.parametrize(("case", "count", "lr_scale"), [("train", 1, 1.0), zoo("train5", 5, 0.01)])
 @pytest.mark.parametrize("preset", ["rtdetr_r18vd", zoo("rtdetrv2_r18vd")])
 def test_steps(framework, preset, case, count, lr_scale, evidence: Evidence, judge):
     """Clip, AdamW and EMA: one step at the official rate, five at a hundredth (more would be chaos)."""

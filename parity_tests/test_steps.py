@@ -8,7 +8,8 @@ from parity_tests import cases
 from parity_tests.evidence import Evidence
 from parity_tests.hold import DEVICES, DTYPES, hold_same_arithmetic, hold_same_function, require
 
-# Five float64 steps of r18vd take Jittor minutes; in the fast session the oracle's own five steps stand for them.
+# Five float64 steps of r18vd take Jittor minutes; in the fast session one step of it and five of the small ones
+# stand for them.
 SLOW = {("rtdetr_r18vd", 5), *((name, count) for name in cases.TINY if name not in cases.FAST for count in (1, 5))}
 STEPS = [
     pytest.param(name, count, marks=[pytest.mark.zoo] * ((name, count) in SLOW))
