@@ -33,8 +33,9 @@ def _answers(trace: Arrays) -> Arrays:
     return {name: array for name, array in trace.items() if name.startswith(("forward/", "select/"))}
 
 
+# Small models here; r18vd with all other presets below.
 @pytest.mark.parametrize("framework", frameworks.NAMES)
-@pytest.mark.parametrize("name", cases.SUBJECTS)
+@pytest.mark.parametrize("name", [name for name in cases.SUBJECTS if name != "rtdetr_r18vd"])
 def test_fused_is_unfused(name, framework, evidence: Evidence, judge):
     check(judge, evidence, cases.subject(name), framework)
 
