@@ -6,6 +6,7 @@ All frameworks train with the same resolved spec.
 
 from dataclasses import dataclass, replace
 
+from experiments.data.categories import COCO_CATEGORY_IDS
 from frameworks.errors import UserError
 from frameworks.spec import AugmentationSpec, DataSpec, ExperimentSpec, RecipeSpec
 
@@ -48,12 +49,17 @@ def resolve_spec(
 
     Raises:
         SpecError: a value that no spec allows.
-        UserError: a batch that `subset` images cannot fill, or a data set that cannot be read.
+        UserError: a batch that `subset` images cannot fill, or a data set or classes that cannot be read.
     """
     if official.data.dataset != "coco":
         raise UserError(
             f"--preset {official.name} trains on the data set {official.data.dataset!r}, but only COCO's layout "
             "can be read so far; choose a preset for COCO"
+        )
+    if official.model.num_classes != len(COCO_CATEGORY_IDS):
+        raise UserError(
+            f"--preset {official.name} has num_classes {official.model.num_classes}, but COCO's labels are "
+            f"{len(COCO_CATEGORY_IDS)}; leave num_classes out of the file"
         )
     spec = _as_implemented(official)
     if device == "cpu":

@@ -23,7 +23,7 @@ from experiments.weight_files.readers import WeightFile, read_weights
 from experiments.weight_files.sources import Loaded, load_weights, open_source
 from experiments.weight_files.writers import target_format, write_weights
 from frameworks.errors import UserError
-from frameworks.spec import preset
+from frameworks.spec import ExperimentSpec, preset
 
 WRONG = 2
 
@@ -46,7 +46,7 @@ def convert(given: Namespace) -> None:
     """Read in one format, write in another; strict, unless --partial."""
     target = target_format(given.out, given.to, force=given.force)
     file = open_source(given.source, given.preset, trust=given.trust, ema=not given.no_ema)
-    loaded = load_weights(file, given.preset, partial=given.partial, advice="; --partial takes what fits")
+    loaded = load_weights(file, _asked(given), partial=given.partial, advice="; --partial takes what fits")
     print("\n".join([_what(file), f"preset             {loaded.spec.name}", *loaded.account.lines()]))
     _write(given.out, loaded, target)
 
@@ -72,7 +72,7 @@ def inject_backbone(given: Namespace) -> None:
         _require_partial(given.partial, f"{given.backbone}: {reading.account.summary()}")
     weights, constants = reading.weights, {}
     if not given.tuning:
-        base = load_weights(read_weights(given.into, trust=given.trust, ema=not given.no_ema), given.preset)
+        base = load_weights(read_weights(given.into, trust=given.trust, ema=not given.no_ema), spec)
         weights, constants = base.weights | weights, base.constants
     write_weights(given.out, weights | constants, spec, target, complete=not given.tuning)
     print(f"wrote              {given.out} ({'backbone alone' if given.tuning else 'whole checkpoint'})")
@@ -101,15 +101,21 @@ def inspect(given: Namespace) -> None:
 def verify(given: Namespace) -> None:
     """Names, shapes and finite numbers; on request the same bits as another file, and the twins' agreement."""
     file = open_source(given.source, given.preset, trust=given.trust, ema=not given.no_ema)
-    loaded = load_weights(file, given.preset)
+    loaded = load_weights(file, _asked(given))
     print(f"{file.path}: {loaded.account.summary()}, all finite: a whole {loaded.spec.name}")
     if given.against:
-        _compare(loaded, load_weights(open_source(given.against, given.preset, trust=given.trust), given.preset))
+        other = open_source(given.against, given.preset, trust=given.trust)
+        _compare(loaded, load_weights(other, _asked(given)))
     if given.forward:
         side, worst = forward_difference(loaded.spec, loaded.weights)
         if not worst <= FORWARD_LIMIT:
             raise UserError(f"the twins differ by {worst:.2e} on one {side} px image; at most {FORWARD_LIMIT:g}")
         print(f"the twins agree on one {side} px image: {worst:.2e} relative, float64 (limit {FORWARD_LIMIT:g})")
+
+
+def _asked(given: Namespace) -> ExperimentSpec | None:
+    """The preset that was named; None: the one that fits."""
+    return None if given.preset is None else preset(given.preset)
 
 
 def _compare(a: Loaded, b: Loaded) -> None:

@@ -77,3 +77,11 @@ def test_any_other_field_that_differs_is_said_too(change: dict) -> None:
     resolved = replace(OFFICIAL, recipe=replace(OFFICIAL.recipe, **change))
     said = [line for line in deviations(OFFICIAL, resolved, train_images=TRAIN_IMAGES) if line not in ALWAYS]
     assert len(said) == 1 and next(iter(change)) in said[0]
+
+
+def test_a_model_without_cocos_classes_is_refused() -> None:
+    """Labels beyond its classes would crash in the first step, or in the evaluation."""
+    for classes in (79, 81):
+        own = replace(OFFICIAL, name="mine", model=replace(OFFICIAL.model, num_classes=classes))
+        with pytest.raises(UserError, match=rf"--preset mine has num_classes {classes}.*COCO's labels are 80"):
+            resolve_spec(own, "cpu", subset=50)

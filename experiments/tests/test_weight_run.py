@@ -1,5 +1,6 @@
 """experiments/run.py --weights: both frameworks start from the file, and the record says so."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,25 @@ def test_the_run_starts_from_the_file(root: Path, tmp_path: Path, monkeypatch: p
     assert (record["matched"], record["drawn_from_seed"], record["form"]) == (371, 0, "torch, ema.module")
     said = meta(out)["deviations"]
     assert not any(RANDOM in line for line in said) and any(str(path) in line for line in said)
+
+
+def test_a_spec_of_ones_own_takes_weights_of_its_own(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """The spec decides what fits: no preset has the name, and the preset it inherits from has other weights."""
+    counting(monkeypatch, torch=CountingStepper(), jittor=CountingStepper())
+    decoder = replace(TINY.model.decoder, num_layers=1)
+    own = replace(TINY, name="mine", model=replace(TINY.model, decoder=decoder))
+    mine = tmp_path / "mine.yml"
+    mine.write_text("inherit: tiny\nname: mine\nmodel:\n  decoder: {num_layers: 1}\n", encoding="utf-8")
+    weights = initial_weights(own.model, 9)
+    path = file_of(tmp_path / "a.safetensors", weights, "safetensors")
+    assert run(root, tmp_path / "run", "--preset", str(mine), "--weights", str(path)) == 0
+    found = load_arrays(tmp_path / "run" / "initial.safetensors")
+    assert found.keys() == weights.keys() and np.array_equal(found[NAME], weights[NAME])
+    whole = file_of(tmp_path / "b.safetensors", initial_weights(TINY.model, 9), "safetensors")
+    assert run(root, tmp_path / "other", "--preset", str(mine), "--weights", str(whole)) == 2
+    said_error(capsys, "does not fit mine", "looks like tiny")
 
 
 def test_without_a_file_they_are_random(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,17 +14,17 @@ from frameworks.spec import ExperimentSpec
 def starting_weights(
     source: str, spec: ExperimentSpec, *, seed: int, partial: bool
 ) -> tuple[Arrays, dict[str, Any]]:
-    """float32 weights (counters int64) for the preset ``spec.name``, and what run.json says about them.
+    """float32 weights (counters int64) for the model of ``spec``, and what run.json says about them.
 
     Args:
-        source: a file, or ``official``.
+        source: a file, or ``official``: what is published for the preset ``spec.name``.
         partial: draw what the file does not have, or has in another shape, from ``seed``.
 
     Raises:
         UserError: as ``open_source`` and ``load_weights``.
     """
     file = open_source(source, spec.name)
-    loaded = load_weights(file, spec.name, partial=partial, advice="; --partial-weights takes what fits")
+    loaded = load_weights(file, spec, partial=partial, advice="; --partial-weights takes what fits")
     read = {
         name: array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
         for name, array in loaded.weights.items()

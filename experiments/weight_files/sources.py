@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.weight_files.account import Account, best_presets, fit, looks_like, require_finite
-from experiments.weight_files.constants import is_constant
+from experiments.weight_files.constants import split_constants
 from experiments.weight_files.official import OFFICIAL, official_checkpoint
 from experiments.weight_files.readers import WeightFile, read_weights
 from frameworks.arrays import Arrays
@@ -36,13 +36,15 @@ def open_source(source: str, preset_name: str | None, *, trust: bool = False, em
     return read_weights(official_checkpoint(preset_name), trust=trust, ema=ema)
 
 
-def load_weights(file: WeightFile, preset_name: str | None, *, partial: bool = False, advice: str = "") -> Loaded:
-    """Weights for a preset; the one that fits, if none is named. ``advice`` ends the error where they do not.
+def load_weights(
+    file: WeightFile, spec: ExperimentSpec | None, *, partial: bool = False, advice: str = ""
+) -> Loaded:
+    """Weights for a spec; for the preset that fits, if None. ``advice`` ends the error where they do not.
 
     Raises:
         UserError: they do not fit exactly (``partial``: at all), fit several presets, or are not finite.
     """
-    spec = preset(preset_name or _guess(file))
+    spec = spec or preset(_guess(file))
     weights, account = fit(file.arrays, spec.model)
     if not account.complete and not partial:
         raise UserError(
@@ -53,7 +55,7 @@ def load_weights(file: WeightFile, preset_name: str | None, *, partial: bool = F
     if not weights:
         raise UserError(f"{file.path}: nothing fits {spec.name}: {account.summary()}; {looks_like(file.arrays)}")
     require_finite(weights, file.path)
-    constants = {name: array for name, array in file.arrays.items() if is_constant(name)}
+    _, constants = split_constants(file.arrays)
     return Loaded(file, spec, weights, constants, account)
 
 
