@@ -17,16 +17,16 @@ if __package__ in (None, ""):  # started as a file: Python put experiments/ on t
     _HERE = Path(__file__).resolve().parent
     sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != _HERE)]
 
-from experiments.benchmark_report import RECORDS, write_report
-from experiments.benchmark_timing import REFERENCE, Plan, run
-from experiments.hf_names import require_supported
-from experiments.hf_worker import NAME as HF
-from experiments.hf_worker import require_transformers
-from experiments.records import RecordWriter
+from experiments.benchmarks.report import RECORDS, write_report
+from experiments.benchmarks.timing import REFERENCE, Plan, run
+from experiments.record_writer import RecordWriter
 from frameworks import NAMES
+from frameworks.config import ExperimentSpec, preset
+from frameworks.config.validation import nearest
 from frameworks.errors import UserError
-from frameworks.spec import ExperimentSpec, preset
-from frameworks.spec.validation import nearest
+from frameworks.hf_rtdetr.names import require_supported
+from frameworks.hf_rtdetr.worker import NAME as HF
+from frameworks.hf_rtdetr.worker import require_transformers
 
 ENTRANTS = (*NAMES, HF)
 GENERATED = Path(__file__).resolve().parent.parent / "reports" / "generated"

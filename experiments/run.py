@@ -13,11 +13,11 @@ if __package__ in (None, ""):  # started as a file: Python put experiments/ on t
     _HERE = Path(__file__).resolve().parent
     sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != _HERE)]
 
-from experiments.job import INTERRUPTED, execute, finished_report
-from experiments.options import Options, parse_options
-from experiments.prepare import folder_of, prepare, spec_of
-from experiments.resume import reopen, require_run
-from experiments.run_folder import claim, locked, release
+from experiments.runs.folder import claim, locked, release
+from experiments.runs.job import INTERRUPTED, execute, finished_report
+from experiments.runs.options import Options, parse_options
+from experiments.runs.prepare import folder_of, prepare, spec_of
+from experiments.runs.resume import reopen, require_run
 from frameworks.errors import UserError
 
 WRONG = 2

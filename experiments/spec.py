@@ -14,8 +14,7 @@ if __package__ in (None, ""):  # started as a file: Python put experiments/ on t
     _HERE = Path(__file__).resolve().parent
     sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != _HERE)]
 
-from frameworks.errors import UserError
-from frameworks.spec import (
+from frameworks.config import (
     PRESETS,
     BackboneSpec,
     DLASpec,
@@ -28,6 +27,7 @@ from frameworks.spec import (
     load_with_account,
     preset,
 )
+from frameworks.errors import UserError
 
 WRONG = 2
 

@@ -15,15 +15,15 @@ if __package__ in (None, ""):  # started as a file: Python put experiments/ on t
 
 from experiments.weight_files.account import best_presets, fit, not_finite
 from experiments.weight_files.arguments import parse_arguments
-from experiments.weight_files.compare import FORWARD_LIMIT, differences, forward_difference
-from experiments.weight_files.constants import is_constant
+from experiments.weight_files.computed_entries import is_constant
 from experiments.weight_files.inject import read_backbone
 from experiments.weight_files.names import is_hugging_face
 from experiments.weight_files.readers import WeightFile, read_weights
 from experiments.weight_files.sources import Loaded, load_weights, open_source
+from experiments.weight_files.verify import FORWARD_LIMIT, differences, forward_difference
 from experiments.weight_files.writers import target_format, write_weights
+from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
-from frameworks.spec import ExperimentSpec, preset
 
 WRONG = 2
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from frameworks.arrays import Arrays
-from frameworks.spec import ExperimentSpec, ModelSpec
+from frameworks.config import ExperimentSpec, ModelSpec
 
 # Device of a worker process, set before its framework is imported: some decide at import.
 DEVICE_VARIABLE = "TWIN_DETR_DEVICE"
@@ -34,7 +34,7 @@ class Case:
     """One question to a framework.
 
     Inputs by question: ``images`` [B, 3, H, W]; targets as ``labels`` [N], ``boxes`` [N, 4] cxcywh,
-    ``counts`` [B]; denoising noise as ``noise/...`` (see frameworks.noise); ``sizes_wh`` [B, 2];
+    ``counts`` [B]; denoising noise as ``noise/...`` (see frameworks.shared.noise); ``sizes_wh`` [B, 2];
     ``forced/topk`` [B, Q] and ``forced/match/C/B/{queries,targets}`` replace discrete decisions (of optimizer
     step T: ``stepT/forced/...``);
     ``input/K`` and ``cotangent/K`` for a module; ``prediction/...`` for criterion and postprocess;

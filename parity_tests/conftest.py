@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.compare import Comparison
-from parity_tests.evidence import Evidence, Recorder, Twins
+from parity_tests.judge.compare import Comparison
+from parity_tests.traces import Evidence, Recorder, Twins
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECORDER = pytest.StashKey[Recorder]()
@@ -64,7 +64,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     from frameworks.errors import UserError
     from reports.jsonl import read_lines
-    from reports.parity_page import build_parity_page, summary_table
+    from reports.parity.page import build_parity_page, summary_table
 
     recorder = config.stash[RECORDER]
     skipped: dict[str, list[str]] = {}

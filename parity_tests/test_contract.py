@@ -1,7 +1,7 @@
 """What any framework must answer before it can be compared; a third one runs this file first.
 
 Everything goes through a worker process, as in a real session. A message says what the adapter lacks; the
-promised names and shapes stand in parity_tests/contract.py.
+promised names and shapes stand in parity_tests/cases/contract.py.
 """
 
 import dataclasses
@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import frameworks
-from frameworks import client
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
-from frameworks.parameters import trainable_names
 from frameworks.protocol import QUESTIONS, Case, StepRecord
-from frameworks.schedules import learning_rates
-from parity_tests.contract import (
+from frameworks.shared.schedules import learning_rates
+from frameworks.state.parameters import trainable_names
+from frameworks.workers import client
+from parity_tests.cases.contract import (
     BATCH,
     CLASSES,
     LAYERS,

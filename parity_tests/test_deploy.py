@@ -8,20 +8,20 @@ import torch
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.protocol import Case
+from frameworks.shared.tolerances import DEPLOY
 from frameworks.torch_rtdetr import deploy
-from parity_tests import cases
-from parity_tests.compare import compare
-from parity_tests.evidence import Evidence
-from parity_tests.hold import DTYPES, hold
-from parity_tests.tolerances import DEPLOY
+from parity_tests.agreement import DTYPES, hold
+from parity_tests.cases import subjects
+from parity_tests.judge.compare import compare
+from parity_tests.traces import Evidence
 
 
-def check(judge, evidence: Evidence, subject: cases.Subject, framework: str) -> None:
+def check(judge, evidence: Evidence, subject: subjects.Subject, framework: str) -> None:
     where = (framework, "float64", "cpu")
     fused, unfused = (
         _answers(arrays) for arrays in (evidence.deployed(subject, *where), evidence.forward(subject, *where))
     )
-    comparisons = compare(fused, unfused, lambda stage, tensor: DEPLOY, cases.module_paths(subject.spec.model))
+    comparisons = compare(fused, unfused, lambda stage, tensor: DEPLOY, subjects.module_paths(subject.spec.model))
     judge(
         comparisons, preset=subject.name, case="deploy form", dtype="float64", device="cpu",
         framework=framework, judge="self",
@@ -35,23 +35,23 @@ def _answers(trace: Arrays) -> Arrays:
 
 # Small models here; r18vd with all other presets below.
 @pytest.mark.parametrize("framework", frameworks.NAMES)
-@pytest.mark.parametrize("name", [name for name in cases.SUBJECTS if name != "rtdetr_r18vd"])
+@pytest.mark.parametrize("name", [name for name in subjects.SUBJECTS if name != "rtdetr_r18vd"])
 def test_fused_is_unfused(name, framework, evidence: Evidence, judge):
-    check(judge, evidence, cases.subject(name), framework)
+    check(judge, evidence, subjects.subject(name), framework)
 
 
 @pytest.mark.zoo
 @pytest.mark.parametrize("framework", frameworks.NAMES)
-@pytest.mark.parametrize("name", cases.OFFICIAL)
+@pytest.mark.parametrize("name", subjects.OFFICIAL)
 def test_every_preset(name, framework, evidence: Evidence, judge):
-    check(judge, evidence, cases.zoo_subject(name), framework)
+    check(judge, evidence, subjects.zoo_subject(name), framework)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["tiny", "tiny_hgnetv2"])
 def test_fused_twins(name, dtype, evidence: Evidence, judge):
     """Both twins fuse to the same function."""
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
 
     def answer(*where: str):
         return _answers(evidence.deployed(subject, *where))
@@ -83,7 +83,7 @@ PAD, FOLD = torch.nn.functional.pad, deploy.fold_norms
 )
 def test_planted_fusion_fault(patch):
     """The limit of this file catches a wrong fusion."""
-    subject = cases.subject("tiny")
+    subject = subjects.subject("tiny")
     twin = frameworks.load("torch")
     weights, images = subject.weights(), subject.images()
     unfused = twin.trace(Case("forward", subject.spec), weights, images, device="cpu", dtype="float64")
@@ -96,4 +96,4 @@ def test_planted_fusion_fault(patch):
 
 def test_a_fused_model_is_not_trained():
     with pytest.raises(ValueError, match="inference"):
-        Case("loss", cases.subject("tiny").spec, training=True, deploy=True)
+        Case("loss", subjects.subject("tiny").spec, training=True, deploy=True)

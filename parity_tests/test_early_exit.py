@@ -7,20 +7,20 @@ import pytest
 
 import frameworks
 from frameworks.protocol import Case
-from parity_tests import cases
-from parity_tests.compare import compare
-from parity_tests.evidence import Evidence
-from parity_tests.hold import hold_same_function
-from parity_tests.tolerances import float64_limit
+from frameworks.shared.tolerances import float64_limit
+from parity_tests.agreement import hold_same_function
+from parity_tests.cases import subjects
+from parity_tests.judge.compare import compare
+from parity_tests.traces import Evidence
 
 LAYERS = 3
 NAMES = ("tiny_bottleneck", "tiny_hgnetv2")
 LATER = re.compile(r"decoder\.(decoder\.layers|dec_score_head|dec_bbox_head)\.[12]\.")
 
 
-def deep(name: str, layers: int, eval_idx: int) -> cases.Subject:
+def deep(name: str, layers: int, eval_idx: int) -> subjects.Subject:
     """A subject with so many decoder layers, one of which answers; a layer's weights depend on neither."""
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
     decoder = replace(subject.spec.model.decoder, num_layers=layers, eval_idx=eval_idx)
     spec = replace(subject.spec, model=replace(subject.spec.model, decoder=decoder))
     return replace(subject, name=f"{name}, layer {eval_idx} of {layers}", spec=spec)

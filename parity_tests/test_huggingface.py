@@ -13,13 +13,13 @@ import pytest
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.config import ModelSpec
 from frameworks.protocol import Case
-from frameworks.spec import ModelSpec
-from parity_tests.cases import Subject
-from parity_tests.compare import compare
-from parity_tests.evidence import TRUTH, Evidence
-from parity_tests.huggingface_subjects import captured, subject, untouched_by_look_forward_twice
-from parity_tests.tolerances import HUGGINGFACE
+from frameworks.shared.tolerances import HUGGINGFACE
+from parity_tests.cases.huggingface import captured, subject, untouched_by_look_forward_twice
+from parity_tests.cases.subjects import Subject
+from parity_tests.judge.compare import compare
+from parity_tests.traces import TRUTH, Evidence
 
 ZOO = (
     "rtdetr_r50vd",
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.parametrize("framework", frameworks.NAMES)
 def huggingface() -> Callable[[str, Case], Arrays]:
     """Their answer about a subject; the last ones are kept for the other twin."""
     pytest.importorskip("transformers", reason="no judge: pip install 'twin-detr[huggingface]' brings transformers")
-    from experiments.hf_rtdetr import FRAMEWORK
+    from frameworks.hf_rtdetr.adapter import FRAMEWORK
 
     @functools.lru_cache(maxsize=2)
     def answer(name: str, case: Case) -> Arrays:
@@ -118,7 +118,7 @@ def test_postprocessing(framework, huggingface, evidence: Evidence, judge):
     given["sizes_wh"] = np.array([[640, 480], [333, 500]], np.int64)
     case = Case("postprocess", this.spec)
     trace = evidence.trace("postprocess hf", case, this, given, framework, "float64", "cpu")
-    from experiments.hf_rtdetr import FRAMEWORK
+    from frameworks.hf_rtdetr.adapter import FRAMEWORK
 
     theirs = FRAMEWORK.trace(case, this.weights(), given, device="cpu", dtype="float64")
     hold(judge, this, "post-processing", framework, trace, theirs)

@@ -10,24 +10,24 @@ import pytest
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.protocol import Case
-from parity_tests import cases
-from parity_tests.blame import Culprit, find_culprit, replay_inputs
-from parity_tests.compare import Comparison, EmptyComparisonError, compare, compare_float32, relative_error
-from parity_tests.evidence import Evidence
-from parity_tests.faults import FAULTS, Fault
-from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, FLOAT32_KINKS, float64_limit
+from frameworks.shared.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, FLOAT32_KINKS, float64_limit
+from parity_tests.cases import subjects
+from parity_tests.cases.faults import FAULTS, Fault
+from parity_tests.judge.blame import Culprit, find_culprit, replay_inputs
+from parity_tests.judge.compare import Comparison, EmptyComparisonError, compare, compare_float32, relative_error
+from parity_tests.traces import Evidence
 
 SEEDS = range(20)
-SUBJECT = cases.subject("tiny")
-MODULES = cases.module_paths(SUBJECT.spec.model)
+SUBJECT = subjects.subject("tiny")
+MODULES = subjects.module_paths(SUBJECT.spec.model)
 
 
-def loss_of(subject: cases.Subject) -> Case:
-    return Case("loss", subject.spec, training=True, capture=tuple(cases.module_paths(subject.spec.model)))
+def loss_of(subject: subjects.Subject) -> Case:
+    return Case("loss", subject.spec, training=True, capture=tuple(subjects.module_paths(subject.spec.model)))
 
 
 def trace(
-    subject: cases.Subject, case: Case, inputs: Arrays, fault: Fault | None, framework: str = "torch"
+    subject: subjects.Subject, case: Case, inputs: Arrays, fault: Fault | None, framework: str = "torch"
 ) -> Arrays:
     """A trace in this process, with the fault planted."""
     twin = frameworks.load(framework)
@@ -42,9 +42,9 @@ def trace(
 class Clean:
     """The reference: its whole trace, and its modules alone, each run once."""
 
-    def __init__(self, subject: cases.Subject) -> None:
+    def __init__(self, subject: subjects.Subject) -> None:
         self.subject = subject
-        self.modules = cases.module_paths(subject.spec.model)
+        self.modules = subjects.module_paths(subject.spec.model)
         self.trace = trace(subject, loss_of(subject), subject.training_inputs(), None)
         self.replay = functools.cache(functools.partial(self.replayed, None, "torch"))
 
@@ -67,7 +67,7 @@ class Clean:
 
 @functools.cache
 def clean_of(name: str) -> Clean:
-    return Clean(cases.subject(name))
+    return Clean(subjects.subject(name))
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,8 @@ def test_stop_grad_in_place_is_caught(clean: Clean):
 @pytest.mark.parametrize("question", ["optimizer", "ema"])
 def test_update_faults_are_caught(question: str):
     """L2 decay in place of decoupled decay, and an EMA without warm-up: their own stages fail."""
-    from frameworks import schedules
-    from parity_tests.evidence import given_gradients, updates
+    from frameworks.shared import schedules
+    from parity_tests.traces import given_gradients, updates
 
     case = Case("optimizer", SUBJECT.spec, steps=2)
     inputs = given_gradients(SUBJECT, 2)

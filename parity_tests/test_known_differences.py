@@ -85,7 +85,7 @@ def test_framework_still_differs(entry, jt):
 
 @needs_transformers
 def test_entries_and_probes_of_huggingface_are_the_same():
-    from parity_tests import huggingface_differences
+    from parity_tests.cases import huggingface_differences
 
     assert sorted(entry["id"] for entry in entries("judge")) == sorted(huggingface_differences.PROBES)
 
@@ -93,7 +93,7 @@ def test_entries_and_probes_of_huggingface_are_the_same():
 @needs_transformers
 @pytest.mark.parametrize("entry", entries("judge"), ids=lambda entry: entry["id"])
 def test_huggingface_still_differs_and_only_so(entry):
-    from parity_tests import huggingface_differences
+    from parity_tests.cases import huggingface_differences
 
     assert entry["judge"] == "huggingface"
     finding = huggingface_differences.PROBES[entry["id"]]()

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 
 from frameworks.arrays import Arrays
-from parity_tests import cases
-from parity_tests.compare import compare
-from parity_tests.evidence import TRUTH, Evidence
-from parity_tests.hold import DEVICES, DTYPES, hold, require
-from parity_tests.tolerances import FLOAT32_KINKS
+from frameworks.shared.tolerances import FLOAT32_KINKS
+from parity_tests.agreement import DEVICES, DTYPES, hold, require
+from parity_tests.cases import subjects
+from parity_tests.judge.compare import compare
+from parity_tests.traces import TRUTH, Evidence
 
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),
     pytest.mark.parametrize("dtype", DTYPES),
-    pytest.mark.parametrize("name", cases.SUBJECTS),
+    pytest.mark.parametrize("name", subjects.SUBJECTS),
 ]
 
 
 def test_evaluation(name, dtype, device, evidence: Evidence, judge):
     """Evaluation-mode norms, early exit at eval_idx."""
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
 
     def answer(*where: str):
         return evidence.forward(subject, *where)
@@ -29,7 +29,7 @@ def test_evaluation(name, dtype, device, evidence: Evidence, judge):
 
 def test_training(name, dtype, device, evidence: Evidence, judge):
     """Batch statistics, denoising, predictions of every layer, losses, matchings, gradients, activations."""
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
 
     def answer(*where: str):
         return evidence.loss(subject, *where)
@@ -40,7 +40,7 @@ def test_training(name, dtype, device, evidence: Evidence, judge):
 def test_own_decisions(name, dtype, device, evidence: Evidence, judge):
     """Without forcing, top-k and matchings come out the same, but for ties within the error of the scores."""
     require(evidence.twins, device, dtype)
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
     truth = evidence.own_decisions(subject, *TRUTH)
     for framework in ("torch", "jittor"):
         own = evidence.own_decisions(subject, framework, dtype, device)

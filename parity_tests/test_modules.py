@@ -2,15 +2,15 @@
 
 import pytest
 
-from parity_tests import cases
-from parity_tests.evidence import Evidence
-from parity_tests.hold import DEVICES, DTYPES, hold
+from parity_tests.agreement import DEVICES, DTYPES, hold
+from parity_tests.cases import subjects
+from parity_tests.traces import Evidence
 
-ZOO = tuple(name for name in cases.TINY if name not in cases.FAST)
+ZOO = tuple(name for name in subjects.TINY if name not in subjects.FAST)
 MODULES = [
     pytest.param(name, path, marks=[pytest.mark.zoo] * (name in ZOO))
-    for name in (*cases.FAST, *ZOO)
-    for path in cases.module_paths(cases.subject(name).spec.model)
+    for name in (*subjects.FAST, *ZOO)
+    for path in subjects.module_paths(subjects.subject(name).spec.model)
 ]
 
 
@@ -18,7 +18,7 @@ MODULES = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "module"), MODULES)
 def test_module(name, module, dtype, device, evidence: Evidence, judge):
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
 
     def answer(*where: str):
         return evidence.module(subject, module, *where)

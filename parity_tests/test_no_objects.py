@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from parity_tests import cases
-from parity_tests.evidence import TRUTH, Evidence
-from parity_tests.hold import hold_same_function
+from parity_tests.agreement import hold_same_function
+from parity_tests.cases import subjects
+from parity_tests.traces import TRUTH, Evidence
 
 
 @pytest.mark.parametrize(("name", "denoised"), [("tiny", False), ("tiny_hgnetv2", True)])
 def test_training(name, denoised, evidence: Evidence, judge):
     """Losses, matchings (empty) and gradients."""
-    subject = replace(cases.subject(name), counts=(0, 0))
+    subject = replace(subjects.subject(name), counts=(0, 0))
 
     def answer(*where: str):
         return evidence.loss(subject, *where)

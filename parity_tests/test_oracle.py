@@ -15,14 +15,15 @@ import pytest
 
 import frameworks
 from frameworks.arrays import Arrays
-from frameworks.backbone_parameters import stem_and_stages
-from frameworks.parameters import trainable_names
+from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.protocol import Case
-from frameworks.spec import ExperimentSpec, ModelSpec
-from parity_tests import cases, recipe
-from parity_tests.compare import Comparison, relative_error
-from parity_tests.evidence import Evidence, given_gradients
-from parity_tests.tolerances import ORACLE
+from frameworks.shared import draws
+from frameworks.shared.tolerances import ORACLE
+from frameworks.state.backbones import stem_and_stages
+from frameworks.state.parameters import trainable_names
+from parity_tests.cases import subjects
+from parity_tests.judge.compare import Comparison, relative_error
+from parity_tests.traces import Evidence, given_gradients
 
 ORACLE_FOLDER = Path(__file__).parent / "oracle"
 PARAMETER_SAMPLES = 8
@@ -87,7 +88,7 @@ def outputs(trace: Arrays, oracle: Arrays, spec: ModelSpec) -> list[Comparison]:
         value = trace[f"capture/{module}/output/0"]
         samples = oracle[f"act/{name}/s"]
         found.append(
-            near("activations", module, f"{name} samples", recipe.samples(value, 64), samples, "activations")
+            near("activations", module, f"{name} samples", draws.samples(value, 64), samples, "activations")
         )
         norm = np.linalg.norm(value.ravel())
         found.append(near("activations", module, f"{name} norm", norm, oracle[f"act/{name}/n"][1], "activations"))
@@ -136,7 +137,7 @@ def gradients(trace: Arrays, oracle: Arrays) -> list[Comparison]:
     for name, norm, samples in zip(oracle["param_names"], oracle["grad_norm"], oracle["grad_s"], strict=True):
         value = trace[f"gradient/{name}"]
         module = str(name).rpartition(".")[0]
-        mine = recipe.samples(value, 16)
+        mine = draws.samples(value, 16)
         want = samples[: len(mine)]
         if norm < 1e-6 * largest:  # analytically zero: what is there is rounding
             found.append(
@@ -165,7 +166,7 @@ def state(trace: Arrays, oracle: Arrays, count: int) -> list[Comparison]:
                 value = trace[f"{kind}/{name}"]
                 module = str(name).rpartition(".")[0]
                 stage = "update" if kind == "parameter" else "EMA"
-                mine = recipe.samples(value, PARAMETER_SAMPLES)
+                mine = draws.samples(value, PARAMETER_SAMPLES)
                 found.append(near(stage, module, f"{name} norm", np.linalg.norm(value.ravel()), norm, limit))
                 found.append(near(stage, module, f"{name} samples", mine, want[: len(mine)], limit))
     return found
@@ -178,7 +179,7 @@ def update_samples(trace: Arrays, before: Arrays, oracle: Arrays, count: int) ->
     """
     found = []
     for name, start, end in zip(oracle["param_names"], oracle["p0/s"], oracle[f"p{count}/s"], strict=True):
-        change = recipe.samples(trace[f"parameter/{name}"], 8) - recipe.samples(before[str(name)], 8).astype(float)
+        change = draws.samples(trace[f"parameter/{name}"], 8) - draws.samples(before[str(name)], 8).astype(float)
         want = (end - start)[: len(change)]
         if np.linalg.norm(want) > 1e-9:
             error = float(np.linalg.norm(change - want) / np.linalg.norm(want))
@@ -196,7 +197,7 @@ def update_samples(trace: Arrays, before: Arrays, oracle: Arrays, count: int) ->
 )  # fmt: skip
 def test_evaluation(framework, preset, case, evidence: Evidence, judge):
     """Square and rectangular input; the latter selects invalid anchors and has the scrambled positions."""
-    subject = cases.subject(f"{preset}_rect" if case == "eval_rect" else preset)
+    subject = subjects.subject(f"{preset}_rect" if case == "eval_rect" else preset)
     model = subject.spec.model
     question = Case("forward", subject.spec, capture=tuple(captured(model).values()))
     trace = evidence.trace("forward", question, subject, subject.images(), framework, "float64", "cpu")
@@ -234,7 +235,7 @@ def _sorted_rows(scores: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> n
 @pytest.mark.parametrize("preset", ["rtdetr_r18vd", zoo("rtdetrv2_r18vd")])
 def test_training(framework, preset, case, evidence: Evidence, judge):
     """Forward in training mode, every loss term, matchings and gradients, without and with denoising."""
-    subject = cases.subject(f"{preset}_plain" if case == "train" else preset)
+    subject = subjects.subject(f"{preset}_plain" if case == "train" else preset)
     trace = evidence.loss(subject, framework, "float64", "cpu")
     oracle = golden(preset, f"{case}__f64p")
     found = outputs(trace, oracle, subject.spec.model) + losses(trace, oracle, step=0) + gradients(trace, oracle)
@@ -245,7 +246,7 @@ def test_training(framework, preset, case, evidence: Evidence, judge):
 @pytest.mark.parametrize("preset", ["rtdetr_r18vd", zoo("rtdetrv2_r18vd")])
 def test_steps(framework, preset, case, count, lr_scale, evidence: Evidence, judge):
     """Clip, AdamW and EMA: one step at the official rate, five at a hundredth (more would be chaos)."""
-    subject = cases.subject(f"{preset}_plain")
+    subject = subjects.subject(f"{preset}_plain")
     spec = without_warm_up(subject.spec)
     question = Case("steps", spec, training=True, steps=count, lr_scale=lr_scale)
     inputs = subject.training_inputs()
@@ -263,7 +264,7 @@ def test_steps(framework, preset, case, count, lr_scale, evidence: Evidence, jud
 @pytest.mark.parametrize("preset", ["rtdetr_r18vd", zoo("rtdetrv2_r18vd")])
 def test_optimizer(framework, preset, count, evidence: Evidence, judge):
     """Clip, AdamW and EMA alone, on given gradients."""
-    subject = cases.subject(preset)
+    subject = subjects.subject(preset)
     question = Case("optimizer", without_warm_up(subject.spec), steps=count)
     inputs = given_gradients(subject, count)
     trace = evidence.trace("optimizer", question, subject, inputs, framework, "float64", "cpu")

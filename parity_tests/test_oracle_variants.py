@@ -17,11 +17,12 @@ import pytest
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.protocol import Case
-from parity_tests import cases, recipe
-from parity_tests.compare import Comparison, compare_float32, relative_error
-from parity_tests.evidence import Evidence, given_gradients
+from frameworks.shared import draws
+from frameworks.shared.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, FLOAT32_KINKS, ORACLE
+from parity_tests.cases import subjects
+from parity_tests.judge.compare import Comparison, compare_float32, relative_error
 from parity_tests.test_oracle import FILES, captured, golden, term, without_warm_up
-from parity_tests.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, FLOAT32_KINKS, ORACLE
+from parity_tests.traces import Evidence, given_gradients
 
 ROOT = os.environ.get("ORACLE_ROOT", "")
 STEPS = {"train": 1, "train5": 5}
@@ -83,7 +84,7 @@ def outputs(arrays: Arrays, topk_BQ: np.ndarray, prefix: str = "") -> Arrays:
 @pytest.mark.parametrize(("preset", "case"), EVALUATIONS)
 def test_evaluation(framework, variant, preset, case, evidence: Evidence, judge):
     """Logits and boxes, and the sampled activations of backbone and encoder."""
-    subject = cases.subject(f"{preset}_rect" if case == "eval_rect" else preset)
+    subject = subjects.subject(f"{preset}_rect" if case == "eval_rect" else preset)
     official, truth = stored(preset, case, variant), golden(preset, f"{case}__f64p")
     places = {n: m for n, m in captured(subject.spec.model).items() if n.startswith(("backbone", "encoder"))}
     question = Case("forward", subject.spec, capture=tuple(places.values()))
@@ -91,7 +92,7 @@ def test_evaluation(framework, variant, preset, case, evidence: Evidence, judge)
     dtype = "float32" if variant == "f32" else "float64"
     trace = evidence.trace("forward, forced", question, subject, inputs, framework, dtype, "cpu")
     mine = outputs(trace, truth["enc_topk_idx"], "forward/")
-    mine |= {f"output/{n}": recipe.samples(trace[f"capture/{m}/output/0"], 64) for n, m in places.items()}
+    mine |= {f"output/{n}": draws.samples(trace[f"capture/{m}/output/0"], 64) for n, m in places.items()}
     sides = [
         outputs(side, side["enc_topk_idx"]) | {f"output/{name}": side[f"act/{name}/s"] for name in places}
         for side in (official, truth)
@@ -103,7 +104,7 @@ def test_evaluation(framework, variant, preset, case, evidence: Evidence, judge)
 @pytest.mark.parametrize("preset", TRAINED)
 def test_training(framework, variant, preset, case, evidence: Evidence, judge):
     """Predictions, every loss term, norms and samples of all gradients."""
-    subject = cases.subject(f"{preset}_plain" if case == "train" else preset)
+    subject = subjects.subject(f"{preset}_plain" if case == "train" else preset)
     official, truth = stored(preset, case, variant), golden(preset, f"{case}__f64p")
     inputs = subject.training_inputs() | decisions(truth, 0)
     inputs["forced/topk"] = truth["enc_topk_idx"].astype(np.int64)
@@ -113,7 +114,7 @@ def test_training(framework, variant, preset, case, evidence: Evidence, judge):
     gradients = [trace[f"gradient/{name}"] for name in truth["param_names"]]
     mine = outputs(trace, truth["enc_topk_idx"], "forward/") | losses(trace, truth)
     mine["gradient/norms"] = np.array([np.linalg.norm(gradient.astype(np.float64)) for gradient in gradients])
-    mine["gradient/samples"] = np.concatenate([recipe.samples(gradient, 16) for gradient in gradients])
+    mine["gradient/samples"] = np.concatenate([draws.samples(gradient, 16) for gradient in gradients])
     sides = [
         outputs(side, side["enc_topk_idx"])
         | {"loss/terms": side["step0/losses"], "loss/total": side["step0/total"]}
@@ -148,7 +149,7 @@ def pooled(samples: np.ndarray, like: list[np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize("preset", TRAINED)
 def test_steps(framework, variant, preset, case, evidence: Evidence, judge):
     """Updates and averages after whole training steps, over all sampled parameters together."""
-    subject, count = cases.subject(f"{preset}_plain"), STEPS[case]
+    subject, count = subjects.subject(f"{preset}_plain"), STEPS[case]
     official, truth = stored(preset, case, variant), golden(preset, f"{case}__f64p")
     inputs = subject.training_inputs()
     for step in range(count):
@@ -166,7 +167,7 @@ def test_steps(framework, variant, preset, case, evidence: Evidence, judge):
 @pytest.mark.parametrize("preset", TRAINED)
 def test_optimizer(framework, variant, preset, evidence: Evidence, judge):
     """Clip, AdamW and EMA on given gradients, five steps. No constant enters: the float64 file is the truth."""
-    subject = cases.subject(preset)
+    subject = subjects.subject(preset)
     official, truth = stored(preset, "optim", variant), golden(preset, "optim__f64")
     question = Case("optimizer", without_warm_up(subject.spec), steps=5)
     dtype = "float32" if variant == "f32" else "float64"
@@ -182,7 +183,7 @@ def updated(trace: Arrays, before: Arrays, official: Arrays, truth: Arrays, coun
     shapes = [before[name] for name in names]
 
     def of(kind: str) -> np.ndarray:
-        return np.concatenate([recipe.samples(trace[f"{kind}/{name}"].astype(np.float64), 8) for name in names])
+        return np.concatenate([draws.samples(trace[f"{kind}/{name}"].astype(np.float64), 8) for name in names])
 
     start = pooled(truth["p0/s"], shapes)
     found = [{"update/samples": of("parameter") - start, "ema/samples": of("ema")}]

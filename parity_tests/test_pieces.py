@@ -7,18 +7,18 @@ import pytest
 
 from frameworks.arrays import Arrays
 from frameworks.protocol import Case
-from parity_tests import cases
-from parity_tests.evidence import TRUTH, Evidence, forced_decisions
-from parity_tests.hold import DEVICES, DTYPES, hold
+from parity_tests.agreement import DEVICES, DTYPES, hold
+from parity_tests.cases import subjects
+from parity_tests.traces import TRUTH, Evidence, forced_decisions
 
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),
     pytest.mark.parametrize("dtype", DTYPES),
-    pytest.mark.parametrize("name", cases.SUBJECTS),
+    pytest.mark.parametrize("name", subjects.SUBJECTS),
 ]
 
 
-def predictions(evidence: Evidence, subject: cases.Subject) -> Arrays:
+def predictions(evidence: Evidence, subject: subjects.Subject) -> Arrays:
     """The truth's predictions in training mode as float32 inputs."""
     truth = evidence.loss(subject, *TRUTH)
     return {
@@ -30,7 +30,7 @@ def predictions(evidence: Evidence, subject: cases.Subject) -> Arrays:
 
 def test_criterion(name, dtype, device, evidence: Evidence, judge):
     """Every loss term and its gradient towards logits and boxes, on identical predictions."""
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
     inputs = subject.training_inputs() | predictions(evidence, subject)
     inputs |= forced_decisions(evidence.loss(subject, *TRUTH))
     case = Case("criterion", subject.spec, training=True)
@@ -40,7 +40,7 @@ def test_criterion(name, dtype, device, evidence: Evidence, judge):
 
 def test_denoising(name, dtype, device, evidence: Evidence, judge):
     """Labels, noised boxes, attention mask and positives from identical noise."""
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
     case = Case("denoising", subject.spec, training=True)
     answer = functools.partial(evidence.trace, "denoising", case, subject, subject.training_inputs())
     hold(judge, evidence.twins, subject, "denoising", dtype, device, answer)
@@ -48,7 +48,7 @@ def test_denoising(name, dtype, device, evidence: Evidence, judge):
 
 def test_postprocess(name, dtype, device, evidence: Evidence, judge):
     """Labels, boxes in pixels and scores from identical predictions."""
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
     given = predictions(evidence, subject)
     inputs = {
         n: given[f"prediction/{n.partition('/')[2]}"] for n in ("prediction/pred_logits", "prediction/pred_boxes")
@@ -62,7 +62,7 @@ def test_postprocess(name, dtype, device, evidence: Evidence, judge):
 @pytest.mark.parametrize("count", [1, 5])
 def test_optimizer(name, dtype, device, count, evidence: Evidence, judge):
     """Clipping, AdamW with its groups, moments and EMA on identical gradients."""
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
 
     def answer(*where: str):
         return evidence.optimizer(subject, count, *where)

@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 
 from frameworks.arrays import Arrays
-from parity_tests import cases
-from parity_tests.evidence import Evidence
-from parity_tests.hold import DEVICES, DTYPES, hold_same_arithmetic, hold_same_function, require
+from parity_tests.agreement import DEVICES, DTYPES, hold_same_arithmetic, hold_same_function, require
+from parity_tests.cases import subjects
+from parity_tests.traces import Evidence
 
 # Five float64 steps of r18vd take Jittor minutes; in the fast session one step of it and five of the small ones
 # stand for them.
-SLOW = {("rtdetr_r18vd", 5), *((name, count) for name in cases.TINY if name not in cases.FAST for count in (1, 5))}
+SLOW = {
+    ("rtdetr_r18vd", 5),
+    *((name, count) for name in subjects.TINY if name not in subjects.FAST for count in (1, 5)),
+}
 STEPS = [
     pytest.param(name, count, marks=[pytest.mark.zoo] * ((name, count) in SLOW))
-    for name in dict.fromkeys((*cases.FAST, *cases.TINY))
+    for name in dict.fromkeys((*subjects.FAST, *subjects.TINY))
     for count in (1, 5)
 ]
 
@@ -24,7 +27,7 @@ STEPS = [
 def test_steps(name, count, dtype, device, evidence: Evidence, judge):
     """Whole training steps: losses at every step, then update, moments, EMA and norm statistics."""
     require(evidence.twins, device, dtype)
-    subject = cases.subject(name)
+    subject = subjects.subject(name)
     if dtype == "float32" and count > 1 and subject.spec.model.decoder.cross_attn_method == "discrete":
         pytest.skip("float32 steps of discrete sampling: a location next to a pixel's edge takes the neighbour")
 

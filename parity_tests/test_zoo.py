@@ -2,10 +2,10 @@
 
 import pytest
 
-from parity_tests import cases
-from parity_tests.evidence import Evidence
-from parity_tests.hold import DEVICES, hold_same_function, require
-from parity_tests.tolerances import zoo_limit
+from frameworks.shared.tolerances import zoo_limit
+from parity_tests.agreement import DEVICES, hold_same_function, require
+from parity_tests.cases import subjects
+from parity_tests.traces import Evidence
 
 # One of each backbone, and each form of the decoder: RT-DETR's, RT-DETRv2's, discrete, and eval_idx before the end.
 UPDATED = (
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.zoo
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", cases.OFFICIAL)
+@pytest.mark.parametrize("name", subjects.OFFICIAL)
 def test_evaluation(name, device, evidence: Evidence, judge):
     """Predictions and query selection in evaluation mode."""
     require(evidence.twins, device, "float64")
-    subject = cases.zoo_subject(name)
+    subject = subjects.zoo_subject(name)
 
     def answer(*where: str):
         return evidence.forward(subject, *where)
@@ -29,10 +29,10 @@ def test_evaluation(name, device, evidence: Evidence, judge):
     hold_same_function(judge, subject, "evaluation", device, answer, zoo_limit)
 
 
-@pytest.mark.parametrize("name", cases.OFFICIAL)
+@pytest.mark.parametrize("name", subjects.OFFICIAL)
 def test_training(name, evidence: Evidence, judge):
     """Batch statistics, denoising, predictions of every layer, losses, matchings, every gradient, activations."""
-    subject = cases.zoo_subject(name)
+    subject = subjects.zoo_subject(name)
 
     def answer(*where: str):
         return evidence.loss(subject, *where)
@@ -43,7 +43,7 @@ def test_training(name, evidence: Evidence, judge):
 @pytest.mark.parametrize("name", UPDATED)
 def test_update(name, evidence: Evidence, judge):
     """One whole training step: update, moments and EMA of every parameter under the preset's own groups."""
-    subject = cases.zoo_subject(name)
+    subject = subjects.zoo_subject(name)
 
     def answer(*where: str):
         return evidence.steps(subject, 1, *where)

@@ -13,12 +13,12 @@ if __package__ in (None, ""):  # python reports/build.py: Python put reports/ on
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from frameworks.errors import UserError
-from reports import captions, detections, figures, tables
 from reports import formatting as show
-from reports.compare import Comparison, compare_run
 from reports.publish import install, render
-from reports.records import RunRecords, read_run
-from reports.verdict import verdict
+from reports.run import captions, detections, figures, tables
+from reports.run.differences import Comparison, compare_run
+from reports.run.records import RunRecords, read_run
+from reports.run.verdict import verdict
 
 REPORT = "report.md"
 FIGURES = "report_*.png"

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from frameworks.flops import flops_after_fusion, module_flops
-from frameworks.parameters import counts, state_shapes, trainable_names
-from frameworks.spec import PRESETS, BackboneSpec, DLASpec, ExperimentSpec, HGNetv2Spec, PResNetSpec, RegNetSpec
-from frameworks.spec.presets_v2 import HGNETV2_H, HGNETV2_L, HGNETV2_X
+from frameworks.config import PRESETS, BackboneSpec, DLASpec, ExperimentSpec, HGNetv2Spec, PResNetSpec, RegNetSpec
+from frameworks.config.presets.v2 import HGNETV2_H, HGNETV2_L, HGNETV2_X
+from frameworks.state.parameters import counts, state_shapes, trainable_names
+from frameworks.tests.flops import flops_after_fusion, module_flops
 from reports import formatting as show
 from reports.publish import render
-from reports.tables import markdown
+from reports.run.tables import markdown
 
 PAGE = Path(__file__).parent / "zoo.md"
 PUBLISHED = Path(__file__).parent / "published_accuracy.json"

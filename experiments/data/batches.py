@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.data.coco import CocoSplit
-from experiments.data.draws import uniform
 from experiments.data.images import flip_horizontal, load_annotated, resize_bilinear, to_chw
+from experiments.data.keyed_random import uniform
 from experiments.data.targets import Targets, build_targets
 from frameworks.errors import UserError
 

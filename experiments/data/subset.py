@@ -1,7 +1,7 @@
 """A small, seeded choice of images that still shows every category."""
 
 from experiments.data.coco import CocoSplit
-from experiments.data.draws import uniform
+from experiments.data.keyed_random import uniform
 from frameworks.errors import UserError
 
 # Images without a usable box are served like one more category: about as many of them as in COCO, 1 %.

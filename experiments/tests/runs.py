@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from experiments import job
 from experiments.run import main
+from experiments.runs import job
 from experiments.tests.steppers import CountingStepper, opener
 
 Records = list[dict[str, Any]]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec
 from frameworks.protocol import Detections, StepRecord
-from frameworks.spec import ExperimentSpec
 
 Fault = Callable[[int], None]  # called before every step with its number in this process
 

@@ -10,8 +10,8 @@ import pytest
 
 from experiments.data.batches import Batch, batch_count, epoch_batches, evaluation_batches
 from experiments.data.coco import CocoSplit, load_split
-from experiments.data.draws import uniform
 from experiments.data.images import load_annotated, resize_bilinear, to_chw
+from experiments.data.keyed_random import uniform
 from experiments.data.targets import build_targets
 from experiments.tests.data_sets import shapes, user_error
 

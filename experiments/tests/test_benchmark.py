@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import benchmark, benchmark_timing, hf_worker
-from experiments.benchmark_environment import worker_variables
-from experiments.benchmark_report import RECORDS, read_cells, verdict, write_report
-from experiments.benchmark_statistics import Estimate, distinguishable, estimate, noise_floor, paired_ratio
-from experiments.benchmark_timing import CONTROL, order_of
+from experiments import benchmark
+from experiments.benchmarks import timing
+from experiments.benchmarks.environment import worker_variables
+from experiments.benchmarks.report import RECORDS, read_cells, verdict, write_report
+from experiments.benchmarks.statistics import Estimate, distinguishable, estimate, noise_floor, paired_ratio
+from experiments.benchmarks.timing import CONTROL, order_of
 from frameworks.arrays import Arrays
-from frameworks.client import WorkerFailure
 from frameworks.errors import UserError
+from frameworks.hf_rtdetr import worker as hf_worker
 from frameworks.protocol import Detections, StepRecord
+from frameworks.workers.client import WorkerFailure
 
 
 def test_median_and_interval_of_known_numbers() -> None:
@@ -204,7 +206,7 @@ class FakeFramework:
 
 def run_fakes(fakes: dict[str, FakeFramework], folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(
-        benchmark_timing, "_open", lambda name, plan: contextlib.nullcontext(fakes.get(name, FakeFramework()))
+        timing, "_open", lambda name, plan: contextlib.nullcontext(fakes.get(name, FakeFramework()))
     )
     names = ["--frameworks", "torch,jittor", "--preset", "tiny", "--image-size", "64", "96", "--rounds", "4"]
     return benchmark.main([*names, "--out", str(folder)])

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.budget import CPU, resolve_spec
-from experiments.deviations import ALWAYS, TRAIN_IMAGES, deviations
+from experiments.runs.budget import CPU, resolve_spec
+from experiments.runs.deviations import ALWAYS, TRAIN_IMAGES, deviations
+from frameworks.config import AugmentationSpec, preset
 from frameworks.errors import UserError
-from frameworks.spec import AugmentationSpec, preset
 
 OFFICIAL = preset("rtdetr_r18vd")
 FLIP_ALONE = AugmentationSpec(photometric_distort=0, zoom_out=0, iou_crop=0, horizontal_flip=0.5, min_box_size=0)

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.data.categories import category_to_label
 from experiments.data.coco import CocoSplit, parse_split
-from experiments.evaluation import STATS, coco_results, coco_stats
+from experiments.runs.evaluation import STATS, coco_results, coco_stats
 from experiments.tests.data_sets import ROOT, document, split_of
 
 

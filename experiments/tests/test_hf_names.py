@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.hf_names import (
+from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec, preset
+from frameworks.errors import UserError
+from frameworks.hf_rtdetr.names import (
     Rule,
     constants,
     from_hf,
@@ -18,14 +21,11 @@ from experiments.hf_names import (
     to_hf,
     unsupported,
 )
-from experiments.hf_worker import open_hf
-from frameworks.arrays import Arrays
-from frameworks.client import open_framework
-from frameworks.errors import UserError
-from frameworks.parameters import state_shapes
+from frameworks.hf_rtdetr.worker import open_hf
 from frameworks.protocol import Case
-from frameworks.spec import ExperimentSpec, preset
-from parity_tests import recipe
+from frameworks.shared import draws
+from frameworks.state.parameters import state_shapes
+from frameworks.workers.client import open_framework
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
@@ -33,7 +33,7 @@ needs_transformers = pytest.mark.skipif(
 )
 SPEC = preset("rtdetr_r18vd")
 SHAPES = state_shapes(SPEC.model)
-WEIGHTS = recipe.weights(SHAPES, "hf")  # far from initialisation: zeros would hide a wrong entry
+WEIGHTS = draws.weights(SHAPES, "hf")  # far from initialisation: zeros would hide a wrong entry
 SIDE = 128  # 336 tokens: the smallest square from which 300 queries can be selected
 LIMIT = 1e-9
 RULES = read_rules()
@@ -61,7 +61,7 @@ def hf_state_shapes(spec: ExperimentSpec) -> dict[str, tuple[int, ...]]:
     """Of a model without storage: names and shapes only."""
     import torch
 
-    from experiments.hf_model import empty
+    from frameworks.hf_rtdetr.model import empty
 
     with torch.device("meta"):
         state = empty(spec.model, spec.criterion).state_dict()
@@ -77,7 +77,7 @@ def hf_answer(weights: Arrays, images: np.ndarray, rules: list[Rule] = RULES) ->
     """Evaluation-mode logits and boxes in float64."""
     import torch
 
-    from experiments.hf_model import build
+    from frameworks.hf_rtdetr.model import build
 
     model = build(SPEC.model, SPEC.criterion, weights, "cpu", torch.float64, rules).eval()
     with torch.no_grad():
@@ -123,10 +123,10 @@ def test_every_name_is_covered_once_both_ways_with_its_shape(name: str) -> None:
 def test_what_is_theirs_alone_is_a_copy_or_a_constant() -> None:
     import torch
 
-    from experiments.hf_model import build, empty
+    from frameworks.hf_rtdetr.model import build, empty
 
     spec = preset("rtdetrv2_r18vd_sp3")
-    weights = recipe.weights(state_shapes(spec.model), "hf")
+    weights = draws.weights(state_shapes(spec.model), "hf")
     model = build(spec.model, spec.criterion, weights, "cpu", torch.float64)
     state, given = model.state_dict(), constants(spec.model)
     alone = {n for n in state if any(rule.is_theirs_alone(n) for rule in RULES)}
@@ -163,7 +163,7 @@ def test_packed_attention_is_cut_in_the_order_query_key_value() -> None:
 
 @needs_transformers
 def test_same_function_as_the_torch_twin() -> None:
-    images = recipe.images(1, SIDE, SIDE, "hf")
+    images = draws.images(1, SIDE, SIDE, "hf")
     assert difference(twin_answer(WEIGHTS, images), hf_answer(WEIGHTS, images)) <= LIMIT
 
 
@@ -177,7 +177,7 @@ def test_same_function_as_the_torch_twin() -> None:
 )
 def test_swapped_entries_are_seen(pattern: str) -> None:
     """Query and value have equal shapes: only the comparison of outputs can see them exchanged."""
-    images = recipe.images(1, SIDE, SIDE, "hf")
+    images = draws.images(1, SIDE, SIDE, "hf")
     faulty = hf_answer(WEIGHTS, images, swapped(RULES, pattern, 0, 2))
     assert difference(twin_answer(WEIGHTS, images), faulty) > 1e3 * LIMIT
 
@@ -231,8 +231,8 @@ def test_widths_that_their_blocks_take_for_another_stage_are_refused(change: dic
 @needs_transformers
 def test_a_training_step_does_the_twins_work() -> None:
     """Loss terms without denoising noise agree; parameters and averages move; groups are the recipe's."""
-    from experiments.benchmark_timing import make_batch
-    from experiments.hf_rtdetr import TrainingRun
+    from experiments.benchmarks.timing import make_batch
+    from frameworks.hf_rtdetr.adapter import TrainingRun
 
     data = dataclasses.replace(SPEC.data, image_size=(SIDE, SIDE), batch_size=2)
     spec = dataclasses.replace(SPEC, data=data)
@@ -258,7 +258,7 @@ def test_a_training_step_does_the_twins_work() -> None:
 
 
 def hf_names_trained() -> list[str]:
-    from frameworks.parameters import trainable_names
+    from frameworks.state.parameters import trainable_names
 
     return trainable_names(SPEC.model)
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import progress
 from experiments.progress import Progress
-from experiments.worker_log import WorkerLog
+from experiments.runs.worker_log import WorkerLog
 
 
 def test_a_log_gets_a_line_about_what_is_waited_for(

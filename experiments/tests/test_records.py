@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from experiments.host import ROOT
-from experiments.records import RecordWriter, append_all, keep_records
+from experiments.record_writer import RecordWriter, append_all, keep_records
+from experiments.runs.host import ROOT
 from experiments.tests.data_sets import user_error
 
 
@@ -61,7 +61,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_lines(tmp_path: Path) -> N
 def test_a_limit_of_the_system_is_reported_in_the_same_way(tmp_path: Path) -> None:
     path = tmp_path / "steps.jsonl"
     program = (
-        "import resource, sys, pathlib; from experiments.records import RecordWriter\n"
+        "import resource, sys, pathlib; from experiments.record_writer import RecordWriter\n"
         "from frameworks.errors import UserError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "writer = RecordWriter(pathlib.Path(sys.argv[1]))\n"

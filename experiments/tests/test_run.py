@@ -10,15 +10,15 @@ import pytest
 
 from experiments.data.coco import load_split
 from experiments.data.manifest import read_manifest
-from experiments.host import ROOT
+from experiments.runs.host import ROOT
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import TORCH, counting, meta, resume, rows, run, steps
 from experiments.tests.steppers import CountingStepper
 from frameworks.arrays import load_arrays
-from frameworks.client import WorkerFailure
-from frameworks.initialisation import initial_weights
-from frameworks.spec import ExperimentSpec, from_dict, spec_hash
-from reports.records import read_run
+from frameworks.config import ExperimentSpec, from_dict, spec_hash
+from frameworks.state.initialisation import initial_weights
+from frameworks.workers.client import WorkerFailure
+from reports.run.records import read_run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning"),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import checkpoint, run_folder
 from experiments.data.coco import annotation_path
 from experiments.run import main
+from experiments.runs import checkpoint, folder
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import TORCH, counting, resume, run, said_error, steps
 from experiments.tests.steppers import CountingStepper
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written(root: Path, tmp_path: Path, capsys: Cap
 
 def test_a_disk_without_room(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
-    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda path: usage)
     assert run(root, tmp_path / "run") == 2
     said_error(capsys, "1 MB are free", "free some space")
     assert not (tmp_path / "run").exists()

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from experiments.data.coco import annotation_path
-from experiments.host import ROOT
-from experiments.run_folder import Run
+from experiments.runs.folder import Run
+from experiments.runs.host import ROOT
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import TORCH, counting, meta, resume, rows, run, said_error, steps
 from experiments.tests.steppers import CountingStepper
 from frameworks.arrays import load_arrays
-from reports.records import read_run
+from reports.run.records import read_run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning"),

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.options import Options, parse_options
-from experiments.prepare import folder_of, spec_of
+from experiments.runs.options import Options, parse_options
+from experiments.runs.prepare import folder_of, spec_of
 from experiments.spec import main
 from experiments.tests.runs import said_error
-from frameworks.client import REPOSITORY
-from frameworks.spec import PRESETS, dump_yaml, load_yaml, preset
+from frameworks.config import PRESETS, dump_yaml, load_yaml, preset
 from frameworks.tests.official_form import r50vd_v1, setting, write
+from frameworks.workers.client import REPOSITORY
 
 Capture = pytest.CaptureFixture[str]
 

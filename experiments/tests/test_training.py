@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.checkpoint import read_reached
 from experiments.data.coco import load_split
-from experiments.resume import repair
-from experiments.run_data import Subset
+from experiments.runs.checkpoint import read_reached
+from experiments.runs.data import Subset
+from experiments.runs.loop import EPOCHS, STEPS, Training, train
+from experiments.runs.resume import repair
 from experiments.tests.data_sets import shapes, user_error
 from experiments.tests.steppers import CountingStepper
-from experiments.training import EPOCHS, STEPS, Training, train
-from frameworks.spec import preset, spec_hash
+from frameworks.config import preset, spec_hash
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from experiments.tests.runs import said_error
-from experiments.weight_files.compare import differences, group_of
 from experiments.weight_files.readers import read_weights
+from experiments.weight_files.verify import differences, group_of
 from experiments.weight_files.writers import write_weights
 from experiments.weights import main
 from frameworks.arrays import Arrays
-from frameworks.initialisation import initial_weights
-from frameworks.spec import preset
+from frameworks.config import preset
+from frameworks.state.initialisation import initial_weights
 
 Capture = pytest.CaptureFixture[str]
 TINY = preset("tiny")

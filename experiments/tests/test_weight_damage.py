@@ -16,9 +16,9 @@ from experiments.weight_files.pickles import JITTOR_END
 from experiments.weight_files.readers import read_weights
 from experiments.weight_files.writers import write_weights
 from frameworks.arrays import Arrays
+from frameworks.config import preset
 from frameworks.errors import UserError
-from frameworks.initialisation import initial_weights
-from frameworks.spec import preset
+from frameworks.state.initialisation import initial_weights
 
 TINY = preset("tiny")
 WEIGHTS = initial_weights(TINY.model, 3)

@@ -16,16 +16,16 @@ import torch
 from safetensors.torch import save_file as save_torch_safetensors
 
 from experiments.weight_files.account import best_presets
-from experiments.weight_files.constants import computed_constants, is_constant
+from experiments.weight_files.computed_entries import computed_constants, is_constant
 from experiments.weight_files.names import canonical_names, hugging_face_state
 from experiments.weight_files.readers import read_weights
 from experiments.weight_files.writers import write_weights
 from frameworks.arrays import Arrays, save_arrays
-from frameworks.client import REPOSITORY
+from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
-from frameworks.initialisation import initial_weights
-from frameworks.parameters import state_shapes
-from frameworks.spec import ExperimentSpec, preset
+from frameworks.state.initialisation import initial_weights
+from frameworks.state.parameters import state_shapes
+from frameworks.workers.client import REPOSITORY
 
 TINY, V2 = preset("tiny"), preset("rtdetrv2_r18vd")
 WEIGHTS = initial_weights(TINY.model, 3)

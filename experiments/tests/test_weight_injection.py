@@ -18,9 +18,9 @@ from experiments.weight_files.readers import read_weights
 from experiments.weight_files.writers import write_weights
 from experiments.weights import main
 from frameworks.arrays import Arrays
-from frameworks.initialisation import initial_weights
-from frameworks.parameters import state_shapes
-from frameworks.spec import PRESETS, preset
+from frameworks.config import PRESETS, preset
+from frameworks.state.initialisation import initial_weights
+from frameworks.state.parameters import state_shapes
 
 Capture = pytest.CaptureFixture[str]
 TINY, R18, R50 = preset("tiny"), preset("rtdetr_r18vd"), preset("rtdetr_r50vd")

@@ -13,9 +13,9 @@ from experiments.weight_files import official
 from experiments.weight_files.official import Published, official_checkpoint, published
 from experiments.weight_files.writers import write_weights
 from experiments.weights import main
+from frameworks.config import PRESETS, preset
 from frameworks.errors import UserError
-from frameworks.initialisation import initial_weights
-from frameworks.spec import PRESETS, preset
+from frameworks.state.initialisation import initial_weights
 
 QUICK = Policy(connect_s=2, silence_s=0.5, attempts=3, backoff_s=0.01)
 UNPUBLISHED = {"rtdetr_dla34", "rtdetr_regnet", "rtdetrv2_r18vd_voc", "tiny"}

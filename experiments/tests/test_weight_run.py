@@ -12,8 +12,8 @@ from experiments.tests.runs import TORCH, counting, meta, run, said_error
 from experiments.tests.steppers import CountingStepper
 from experiments.weight_files.writers import write_weights
 from frameworks.arrays import Arrays, load_arrays
-from frameworks.initialisation import initial_weights
-from frameworks.spec import preset
+from frameworks.config import preset
+from frameworks.state.initialisation import initial_weights
 
 Capture = pytest.CaptureFixture[str]
 TINY = preset("tiny")

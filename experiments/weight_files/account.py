@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from experiments.weight_files.constants import is_constant
+from experiments.weight_files.computed_entries import is_constant
 from experiments.weight_files.names import canonical_names
 from frameworks.arrays import Arrays
+from frameworks.config import PRESETS, ModelSpec
 from frameworks.errors import UserError
-from frameworks.named_shapes import Shape
-from frameworks.parameters import state_shapes
-from frameworks.spec import PRESETS, ModelSpec
+from frameworks.state.named_shapes import Shape
+from frameworks.state.parameters import state_shapes
 
 _COUNTER = "num_batches_tracked"
 _SHOWN = 8  # names of each kind that the account lists

@@ -3,7 +3,7 @@
 import numpy as np
 
 from frameworks.arrays import Arrays
-from frameworks.named_shapes import Shape
+from frameworks.state.named_shapes import Shape
 
 EPS = 1e-5  # of every batch norm in the twins (PyTorch's own)
 

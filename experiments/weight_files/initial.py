@@ -7,8 +7,8 @@ import numpy as np
 from experiments.data.files import file_hash
 from experiments.weight_files.sources import load_weights, open_source
 from frameworks.arrays import Arrays
-from frameworks.initialisation import initial_weights
-from frameworks.spec import ExperimentSpec
+from frameworks.config import ExperimentSpec
+from frameworks.state.initialisation import initial_weights
 
 
 def starting_weights(

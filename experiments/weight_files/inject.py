@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.hf_names import Rule
 from experiments.weight_files.account import Account, fit
 from experiments.weight_files.folded import unfold
 from frameworks.arrays import Arrays
-from frameworks.backbone_parameters import backbone_shapes, stem_and_stages
+from frameworks.config import ModelSpec, PResNetSpec
 from frameworks.errors import UserError
-from frameworks.named_shapes import Shape
-from frameworks.spec import ModelSpec, PResNetSpec
+from frameworks.hf_rtdetr.names import Rule
+from frameworks.state.backbones import backbone_shapes, stem_and_stages
+from frameworks.state.named_shapes import Shape
 
 MAPS = Path(__file__).with_name("resnet_names.json")
 STAGES = ("stem", "0", "1", "2", "3")

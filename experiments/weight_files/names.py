@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.hf_names import Rule, constants, hf_names, read_rules, to_hf, unsupported
-from experiments.weight_files.constants import split_constants
+from experiments.weight_files.computed_entries import split_constants
 from frameworks.arrays import Arrays
+from frameworks.config import ModelSpec
 from frameworks.errors import UserError
-from frameworks.parameters import state_shapes
-from frameworks.spec import ModelSpec
+from frameworks.hf_rtdetr.names import Rule, constants, hf_names, read_rules, to_hf, unsupported
+from frameworks.state.parameters import state_shapes
 
 _RENAMED = Path(__file__).with_name("hf_renamed.json")
 _THEIRS = re.compile(r"(model\.(backbone\.model|encoder_input_proj|decoder_input_proj)|class_embed|bbox_embed)\.")

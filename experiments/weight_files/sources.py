@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.weight_files.account import Account, best_presets, fit, looks_like, require_finite
-from experiments.weight_files.constants import split_constants
+from experiments.weight_files.computed_entries import split_constants
 from experiments.weight_files.official import OFFICIAL, official_checkpoint
 from experiments.weight_files.readers import WeightFile, read_weights
 from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
-from frameworks.spec import ExperimentSpec, preset
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from experiments.weight_files.constants import computed_constants
+from experiments.weight_files.computed_entries import computed_constants
 from experiments.weight_files.names import hugging_face_state
 from experiments.weight_files.pickles import save_pickle
 from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
-from frameworks.spec import ExperimentSpec
 
 SUFFIXES = {".pth": "pth", ".pt": "pth", ".safetensors": "safetensors", ".pkl": "pkl"}
 TARGETS = ("pth", "safetensors", "pkl", "hf")

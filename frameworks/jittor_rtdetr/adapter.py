@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
-from frameworks.jittor_rtdetr import environment
+from frameworks.jittor_rtdetr.runtime import environment
 from frameworks.protocol import DEVICE_VARIABLE, Case, Detections
-from frameworks.spec import ExperimentSpec, ModelSpec
 
 # Jittor reads its environment while it is imported, so this stands before everything that imports it.
 DEVICE = os.environ.get(DEVICE_VARIABLE, "cpu")

@@ -11,12 +11,12 @@ import jittor as jt
 import numpy as np
 from jittor import Var
 
-from frameworks.assignment import Indices, hungarian
+from frameworks.config import CriterionSpec, MatcherSpec
 from frameworks.jittor_rtdetr.box_ops import cxcywh_to_xyxy, generalized_iou, iou_and_union
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Targets
 from frameworks.jittor_rtdetr.operators import binary_cross_entropy, constant, full_sum, own_dtype_gradient
-from frameworks.spec import CriterionSpec, MatcherSpec
+from frameworks.shared.assignment import Indices, hungarian
 
 
 def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> list[Var]:

@@ -10,11 +10,11 @@ import jittor as jt
 import numpy as np
 from jittor import Var, nn
 
+from frameworks.config import ModelSpec
 from frameworks.jittor_rtdetr.attention import MultiheadAttention, MultiscaleDeformableAttention
 from frameworks.jittor_rtdetr.box_ops import inverse_sigmoid
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries
 from frameworks.jittor_rtdetr.layers import MLP, ConvNorm, LayerNorm, activation
-from frameworks.spec import ModelSpec
 
 
 @dataclass(frozen=True)

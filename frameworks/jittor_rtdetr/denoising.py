@@ -10,9 +10,9 @@ import jittor as jt
 import numpy as np
 from jittor import Var
 
+from frameworks.config import ModelSpec
 from frameworks.jittor_rtdetr.box_ops import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
 from frameworks.jittor_rtdetr.operators import constant
-from frameworks.spec import ModelSpec
 
 DUMMY_BOX = (0.5, 0.5, 0.1, 0.1)  # cxcywh
 

@@ -7,9 +7,9 @@ import jittor as jt
 import numpy as np
 from jittor import Var, nn
 
+from frameworks.config import ModelSpec
 from frameworks.jittor_rtdetr.attention import MultiheadAttention
 from frameworks.jittor_rtdetr.layers import BatchNorm2d, ConvNorm, LayerNorm, activation
-from frameworks.spec import ModelSpec
 
 
 class EncoderLayer(nn.Module):

@@ -8,12 +8,12 @@ import numpy as np
 from jittor import Var, nn
 
 from frameworks.arrays import Arrays
-from frameworks.assignment import Indices
+from frameworks.config import ModelSpec
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import Noise, Targets
 from frameworks.jittor_rtdetr.layers import BatchNorm2d
 from frameworks.jittor_rtdetr.model import RTDETR
-from frameworks.spec import ModelSpec
+from frameworks.shared.assignment import Indices
 
 COUNTER = "num_batches_tracked"
 

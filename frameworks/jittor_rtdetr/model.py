@@ -2,6 +2,7 @@
 
 from jittor import Var, nn
 
+from frameworks.config import BackboneSpec, DLASpec, HGNetv2Spec, ModelSpec, PResNetSpec, RegNetSpec
 from frameworks.jittor_rtdetr.backbones.dla import DLA
 from frameworks.jittor_rtdetr.backbones.hgnetv2 import HGNetv2
 from frameworks.jittor_rtdetr.backbones.presnet import PResNet
@@ -9,7 +10,6 @@ from frameworks.jittor_rtdetr.backbones.regnet import RegNet
 from frameworks.jittor_rtdetr.decoder import Outputs, RTDETRTransformer
 from frameworks.jittor_rtdetr.denoising import Noise, Targets, make_denoising_queries
 from frameworks.jittor_rtdetr.encoder import HybridEncoder
-from frameworks.spec import BackboneSpec, DLASpec, HGNetv2Spec, ModelSpec, PResNetSpec, RegNetSpec
 
 
 class RTDETR(nn.Module):

@@ -3,8 +3,8 @@
 import jittor as jt
 from jittor import Var
 
+from frameworks.config import RecipeSpec
 from frameworks.jittor_rtdetr.operators import constant, full_sum
-from frameworks.spec import RecipeSpec
 
 
 class AdamW:

@@ -11,9 +11,7 @@ import jittor as jt
 import numpy as np
 from jittor import Var, nn
 
-from frameworks import schedules
 from frameworks.arrays import Arrays
-from frameworks.assignment import Indices
 from frameworks.jittor_rtdetr.capture import Capture, as_list
 from frameworks.jittor_rtdetr.criterion import criterion, total_loss
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
@@ -36,6 +34,8 @@ from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
 from frameworks.protocol import Case
+from frameworks.shared import schedules
+from frameworks.shared.assignment import Indices
 
 UNUSED_WITHOUT_DENOISING = "decoder.denoising_class_embed.weight"
 

@@ -6,6 +6,7 @@ import jittor as jt
 import numpy as np
 
 from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec
 from frameworks.jittor_rtdetr.criterion import criterion, total_loss
 from frameworks.jittor_rtdetr.ema import ModelEMA
 from frameworks.jittor_rtdetr.exchange import (
@@ -23,9 +24,8 @@ from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
 from frameworks.jittor_rtdetr.tracing import connected, training_state
-from frameworks.memory import peak_resident_mb
 from frameworks.protocol import Detections, StepRecord
-from frameworks.spec import ExperimentSpec
+from frameworks.shared.memory import peak_resident_mb
 
 
 class TrainingRun:

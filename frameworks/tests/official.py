@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from frameworks.named_shapes import Shape
+from frameworks.state.named_shapes import Shape
 
 REFERENCE = Path(__file__).parent / "reference"
 CONFIGS: dict[str, dict[str, Any]] = json.loads((REFERENCE / "official_configs.json").read_text(encoding="utf-8"))[

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import frameworks
-from frameworks import parameters
-from frameworks.backbone_parameters import backbone_shapes, frozen_modules, norm_modules, stem_and_stages
-from frameworks.initialisation import initial_weights
+from frameworks.config import BackboneSpec, DLASpec, HGNetv2Spec, HGStageSpec, ModelSpec, PResNetSpec, RegNetSpec
 from frameworks.protocol import DEVICE_VARIABLE
-from frameworks.spec import BackboneSpec, DLASpec, HGNetv2Spec, HGStageSpec, ModelSpec, PResNetSpec, RegNetSpec
+from frameworks.state import parameters
+from frameworks.state.backbones import backbone_shapes, frozen_modules, norm_modules, stem_and_stages
+from frameworks.state.initialisation import initial_weights
 from frameworks.torch_rtdetr.model import make_backbone
 
 PRESNET = PResNetSpec(blocks=(1, 2, 1, 1), stem_channels=(6, 6, 8), stage_channels=(8, 10, 12, 16))

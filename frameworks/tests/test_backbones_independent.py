@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from frameworks.backbone_parameters import backbone_shapes
-from frameworks.spec import BackboneSpec
+from frameworks.config import BackboneSpec
+from frameworks.state.backbones import backbone_shapes
 from frameworks.tests.test_backbones import HGNETV2, REGNET
 from frameworks.torch_rtdetr.model import make_backbone
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frameworks.errors import UserError
-from frameworks.jittor_rtdetr import cuda_home, environment
+from frameworks.jittor_rtdetr.runtime import cuda_home, environment
 
 LIBRARIES = {
     "cu13": ("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10", "libcufft.so.12",

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from frameworks.client import REPOSITORY
-from frameworks.initialisation import initial_weights, sampling_offset_bias
-from frameworks.parameters import state_shapes
-from frameworks.spec import DecoderSpec, ModelSpec, preset
+from frameworks.config import DecoderSpec, ModelSpec, preset
+from frameworks.state.initialisation import initial_weights, sampling_offset_bias
+from frameworks.state.parameters import state_shapes
+from frameworks.workers.client import REPOSITORY
 
 TINY = preset("tiny").model
 WEIGHTS = initial_weights(TINY, 7)
@@ -41,8 +41,8 @@ def test_same_seed_same_bits_other_seed_other_weights():
 def test_same_bits_in_another_process():
     name = "decoder.enc_output.0.weight"
     code = (
-        "import zlib\nfrom frameworks.initialisation import initial_weights\n"
-        "from frameworks.spec import preset\n"
+        "import zlib\nfrom frameworks.state.initialisation import initial_weights\n"
+        "from frameworks.config import preset\n"
         f"print(zlib.crc32(initial_weights(preset('tiny').model, 7)[{name!r}].tobytes()))"
     )
     done = subprocess.run(

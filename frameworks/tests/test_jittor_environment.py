@@ -15,7 +15,7 @@ import numpy
 import pytest
 
 from frameworks.errors import UserError
-from frameworks.jittor_rtdetr import environment, environment_checks, onednn_links
+from frameworks.jittor_rtdetr.runtime import checks, environment, onednn_links
 
 NO_JITTOR = pytest.mark.skipif(PathFinder.find_spec("jittor") is None, reason="Jittor is not installed here")
 
@@ -98,7 +98,7 @@ def test_compiler_that_does_not_run(machine, monkeypatch, tmp_path):
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="cc1plus is missing"):
-        environment_checks.compiler()
+        checks.compiler()
 
 
 def test_numpy_2_loaded(machine, monkeypatch):
@@ -112,36 +112,36 @@ def test_numpy_2_installed(machine, monkeypatch):
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda n: "2.5.0" if n == "numpy" else real(n))
     with pytest.raises(UserError, match=r"NumPy 2\.5\.0 corrupts"):
-        environment_checks.numpy_version()
+        checks.numpy_version()
 
 
 @pytest.mark.parametrize("version", [(3, 7), (3, 13), (4, 0)])
 def test_unsupported_python(version):
     with pytest.raises(UserError, match=r"Jittor needs Python 3\.8 to 3\.12"):
-        environment_checks.check_python(version)
+        checks.check_python(version)
 
 
 def test_other_platform(monkeypatch):
-    monkeypatch.setattr(environment_checks.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(checks.platform, "system", lambda: "Darwin")
     with pytest.raises(UserError, match="Linux only, this is Darwin"):
-        environment_checks.check_platform()
+        checks.check_platform()
 
 
 def test_jittor_not_installed(monkeypatch):
     monkeypatch.setattr(PathFinder, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install jittor==1\.3\.11\.0"):
-        environment_checks.jittor_version()
+        checks.jittor_version()
 
 
 def test_no_python_headers(monkeypatch, tmp_path):
     monkeypatch.setattr(Path, "is_file", lambda self: False)
     monkeypatch.setenv("CPLUS_INCLUDE_PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"apt-get install python3\.\d+-dev"):
-        environment_checks.python_include()
+        checks.python_include()
 
 
 def test_python_config_answers_jittors_two_questions(tmp_path):
-    script = environment_checks.python_config_script(tmp_path, tmp_path / "include")
+    script = checks.python_config_script(tmp_path, tmp_path / "include")
     ask = {q: subprocess.run([script, q], capture_output=True, text=True, check=True).stdout.strip()
            for q in ("--includes", "--extension-suffix")}  # fmt: skip
     assert ask["--includes"] == f"-I{tmp_path / 'include'}"
@@ -152,25 +152,25 @@ def test_sticky_jittor_home_is_followed_and_named(machine, monkeypatch, tmp_path
     config = machine / ".cache" / "jittor" / "config.json"
     config.parent.mkdir(parents=True)
     config.write_text(json.dumps({"JITTOR_HOME": str(tmp_path / "old")}), encoding="utf-8")
-    home, source = environment_checks.jittor_home()
+    home, source = checks.jittor_home()
     assert home == tmp_path / "old" and str(config) in source
     monkeypatch.setenv("JITTOR_HOME", str(tmp_path / "new"))
-    assert environment_checks.jittor_home() == (tmp_path / "new", "JITTOR_HOME")
+    assert checks.jittor_home() == (tmp_path / "new", "JITTOR_HOME")
 
 
 def test_unusable_caches(machine, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("JITTOR_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"from JITTOR_HOME\) is not writable"):
-        environment_checks.state_folder()
+        checks.state_folder()
     monkeypatch.setenv("JITTOR_HOME", str(tmp_path / "two words"))
     with pytest.raises(UserError, match="has a space"):
-        environment_checks.state_folder()
+        checks.state_folder()
     monkeypatch.delenv("JITTOR_HOME")
     (machine / ".cache" / "jittor").mkdir(parents=True, exist_ok=True)
     (machine / ".cache" / "jittor" / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(UserError, match="delete it"):
-        environment_checks.state_folder()
+        checks.state_folder()
 
 
 def onednn_package(prefix: Path, major: int = 2) -> tuple[Path, Path]:
@@ -272,7 +272,7 @@ def test_cuda_without_a_driver(machine, monkeypatch):
 def test_real_import_keeps_ieee_rules_and_uses_onednn():
     """With the machine's own cache: minutes the first time, seconds afterwards."""
     code = (
-        "from frameworks.jittor_rtdetr.environment import import_jittor, prepare, count_kernels\n"
+        "from frameworks.jittor_rtdetr.runtime.environment import import_jittor, prepare, count_kernels\n"
         "import numpy as np\n"
         "jt = import_jittor('cpu', 2)\n"
         "x = jt.array(np.array([np.nan, 1.0]))\n"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import frameworks
+from frameworks.config import CriterionSpec, DecoderSpec, MatcherSpec, ModelSpec, ParameterGroup, RecipeSpec
 from frameworks.protocol import DEVICE_VARIABLE
-from frameworks.spec import CriterionSpec, DecoderSpec, MatcherSpec, ModelSpec, ParameterGroup, RecipeSpec
 from frameworks.tests import closed_forms
 
 pytestmark = [

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import frameworks
-from frameworks.noise import denoising_count, draw_noise
-from frameworks.parameters import state_shapes
+from frameworks.config import preset
 from frameworks.protocol import DEVICE_VARIABLE, Case
-from frameworks.spec import preset
-from parity_tests import recipe
+from frameworks.shared import draws
+from frameworks.shared.noise import denoising_count, draw_noise
+from frameworks.state.parameters import state_shapes
 
 pytestmark = [
     pytest.mark.skipif(PathFinder.find_spec("jittor") is None, reason="Jittor is not installed here"),
@@ -22,10 +22,10 @@ pytestmark = [
 def loss_trace(counts: tuple[int, ...]):
     """Batch and shapes of parity_tests/test_contract.py: its kernels serve here too."""
     spec = preset("tiny")
-    inputs = {"images": recipe.images(2, 64, 64, "jt")} | recipe.targets("jt", counts)
+    inputs = {"images": draws.images(2, 64, 64, "jt")} | draws.targets("jt", counts)
     inputs |= draw_noise(spec.model, np.asarray(counts), np.random.Generator(np.random.PCG64(12)))
     assert denoising_count(spec.model, np.asarray(counts)) == 0 or "noise/part" in inputs
-    weights = recipe.weights(state_shapes(spec.model), "jt")
+    weights = draws.weights(state_shapes(spec.model), "jt")
     case = Case("loss", spec, training=True)
     return frameworks.load("jittor").trace(case, weights, inputs, device="cpu", dtype="float64")
 

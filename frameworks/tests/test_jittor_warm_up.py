@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from frameworks.errors import UserError
-from frameworks.jittor_rtdetr import warm_up
-from frameworks.jittor_rtdetr.environment_probe import MARK
+from frameworks.jittor_rtdetr.runtime import warm_up
+from frameworks.jittor_rtdetr.runtime.probe import MARK
 
 GOOD = {"arithmetic": True, "nan_differs_from_itself": True, "convolution": True}
 

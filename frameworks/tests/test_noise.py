@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from frameworks.noise import denoising_count, draw_noise
-from frameworks.spec import ModelSpec, preset
+from frameworks.config import ModelSpec, preset
+from frameworks.shared.noise import denoising_count, draw_noise
 
 R18 = ModelSpec()
 OFF = replace(R18, decoder=replace(R18.decoder, num_denoising=0))

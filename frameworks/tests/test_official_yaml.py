@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from frameworks.spec import (
+from frameworks.config import (
     DLASpec,
     OfficialConfig,
     ParameterGroup,

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import parity_tests
-from frameworks import parameters
-from frameworks.spec import ModelSpec, PResNetSpec, preset
+from frameworks.config import ModelSpec, PResNetSpec, preset
+from frameworks.state import parameters
 from frameworks.torch_rtdetr.exchange import trainable
 from frameworks.torch_rtdetr.model import RTDETR
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from frameworks import flops, parameters
-from frameworks.client import open_framework
-from frameworks.constants import constant_shapes
-from frameworks.named_shapes import Shape
+from frameworks.config import PRESETS, to_dict
 from frameworks.protocol import Framework
-from frameworks.spec import PRESETS, to_dict
-from frameworks.tests import official
+from frameworks.state import parameters
+from frameworks.state.constants import constant_shapes
+from frameworks.state.named_shapes import Shape
+from frameworks.tests import flops, official
 from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH
+from frameworks.workers.client import open_framework
 
 SIZE_HW = (640, 640)
 every_preset = pytest.mark.parametrize("name", official.CONFIGS)

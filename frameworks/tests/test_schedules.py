@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from frameworks.schedules import ema_decay, learning_rates
-from frameworks.spec import ParameterGroup, RecipeSpec
+from frameworks.config import ParameterGroup, RecipeSpec
+from frameworks.shared.schedules import ema_decay, learning_rates
 
 RECIPE = RecipeSpec(
     groups=(ParameterGroup("backbone", lr=1e-5, weight_decay=0.0), ParameterGroup("", lr=1e-4, weight_decay=1e-4))

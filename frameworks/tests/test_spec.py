@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from frameworks.client import REPOSITORY
-from frameworks.spec import (
+from frameworks.config import (
     PRESETS,
     AugmentationSpec,
     CriterionSpec,
@@ -30,17 +29,18 @@ from frameworks.spec import (
     spec_hash,
     to_dict,
 )
+from frameworks.workers.client import REPOSITORY
 
 NEUTRAL = (
-    "frameworks.spec",
-    "frameworks.parameters",
-    "frameworks.initialisation",
+    "frameworks.config",
+    "frameworks.state.parameters",
+    "frameworks.state.initialisation",
     "frameworks.protocol",
-    "frameworks.client",
-    "frameworks.worker",
-    "frameworks.schedules",
-    "frameworks.noise",
-    "frameworks.assignment",
+    "frameworks.workers.client",
+    "frameworks.workers.worker",
+    "frameworks.shared.schedules",
+    "frameworks.shared.noise",
+    "frameworks.shared.assignment",
     "experiments.data.batches",
 )
 IMPORT = """

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from frameworks.client import REPOSITORY
-from frameworks.spec import ExperimentSpec, ParameterGroup, SpecError, from_dict, preset, spec_hash, to_dict
+from frameworks.config import ExperimentSpec, ParameterGroup, SpecError, from_dict, preset, spec_hash, to_dict
+from frameworks.workers.client import REPOSITORY
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -90,7 +90,7 @@ def test_equal_specs_have_equal_hashes():
 
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_hash_is_the_same_in_every_process(seed):
-    code = "from frameworks.spec import preset, spec_hash; print(spec_hash(preset('rtdetr_r18vd')))"
+    code = "from frameworks.config import preset, spec_hash; print(spec_hash(preset('rtdetr_r18vd')))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60,
         env={"PYTHONHASHSEED": seed},

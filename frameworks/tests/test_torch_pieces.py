@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frameworks.config import preset
 from frameworks.errors import UserError
-from frameworks.initialisation import initial_weights
-from frameworks.spec import preset
+from frameworks.state.initialisation import initial_weights
 from frameworks.tests import closed_forms
 from frameworks.torch_rtdetr import box_ops
 from frameworks.torch_rtdetr.attention import MultiheadAttention, MultiscaleDeformableAttention, sample_levels

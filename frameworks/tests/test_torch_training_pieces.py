@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from frameworks.assignment import Indices
-from frameworks.noise import denoising_count, draw_noise
+from frameworks.config import CriterionSpec, DecoderSpec, MatcherSpec, ModelSpec, ParameterGroup, RecipeSpec, preset
 from frameworks.protocol import Case
-from frameworks.spec import CriterionSpec, DecoderSpec, MatcherSpec, ModelSpec, ParameterGroup, RecipeSpec, preset
+from frameworks.shared import draws
+from frameworks.shared.assignment import Indices
+from frameworks.shared.noise import denoising_count, draw_noise
 from frameworks.tests import closed_forms
 from frameworks.torch_rtdetr import adapter
 from frameworks.torch_rtdetr.criterion import box_losses, match, matching_costs, varifocal_loss
@@ -18,7 +19,6 @@ from frameworks.torch_rtdetr.denoising import Noise, Targets, make_denoising_que
 from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.torch_rtdetr.postprocess import postprocess
-from parity_tests import recipe
 
 CLASSES = 5
 Drawn = list[tuple[np.ndarray, np.ndarray]]
@@ -226,9 +226,9 @@ def test_images_without_targets(counts):
     """One or all images empty: finite losses; all empty: no denoising and no box loss (PITFALLS E.8 and E.9)."""
     spec = preset("tiny")
     shapes = adapter.FRAMEWORK.parameter_shapes(spec.model)
-    inputs = {"images": recipe.images(2, 64, 64, "empty")} | recipe.targets("empty", counts)
-    inputs |= recipe.noise(2, denoising_count(spec.model, np.asarray(counts)), "empty") if any(counts) else {}
-    weights = recipe.weights(shapes, "empty")
+    inputs = {"images": draws.images(2, 64, 64, "empty")} | draws.targets("empty", counts)
+    inputs |= draws.noise(2, denoising_count(spec.model, np.asarray(counts)), "empty") if any(counts) else {}
+    weights = draws.weights(shapes, "empty")
     trace = adapter.FRAMEWORK.trace(
         Case("loss", spec, training=True), weights, inputs, device="cpu", dtype="float64"
     )
@@ -244,9 +244,9 @@ def test_images_without_targets(counts):
 def test_padding_row_gets_no_gradient():
     spec = preset("tiny")
     counts = np.asarray((3, 1))  # the second image is padded
-    inputs = {"images": recipe.images(2, 64, 64, "pad")} | recipe.targets("pad", (3, 1))
-    inputs |= recipe.noise(2, denoising_count(spec.model, counts), "pad")
-    weights = recipe.weights(adapter.FRAMEWORK.parameter_shapes(spec.model), "pad")
+    inputs = {"images": draws.images(2, 64, 64, "pad")} | draws.targets("pad", (3, 1))
+    inputs |= draws.noise(2, denoising_count(spec.model, counts), "pad")
+    weights = draws.weights(adapter.FRAMEWORK.parameter_shapes(spec.model), "pad")
     case = Case("loss", spec, training=True)
     trace = adapter.FRAMEWORK.trace(case, weights, inputs, device="cpu", dtype="float64")
     gradient = trace["gradient/decoder.denoising_class_embed.weight"]

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import frameworks
-from frameworks import client
+from frameworks.config import preset
 from frameworks.errors import UserError
-from frameworks.noise import denoising_count
-from frameworks.parameters import state_shapes
 from frameworks.protocol import Case
-from frameworks.spec import preset
-from parity_tests import recipe
+from frameworks.shared import draws
+from frameworks.shared.noise import denoising_count
+from frameworks.state.parameters import state_shapes
+from frameworks.workers import client
 
 SPEC = preset("tiny")
 SHAPES = state_shapes(SPEC.model)
@@ -27,13 +27,13 @@ COUNTS = (2, 1)
 
 
 def weights():
-    return recipe.weights(SHAPES, "worker")
+    return draws.weights(SHAPES, "worker")
 
 
 def batch():
     count = denoising_count(SPEC.model, np.asarray(COUNTS))
-    drawn = recipe.targets("worker", COUNTS) | recipe.noise(2, count, "worker")
-    return {"images": recipe.images(2, 64, 64, "worker")} | drawn
+    drawn = draws.targets("worker", COUNTS) | draws.noise(2, count, "worker")
+    return {"images": draws.images(2, 64, 64, "worker")} | drawn
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frameworks.spec import (
+from frameworks.config import (
     PRESETS,
     ExperimentSpec,
     HGNetv2Spec,

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
 from frameworks.protocol import Case, Detections
-from frameworks.spec import ExperimentSpec, ModelSpec
 from frameworks.torch_rtdetr import tracing
 from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.exchange import build, set_training

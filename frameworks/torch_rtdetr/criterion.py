@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from frameworks.assignment import Indices, hungarian
-from frameworks.spec import CriterionSpec, MatcherSpec
+from frameworks.config import CriterionSpec, MatcherSpec
+from frameworks.shared.assignment import Indices, hungarian
 from frameworks.torch_rtdetr.box_ops import cxcywh_to_xyxy, generalized_iou, iou_and_union
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction
 from frameworks.torch_rtdetr.denoising import DenoisingQueries, Targets

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from frameworks.spec import ModelSpec
+from frameworks.config import ModelSpec
 from frameworks.torch_rtdetr.attention import MultiheadAttention, MultiscaleDeformableAttention
 from frameworks.torch_rtdetr.box_ops import inverse_sigmoid
 from frameworks.torch_rtdetr.denoising import DenoisingQueries

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from frameworks.spec import ModelSpec
+from frameworks.config import ModelSpec
 from frameworks.torch_rtdetr.box_ops import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
 
 DUMMY_BOX = (0.5, 0.5, 0.1, 0.1)  # cxcywh

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameworks.spec import ModelSpec
+from frameworks.config import ModelSpec
 from frameworks.torch_rtdetr.attention import MultiheadAttention
 from frameworks.torch_rtdetr.layers import BatchNorm2d, ConvNorm, LayerNorm, activation
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from frameworks.arrays import Arrays
-from frameworks.assignment import Indices
-from frameworks.spec import ModelSpec
+from frameworks.config import ModelSpec
+from frameworks.shared.assignment import Indices
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction
 from frameworks.torch_rtdetr.denoising import Noise, Targets
 from frameworks.torch_rtdetr.model import RTDETR

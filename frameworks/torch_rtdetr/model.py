@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from frameworks.spec import BackboneSpec, DLASpec, HGNetv2Spec, ModelSpec, PResNetSpec, RegNetSpec
+from frameworks.config import BackboneSpec, DLASpec, HGNetv2Spec, ModelSpec, PResNetSpec, RegNetSpec
 from frameworks.torch_rtdetr.backbones.dla import DLA
 from frameworks.torch_rtdetr.backbones.hgnetv2 import HGNetv2
 from frameworks.torch_rtdetr.backbones.presnet import PResNet

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from frameworks.spec import RecipeSpec
+from frameworks.config import RecipeSpec
 
 
 class AdamW:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from frameworks import schedules
 from frameworks.arrays import Arrays
-from frameworks.assignment import Indices
 from frameworks.protocol import Case
+from frameworks.shared import schedules
+from frameworks.shared.assignment import Indices
 from frameworks.torch_rtdetr.capture import Capture, as_list
 from frameworks.torch_rtdetr.criterion import criterion, total_loss
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction

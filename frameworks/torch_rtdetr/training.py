@@ -5,9 +5,9 @@ import time
 import torch
 
 from frameworks.arrays import Arrays
-from frameworks.memory import peak_resident_mb
+from frameworks.config import ExperimentSpec
 from frameworks.protocol import Detections, StepRecord
-from frameworks.spec import ExperimentSpec
+from frameworks.shared.memory import peak_resident_mb
 from frameworks.torch_rtdetr.criterion import criterion, total_loss
 from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.exchange import (

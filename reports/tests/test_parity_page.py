@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from frameworks.errors import UserError
-from reports.parity_page import build_parity_page, main, summary_table
-from reports.parity_records import in_data_flow, parse
+from reports.parity.page import build_parity_page, main, summary_table
+from reports.parity.records import in_data_flow, parse
 from reports.tests.parity_lines import MODULES, record, session, write
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from frameworks.errors import UserError
-from reports.records import read_run
+from reports.run.records import read_run
 from reports.tests.run_folder import rewrite, total
 
 
@@ -111,5 +111,5 @@ def test_a_run_that_recorded_nothing_is_an_error(run_dir: Path) -> None:
 
 
 def test_reports_import_no_framework() -> None:
-    code = "import sys, reports.build, reports.parity_page; sys.exit(bool({'torch', 'jittor'} & set(sys.modules)))"
+    code = "import sys, reports.build, reports.parity.page; sys.exit(bool({'torch', 'jittor'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

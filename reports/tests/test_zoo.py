@@ -2,7 +2,7 @@
 
 import json
 
-from frameworks.spec import PRESETS
+from frameworks.config import PRESETS
 from reports.zoo import PAGE, PUBLISHED, zoo_page
 
 

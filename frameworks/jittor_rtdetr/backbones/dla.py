@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import jittor as jt
 from jittor import Var, nn
 
+from frameworks.config import DLASpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
-from frameworks.spec import DLASpec
 
 
 class BasicBlock(nn.Module):

@@ -6,8 +6,8 @@ Shape suffixes: B batch, C channels, H height, W width.
 import jittor as jt
 from jittor import Var, nn
 
+from frameworks.config import HGNetv2Spec, HGStageSpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
-from frameworks.spec import HGNetv2Spec, HGStageSpec
 
 RIGHT_AND_BOTTOM = (0, 1, 0, 1)  # one pixel of zeros: a 2x2 window then keeps the size
 

@@ -5,9 +5,9 @@ Shape suffixes: B batch, C channels, H height, W width.
 
 from jittor import Var, nn
 
+from frameworks.config import PResNetSpec
 from frameworks.jittor_rtdetr.backbones.freezing import freeze
 from frameworks.jittor_rtdetr.layers import ConvNorm
-from frameworks.spec import PResNetSpec
 
 
 class PooledShortcut(nn.Module):

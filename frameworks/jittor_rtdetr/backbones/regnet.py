@@ -5,9 +5,9 @@ Shape suffixes: B batch, C channels, H height, W width.
 
 from jittor import Var, nn
 
+from frameworks.config import RegNetSpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
 from frameworks.jittor_rtdetr.operators import spatial_mean
-from frameworks.spec import RegNetSpec
 
 
 class ConvNormAct(nn.Module):

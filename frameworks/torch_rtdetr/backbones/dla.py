@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameworks.spec import DLASpec
+from frameworks.config import DLASpec
 from frameworks.torch_rtdetr.backbones.freezing import batch_norm, freeze
 
 

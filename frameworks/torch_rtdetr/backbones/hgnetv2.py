@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameworks.spec import HGNetv2Spec, HGStageSpec
+from frameworks.config import HGNetv2Spec, HGStageSpec
 from frameworks.torch_rtdetr.backbones.freezing import batch_norm, freeze
 
 RIGHT_AND_BOTTOM = (0, 1, 0, 1)  # one pixel of zeros: a 2x2 window then keeps the size

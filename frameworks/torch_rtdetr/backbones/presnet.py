@@ -6,7 +6,7 @@ Shape suffixes: B batch, C channels, H height, W width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameworks.spec import PResNetSpec
+from frameworks.config import PResNetSpec
 from frameworks.torch_rtdetr.backbones.freezing import freeze
 from frameworks.torch_rtdetr.layers import ConvNorm
 

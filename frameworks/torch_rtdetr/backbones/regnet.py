@@ -6,7 +6,7 @@ Shape suffixes: B batch, C channels, H height, W width.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frameworks.spec import RegNetSpec
+from frameworks.config import RegNetSpec
 from frameworks.torch_rtdetr.backbones.freezing import batch_norm, freeze
 
 

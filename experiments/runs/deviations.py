@@ -1,0 +1,47 @@
+"""How a run departs from the official recipe, found by comparison so that no departure can be forgotten."""
+
+from typing import Any
+
+from frameworks.config import ExperimentSpec, to_dict
+
+TRAIN_IMAGES = 118_287  # COCO train2017
+
+# What no spec of this project can express yet, so that comparing specs cannot find it.
+ALWAYS = ("random initial weights; the official recipe starts from a backbone pretrained on ImageNet",)
+
+
+def deviations(
+    official: ExperimentSpec, resolved: ExperimentSpec, *, train_images: int, weights: Any = None
+) -> list[str]:
+    """One line for every field of `resolved` that differs from `official`, and for what no field says.
+
+    `weights` is run.json's record of the file that the run starts from; None: random initial weights.
+    """
+    differences = _differences(to_dict(official), to_dict(resolved), "")
+    found = [f"`{path}` is {_show(ours)} instead of {_show(theirs)}" for path, theirs, ours in differences]
+    if official.name == "tiny":
+        found.insert(0, "the preset `tiny` has no official counterpart; compared here with its own settings")
+    if train_images != TRAIN_IMAGES:
+        found.append(f"{train_images:,} training images instead of the {TRAIN_IMAGES:,} of COCO train2017")
+    if weights is None:
+        return [*found, *ALWAYS]
+    start = f"initial weights from {weights['path']}"
+    return [*found, f"{start}; the official recipe starts from a backbone pretrained on ImageNet"]
+
+
+def _differences(theirs: Any, ours: Any, path: str) -> list[tuple[str, Any, Any]]:
+    """(path, official value, own value) of every leaf that differs; lists of other lengths count as leaves."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        assert theirs.keys() == ours.keys(), "two specs of one type have the same fields"
+        below = [(f"{path}.{key}" if path else key, theirs[key], ours[key]) for key in theirs]
+    elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        below = [(f"{path}[{index}]", *pair) for index, pair in enumerate(zip(theirs, ours, strict=True))]
+    else:
+        return [] if theirs == ours else [(path, theirs, ours)]
+    return [difference for where, a, b in below for difference in _differences(a, b, where)]
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, (str, list)) and not value:
+        return "empty"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,106 @@
+"""Detections of the averaged model to COCO results, and COCO's statistics over exactly the subset's images."""
+
+import contextlib
+import io
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from experiments.data.batches import Batch, evaluation_batches
+from experiments.data.coco import CocoSplit, label_to_category
+from experiments.runs.data import Subset
+from frameworks.arrays import Arrays
+from frameworks.config import DataSpec
+from frameworks.protocol import Detections
+
+STATS = (
+    "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
+    "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
+)  # fmt: skip
+
+Result = dict[str, Any]  # COCO's: image_id, category_id, bbox [x, y, width, height] in pixels, score
+Predict = Callable[[Arrays], Detections]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """COCO's statistics (-1 where it defines none), the results they were taken from, and the seconds it took."""
+
+    stats: dict[str, float]
+    results: list[Result]
+    seconds: float
+
+
+def evaluate(
+    predict: Predict, subset: Subset, data: DataSpec, on_images: Callable[[int], None] = lambda count: None
+) -> Evaluated:
+    """Detect on every image of `subset` and score with pycocotools; `on_images` hears of every batch done."""
+    start = time.perf_counter()
+    results: list[Result] = []
+    batches = evaluation_batches(
+        subset.split, subset.ids, batch_size=data.batch_size, image_size=data.image_size[0]
+    )
+    with contextlib.closing(cast(Generator[Batch, None, None], batches)):
+        for batch in batches:
+            sizes_wh_B2 = batch.arrays["original_sizes_wh"]
+            detections = predict({"images": batch.arrays["images"], "sizes_wh": sizes_wh_B2})
+            results += coco_results(batch.image_ids, detections.arrays)
+            on_images(len(batch.image_ids))
+    return Evaluated(coco_stats(subset.split, subset.ids, results), results, time.perf_counter() - start)
+
+
+def coco_results(image_ids: Sequence[int], detections: Arrays) -> list[Result]:
+    """Detections of a batch (boxes xyxy in pixels of the original image) as COCO results.
+
+    Boxes are not clipped to the image, as in the official evaluation: clipping would change their IoU.
+    """
+    boxes_xywh_BQ4 = detections["boxes"].astype(float)
+    boxes_xywh_BQ4[..., 2:] -= boxes_xywh_BQ4[..., :2]
+    return [
+        {"image_id": image_id, "category_id": label_to_category(int(label)), "bbox": box.tolist(),
+         "score": float(score)}
+        for image_id, labels_Q, boxes_Q4, scores_Q in zip(
+            image_ids, detections["labels"], boxes_xywh_BQ4, detections["scores"], strict=True
+        )
+        for label, box, score in zip(labels_Q, boxes_Q4, scores_Q, strict=True)
+    ]  # fmt: skip
+
+
+def coco_stats(split: CocoSplit, ids: Sequence[int], results: Sequence[Result]) -> dict[str, float]:
+    """COCO's twelve numbers over the images `ids` alone: images without detections and without objects count."""
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by printing
+        truth = _index(split, ids, _truth(split, ids))
+        # loadRes cannot take an empty list, and adds fields to the dictionaries that it is given
+        found = truth.loadRes(cast(Any, [dict(each) for each in results])) if results else _index(split, ids, [])
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.params.imgIds = list(ids)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(STATS, (float(value) for value in evaluation.stats), strict=True))
+
+
+def _truth(split: CocoSplit, ids: Sequence[int]) -> list[dict[str, Any]]:
+    return [
+        {"id": each.id, "image_id": image_id, "category_id": each.category_id, "bbox": list(each.bbox_xywh),
+         "area": each.area, "iscrowd": int(each.iscrowd)}
+        for image_id in ids
+        for each in split.annotations[image_id]
+    ]  # fmt: skip
+
+
+def _index(split: CocoSplit, ids: Sequence[int], annotations: list[dict[str, Any]]) -> COCO:
+    images = [split.images[image_id] for image_id in ids]
+    coco = COCO()
+    cast(Any, coco).dataset = {
+        "info": {},
+        "images": [{"id": each.id, "width": each.width, "height": each.height} for each in images],
+        "annotations": annotations,
+        "categories": [{"id": key, "name": name} for key, name in split.categories.items()],
+    }
+    coco.createIndex()
+    return coco

@@ -1,0 +1,107 @@
+"""A run's folder: claimed once, described by run.json, worked in by one process at a time."""
+
+import contextlib
+import fcntl
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.data.files import write_atomically
+from experiments.runs.data import RunData
+from frameworks.config import ExperimentSpec, ModelSpec
+from frameworks.errors import UserError
+from frameworks.state.parameters import counts
+from reports.jsonl import read_object
+
+META, COMPLETE, INITIAL, LOCK = "run.json", "complete.json", "initial.safetensors", ".lock"
+FAILURE = "failure.json"
+REST_BYTES = 16 << 20  # records, predictions, pictures
+
+
+@dataclass(frozen=True)
+class Run:
+    """A prepared run. `meta` is run.json, which gains what becomes known on the way."""
+
+    folder: Path
+    meta: dict[str, Any]
+    spec: ExperimentSpec
+    data: RunData
+
+    @property
+    def frameworks(self) -> list[str]:
+        return self.meta["frameworks"]
+
+    def write_meta(self) -> None:
+        """Write run.json atomically. Raises UserError if it cannot be written."""
+        write_atomically(self.folder / META, json.dumps(self.meta, indent=1) + "\n")
+
+    def finished(self) -> list[str]:
+        """The frameworks that are trained and evaluated."""
+        path = self.folder / COMPLETE
+        return list(read_object(path).get("frameworks", ())) if path.exists() else []
+
+    def mark_finished(self, name: str) -> None:
+        """Note in complete.json that a framework is done."""
+        names = [*self.finished(), name]
+        write_atomically(self.folder / COMPLETE, json.dumps({"frameworks": names}) + "\n")
+
+
+def claim(folder: Path) -> None:
+    """Make sure that `folder` is there, empty and writable. Raises UserError naming what is in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise UserError(
+                f"{folder}: exists and is not empty; name a new folder, or go on with --resume {folder}"
+            )
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def release(folder: Path) -> None:
+    """Undo `claim` after a preparation that failed: the folder was empty, so all that it holds is of this run."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_room(folder: Path, model: ModelSpec, frameworks: int) -> None:
+    """Raises UserError unless the disk has room for the weights and checkpoints of a run.
+
+    A checkpoint is four times the model (weights, two moments, average), and a second one is there while it is
+    written; the exchange with a worker needs as much again in the temporary folder.
+    """
+    model_bytes = 4 * counts(model)["with_running_statistics"]
+    _require_free(folder, model_bytes * (1 + 4 * frameworks + 4) + REST_BYTES)
+    _require_free(Path(tempfile.gettempdir()), model_bytes * 5)
+
+
+def _require_free(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"{folder}: {free / 2**20:.0f} MB are free, the run needs {needed / 2**20:.0f} MB; free some space"
+        )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder; the lock goes with the process, however that ends.
+
+    Raises:
+        UserError: another process has it, or the folder cannot be written.
+    """
+    try:
+        stream = (folder / LOCK).open("w")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another process is at work on this run; wait for it or end it") from None
+        yield

@@ -1,0 +1,143 @@
+"""The command line of the main experiment, checked before anything is touched."""
+
+import argparse
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from frameworks import NAMES
+from frameworks.config.validation import nearest
+from frameworks.errors import UserError
+
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Options:
+    """A new run as it was asked for; None is the default of the device."""
+
+    subset: int
+    data: str | None = None
+    frameworks: tuple[str, ...] = NAMES
+    preset: str = "rtdetr_r18vd"
+    device: str = "cpu"
+    seed: int = 0
+    epochs: int | None = None
+    image_size: int | None = None
+    batch_size: int | None = None
+    out: Path | None = None
+    pythons: dict[str, str] = field(default_factory=dict)
+    in_process: bool = False
+    weights: str | None = None
+    partial_weights: bool = False
+
+
+@dataclass(frozen=True)
+class Resume:
+    """An existing run to go on with, exactly as it was started."""
+
+    folder: Path
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
+def parse_options(arguments: list[str]) -> Options | Resume:
+    """Read the command line.
+
+    Raises:
+        UserError: anything that no run can be made of.
+    """
+    given = vars(_parser().parse_args(arguments))
+    if "resume" in given:
+        folder = given.pop("resume")
+        if given:
+            others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UserError(f"--resume goes on with a run as it was started; leave out {others}")
+        return Resume(Path(folder))
+    if "subset" not in given:
+        raise UserError("--subset N is needed: the number of training images (or --resume DIR); see --help")
+    options = Options(**_converted(given))
+    _check(options)
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python experiments/run.py",
+        description="Train RT-DETR in each framework on the same images from the same weights, evaluate, report.",
+        argument_default=argparse.SUPPRESS,  # an absent option leaves no trace, so --resume can refuse the others
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--subset", type=int, metavar="N", help="training images, and up to as many validation images")
+    add("--data", metavar="DIR", help="folder in COCO's layout (default: $COCO_ROOT, else a download, else shapes)")
+    add("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(NAMES)})")
+    add("--epochs", type=int, metavar="N", help="default: the official 72 on cuda, a few on cpu")
+    add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
+    add("--out", metavar="DIR", help="run folder (default: a new one under reports/generated)")
+    add("--preset", metavar="NAME|FILE", help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)")
+    add("--device", choices=DEVICES, help="default: cpu")
+    add("--image-size", type=int, metavar="PX", help="default: the official 640 on cuda, less on cpu")
+    add("--batch-size", type=int, metavar="N", help="default: the official 16 on cuda, less on cpu")
+    add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
+    add(
+        "--weights",
+        metavar="FILE",
+        help="initial weights of every framework, or the word official (default: drawn)",
+    )
+    add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
+    add("--in-process", action="store_true", help="no workers, for a debugger")
+    add("--resume", metavar="DIR", help="go on with an interrupted run; no other option goes with it")
+    return parser
+
+
+def _converted(given: dict[str, Any]) -> dict[str, Any]:
+    values = dict(given)
+    if "frameworks" in values:
+        values["frameworks"] = tuple(name.strip() for name in values["frameworks"].split(","))
+    if "out" in values:
+        values["out"] = Path(values["out"]).expanduser()
+    if "python" in values:
+        values["pythons"] = _pythons(values.pop("python"))
+    return values
+
+
+def _pythons(pairs: list[str]) -> dict[str, str]:
+    pythons: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not name or not path:
+            raise UserError(f"--python is {pair!r}; expected NAME=PATH, as in jittor=/opt/jittor/bin/python")
+        if name in pythons:
+            raise UserError(f"--python names {name!r} twice; give one interpreter for each framework")
+        pythons[name] = str(Path(path).expanduser())
+    return pythons
+
+
+def _check(options: Options) -> None:
+    for name in options.frameworks:
+        if name not in NAMES:
+            raise UserError(
+                f"unknown framework {name!r}; known frameworks: {', '.join(NAMES)}.{nearest(name, NAMES)}"
+            )
+    if len(set(options.frameworks)) != len(options.frameworks):
+        raise UserError(f"--frameworks names one twice: {','.join(options.frameworks)}")
+    for name in ("subset", "epochs", "image_size", "batch_size"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; expected 1 or more")
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}; expected 0 or more")
+    if options.partial_weights and options.weights is None:
+        raise UserError("--partial-weights says how to take --weights FILE; give that, too")
+    if options.pythons and options.in_process:
+        raise UserError("--python names an interpreter for a worker, but --in-process starts none; leave one out")
+    for name, path in options.pythons.items():
+        if name not in options.frameworks:
+            raise UserError(f"--python names {name!r}, which --frameworks {','.join(options.frameworks)} does not")
+        if shutil.which(path) is None:
+            raise UserError(f"--python {name}={path}: there is no such program to run; give the path of a python")

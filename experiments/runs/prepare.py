@@ -1,0 +1,118 @@
+"""A new run: everything is checked, then its folder is filled; run.json comes last and makes it a run."""
+
+import shlex
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experiments.data.files import file_hash
+from experiments.data.source import Source
+from experiments.runs.budget import resolve_spec
+from experiments.runs.data import RunData, choose_data, write_manifests, write_samples
+from experiments.runs.deviations import deviations
+from experiments.runs.folder import INITIAL, Run, require_room
+from experiments.runs.host import ROOT, host_record
+from experiments.runs.options import Options
+from experiments.weight_files.initial import starting_weights
+from frameworks.arrays import Arrays, save_arrays
+from frameworks.config import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
+from frameworks.state.initialisation import initial_weights
+from frameworks.state.parameters import counts
+from reports.run.records import SCHEMA
+
+
+def spec_of(options: Options) -> ExperimentSpec:
+    """The resolved spec. Raises SpecError or UserError for what no run can be made of."""
+    loaded = load_with_account(options.preset)
+    if loaded.left_aside:
+        show = f"python experiments/spec.py show {options.preset}"
+        print(f"{len(loaded.left_aside)} keys of {options.preset} are left aside; to see why: {show}", flush=True)
+    return resolve_spec(
+        loaded.spec,
+        options.device,
+        subset=options.subset,
+        epochs=options.epochs,
+        image_size=options.image_size,
+        batch_size=options.batch_size,
+    )
+
+
+def folder_of(options: Options) -> Path:
+    """The folder asked for, or a new one named after the run and the time."""
+    if options.out is not None:
+        return options.out.absolute()
+    name = f"{Path(options.preset).stem}-subset{options.subset}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return ROOT / "reports" / "generated" / name
+
+
+def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: list[str]) -> Run:
+    """Fill the claimed `folder` with what a run starts from.
+
+    Raises:
+        UserError: data or weights that are missing, broken or of another model, or a disk without room.
+    """
+    require_room(folder, spec.model, len(options.frameworks))
+    weights, origin = _weights(options, spec)
+    source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
+    print(f"data: {source.sentence}", flush=True)
+    write_manifests(folder, data, kind=source.kind, seed=options.seed)
+    write_samples(folder, data)
+    save_arrays(folder / INITIAL, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
+    run = Run(folder, _meta(options, spec, source, data, origin, arguments), spec, data)
+    run.meta["initial_sha256"] = file_hash(folder / INITIAL)
+    run.write_meta()
+    return run
+
+
+def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, Any] | None]:
+    """Initial weights of every framework, and where they came from; None: drawn from the seed."""
+    if options.weights is None:
+        return initial_weights(spec.model, options.seed), None
+    weights, origin = starting_weights(options.weights, spec, seed=options.seed, partial=options.partial_weights)
+    drawn = f", {origin['drawn_from_seed']} tensors drawn from the seed" if origin["drawn_from_seed"] else ""
+    print(f"weights: {origin['path']} ({origin['matched']} tensors{drawn})", flush=True)
+    return weights, origin
+
+
+def _meta(
+    options: Options,
+    spec: ExperimentSpec,
+    source: Source,
+    data: RunData,
+    origin: dict[str, Any] | None,
+    arguments: list[str],
+) -> dict[str, Any]:
+    numbers = counts(spec.model)
+    train_images, val_images = len(data["train"].ids), len(data["val"].ids)
+    return {
+        "schema": SCHEMA,
+        "command": shlex.join(["python", "experiments/run.py", *arguments]),
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "preset": options.preset,
+        "spec": to_dict(spec),
+        "spec_hash": spec_hash(spec),
+        "seed": options.seed,
+        "device": options.device,
+        "image_size": spec.data.image_size[0],
+        "epochs": spec.recipe.epochs,
+        "batch_size": spec.data.batch_size,
+        "frameworks": list(options.frameworks),
+        "pythons": options.pythons,
+        "in_process": options.in_process,
+        "data": {
+            "kind": source.kind,
+            "sentence": source.sentence,
+            "root": str(source.root.absolute()),
+            "train_images": train_images,
+            "val_images": val_images,
+        },
+        "parameters": {
+            "trainable_and_frozen": numbers["parameters"],
+            "with_running_statistics": numbers["with_running_statistics"],
+        },
+        "environment": {"host": host_record()},
+        "weights": origin,
+        "deviations": deviations(load_spec(options.preset), spec, train_images=train_images, weights=origin),
+        "resumed": [],
+    }

@@ -1,0 +1,125 @@
+"""YAML text to plain mappings, strictly: errors with line and column, no key twice, ``1e-4`` is a number."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.constructor import ConstructorError
+from yaml.reader import ReaderError
+
+from frameworks.config.validation import SpecError
+
+# YAML 1.1, which PyYAML reads, takes 1e-4 and 1.5e3 for text: it wants a dot and a sign. Nobody means text.
+_EXPONENT = re.compile(r"^[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)[eE][-+]?[0-9]+$")
+_FLOAT = "tag:yaml.org,2002:float"
+MOST_VALUES = 100_000
+MOST_LEVELS = 100
+# What PyYAML lets through besides its own errors when a value does not fit its tag (13th months, `!!bool x`).
+_BAD_VALUES = (ValueError, LookupError, AttributeError, TypeError)
+
+
+class _TooDeepError(Exception):
+    pass
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, to which a key that stands twice is an error, and so is nesting without an end."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > MOST_LEVELS:  # before Python's own limit, which other packages move
+            raise _TooDeepError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                problem = f"the key {key.value!r} stands here a second time"
+                raise ConstructorError(None, None, problem, key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists of plain values on one line; text that `_Loader` would take for a number within quotes."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_list(dumper: yaml.SafeDumper, values: list[Any]) -> yaml.Node:
+    in_one_line = not any(isinstance(value, (dict, list)) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=in_one_line)
+
+
+_Loader.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
+_Dumper.add_implicit_resolver(_FLOAT, _EXPONENT, list("-+.0123456789"))
+_Dumper.add_representer(list, _represent_list)
+
+
+def read_mapping(path: Path) -> dict[Any, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        SpecError: no such file, not text, not YAML (with line and column), a key twice, or no mapping.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise SpecError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path} is a folder; expected a YAML file") from None
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path} is not text (byte {error.start} is not UTF-8); expected a YAML file") from None
+    values = _parsed(path, text)
+    if values is None:
+        raise SpecError(f"{path} is empty; expected the fields of a spec")
+    if not isinstance(values, dict):
+        raise SpecError(f"{path} holds a {type(values).__name__}; expected a mapping, as in `model: ...`")
+    return values
+
+
+def _parsed(path: Path, text: str) -> Any:
+    try:
+        return _limited(path, yaml.load(text, Loader=_Loader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        context = f" {error.context}" if error.context else ""
+        raise SpecError(f"{path}{place}: not valid YAML: {error.problem}{context}") from None
+    except ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1
+        raise SpecError(f"{path}:{line}:{column}: the character {error.character:#x} is not text") from None
+    except _TooDeepError:
+        raise SpecError(f"{path} is nested too deeply to be a spec (more than {MOST_LEVELS} levels)") from None
+    except _BAD_VALUES as error:
+        raise SpecError(f"{path}: a value is not what its form or tag says ({error})") from None
+
+
+def _limited(path: Path, values: Any) -> Any:
+    """Aliases (*name) let a few bytes stand for gigabytes, or for themselves: refuse both."""
+    pending, count = [values], 0
+    while pending:
+        value = pending.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise SpecError(f"{path} unfolds to more than {MOST_VALUES} values; no spec has as many")
+        if isinstance(value, (dict, list, tuple, set)):
+            pending.extend(value.values() if isinstance(value, dict) else value)
+    return values
+
+
+def write_mapping(values: dict[str, Any]) -> str:
+    """YAML text of plain data, in the given order, that ``read_mapping`` reads back unchanged."""
+    return yaml.dump(
+        values, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=116
+    )

@@ -1,0 +1,175 @@
+"""Hugging Face's RT-DETR with our weights, behind as much of the framework protocol as a comparison needs.
+
+It is a third implementation to compare with, not a twin: its modelling, loss and denoising code stay its own.
+"""
+
+import functools
+import importlib.metadata
+import math
+import resource
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from frameworks.arrays import Arrays
+from frameworks.config import CriterionSpec, ExperimentSpec, ModelSpec
+from frameworks.errors import UserError
+from frameworks.hf_rtdetr import tracing
+from frameworks.hf_rtdetr.model import Model, build, empty
+from frameworks.hf_rtdetr.names import from_hf, name_table, read_rules
+from frameworks.protocol import Case, Detections, StepRecord
+from frameworks.state.parameters import state_shapes, trainable_names
+from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH  # sets its threads and flags here too
+from frameworks.torch_rtdetr.ema import ModelEMA
+from frameworks.torch_rtdetr.exchange import to_numpy, to_tensor
+from frameworks.torch_rtdetr.postprocess import postprocess
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+QUESTIONS = {
+    "forward": tracing.trace_forward,
+    "loss": tracing.trace_loss,
+    "denoising": tracing.trace_denoising,
+    "postprocess": tracing.trace_postprocess,
+}
+
+
+class TrainingRun:
+    """Hugging Face's model and loss with the recipe's clipping, AdamW groups and EMA, in float32."""
+
+    def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
+        self.spec = spec
+        self.device = device
+        make = functools.partial(build, spec.model, spec.criterion, weights, device, torch.float32)
+        self.model, self.averaged = make(), make()
+        self.ema = ModelEMA(self.model)
+        self.optimizer = self._optimizer()
+
+    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+        """Forward, their loss, backward, clip, update, average; denoising noise is their own draw.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        start = time.perf_counter()
+        self.model.train()
+        images = to_tensor(batch["images"], self.model)
+        outputs = self.model(pixel_values=images, labels=tracing.labels(batch, self.model))
+        self.optimizer.zero_grad(set_to_none=True)
+        outputs.loss.backward()
+        norm = self._clip()
+        losses = {name: float(value.detach()) for name, value in outputs.loss_dict.items()}
+        total = float(outputs.loss.detach())
+        if not math.isfinite(total):
+            raise FloatingPointError(f"total loss is {total}; terms: {losses}")
+        for group, rate in zip(self.optimizer.param_groups, learning_rates, strict=True):
+            group["lr"] = rate
+        self.optimizer.step()
+        self.ema.update(self.model, ema_decay)
+        self._synchronise()
+        seconds = time.perf_counter() - start
+        return StepRecord(losses, total, norm, seconds, matching="")  # their loss keeps it to itself
+
+    def predict(self, images: Arrays) -> Detections:
+        """Detections of the averaged model."""
+        state = self.averaged.state_dict()
+        for name, value in self.ema.state().items():
+            state[name].copy_(value)
+        self._synchronise()
+        return predict(self.averaged, images, self.spec.model)
+
+    def state(self) -> Arrays:
+        """Parameters and averages under canonical names, for tests; no moments, so nothing can be resumed."""
+        names, rules = list(state_shapes(self.spec.model)), read_rules()
+        state = {name: to_numpy(value) for name, value in self.model.state_dict().items()}
+        averages = {name: to_numpy(value) for name, value in self.ema.state().items()}
+        canonical = from_hf(state, names, rules)
+        averaged = from_hf(state | averages, names, rules)
+        return {f"parameter/{n}": a for n, a in canonical.items()} | {f"ema/{n}": a for n, a in averaged.items()}
+
+    def load(self, state: Arrays) -> None:
+        raise NotImplementedError("a comparison starts from weights and is never resumed")
+
+    def peak_memory_mb(self) -> float:
+        """Peak resident memory on CPU, peak allocated memory on GPU."""
+        if self.device == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        """The recipe's groups are patterns over canonical names: look every parameter up in the map."""
+        recipe, model = self.spec.recipe, self.spec.model
+        groups: list[dict[str, Any]] = [
+            {"params": [], "lr": group.lr, "weight_decay": group.weight_decay} for group in recipe.groups
+        ]
+        table = name_table(list(state_shapes(model)), read_rules())
+        trained = set(trainable_names(model))
+        for name, parameter in self.model.named_parameters():
+            canonical, _ = table[name]
+            parameter.requires_grad_(canonical in trained)
+            if canonical in trained:
+                groups[recipe.group_of(canonical)]["params"].append(parameter)
+        return torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps)
+
+    def _clip(self) -> float:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        limit = self.spec.recipe.clip_max_norm or float("inf")  # 0 is "no clipping" in the spec
+        return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+
+    def _synchronise(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def predict(model: Model, images: Arrays, spec: ModelSpec) -> Detections:
+    """Scored boxes of one batch: their forward pass, then the torch twin's post-processing."""
+    start = time.perf_counter()
+    model.eval()
+    with torch.no_grad():
+        outputs = model(pixel_values=to_tensor(images["images"], model))
+        prediction = tracing.prediction(outputs, spec.decoder.eval_layer)
+        results = postprocess(prediction, to_tensor(images["sizes_wh"], model), spec.decoder.num_queries)
+    arrays = {n: to_numpy(v) for n, v in zip(("labels", "boxes", "scores"), results, strict=True)}
+    return Detections(arrays, time.perf_counter() - start)
+
+
+class HuggingFace:
+    """The members of ``frameworks.protocol.Framework`` that a comparison uses."""
+
+    name = "hf"
+
+    def supports(self, device: str, dtype: str) -> str | None:
+        return TORCH.supports(device, dtype)
+
+    def environment(self, device: str) -> Mapping[str, Any]:
+        return {
+            "framework": "hf",
+            "version": importlib.metadata.version("transformers"),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+            "device_name": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        }
+
+    def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+        state = empty(spec, CriterionSpec()).state_dict()
+        arrays = {name: to_numpy(value) for name, value in state.items()}
+        return {n: a.shape for n, a in from_hf(arrays, list(state_shapes(spec)), read_rules()).items()}
+
+    def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        """The answers of ``tracing``; nothing is asked about their optimizer or of single modules."""
+        if case.question not in QUESTIONS:
+            raise UserError(f"hf answers only {', '.join(map(repr, QUESTIONS))}, not {case.question!r}")
+        model = build(case.spec.model, case.spec.criterion, weights, device, DTYPES[dtype])
+        return QUESTIONS[case.question](case, model, inputs)
+
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
+        return TrainingRun(spec, weights, device)
+
+    def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
+        model = build(spec.model, spec.criterion, weights, device, torch.float32)
+        return predict(model, images, spec.model)
+
+
+FRAMEWORK = HuggingFace()

@@ -1,0 +1,115 @@
+"""The parity page: python -m reports.parity.page RECORDS OUT_DIR turns the judge's records into a page."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from frameworks.errors import UserError
+from reports import formatting as show
+from reports.jsonl import read_lines
+from reports.parity.figure import margin_figure
+from reports.parity.records import ParityRecord, ParityRecords, parse
+from reports.parity.tables import (
+    MOST_FAILURES,
+    distinct_tensors,
+    environment_tables,
+    failure_table,
+    margin,
+    preset_table,
+    skip_table,
+    summary_of,
+    summary_table,
+)
+from reports.publish import install, render
+
+__all__ = ["build_parity_page", "parity_verdict", "summary_table"]
+PAGE = "parity.md"
+FIGURE = "parity.png"
+
+
+def build_parity_page(records: Path, out_dir: Path) -> Path:
+    """Write parity.md and parity.png into `out_dir` from a file of JSON lines, one comparison a line.
+
+    Returns the page's path. A page with failures is written all the same and says so first. Raises UserError
+    for a missing or broken file and when it holds no comparison; then nothing is written.
+    """
+    raw, note = read_lines(Path(records))
+    parsed = parse(raw, source=str(records))
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".parity-", dir=out_dir) as name:
+        folder = Path(name)
+        margin_figure(parsed, folder / FIGURE)
+        context = {
+            "verdict": parity_verdict(parsed),
+            "notes": [note] if note else [],
+            "summary": summary_of(parsed),
+            "presets": preset_table(parsed),
+            "figure": FIGURE,
+            "caption": _caption(parsed),
+            "failures": failure_table(parsed),
+            "failure_count": len(parsed.failures),
+            "most_failures": MOST_FAILURES,
+            "skips": skip_table(parsed),
+            "environments": environment_tables(parsed),
+            "records": Path(records).name,
+        }
+        (folder / PAGE).write_text(render("parity.md.j2", context), encoding="utf-8")
+        return install(folder, out_dir, PAGE, FIGURE)
+
+
+def parity_verdict(records: ParityRecords) -> str:
+    """How much was compared, whether all of it passed, and where it was closest to its limit."""
+    comparisons, failures, worst = records.comparisons, records.failures, records.worst
+    amount = (
+        f"{show.count(len(comparisons), 'comparison')} of {show.count(distinct_tensors(comparisons), 'tensor')}"
+    )
+    skipped = f" {show.count(len(records.skips), 'test')} skipped, with reasons below." if records.skips else ""
+    if failures:
+        first = failures[0]
+        return (
+            f"**Parity fails**: {len(failures):,} of {amount} not within their limits. The worst is "
+            f"{_where(first)}: error {show.small(first.error)}, limit {show.small(first.limit)}.{skipped}"
+        )
+    return (
+        f"**Parity holds**: {amount}, all within their limits. The worst margin (error ÷ limit) is "
+        f"{margin(worst.margin)}, at {_where(worst)}.{skipped}"
+    )
+
+
+def _where(record: ParityRecord) -> str:
+    return (
+        f"`{record.module}` / `{record.tensor}` ({record.stage}, {record.dtype}, {record.device}, {record.preset}, "
+        f"{show.label(record.framework)} judged by {record.judge})"
+    )
+
+
+def _caption(records: ParityRecords) -> str:
+    failed = list(dict.fromkeys(record.module for record in records.failures))
+    meaning = (
+        "Each mark is the worst tensor of a module, as a part of the limit it is held to; modules stand in the "
+        "order in which data pass them."
+    )
+    if not failed:
+        return f"{meaning} Every mark lies left of the line at 1: no module is beyond its limit."
+    names = ", ".join(f"`{name}`" for name in failed[:6]) + (", …" if len(failed) > 6 else "")
+    return f"{meaning} **Beyond the line, or failed without a number**: {names}."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; 0 when all passed, 1 when parity fails, 2 with one line for records that cannot be read."""
+    parser = argparse.ArgumentParser(prog="reports.parity.page", description="Build the page of a parity session.")
+    parser.add_argument("records", type=Path, help="JSON lines, one comparison a line")
+    parser.add_argument("out_dir", type=Path, help="where parity.md and parity.png go")
+    options = parser.parse_args(arguments)
+    try:
+        print(build_parity_page(options.records, options.out_dir))
+        return 1 if parse(read_lines(options.records)[0]).failures else 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

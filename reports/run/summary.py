@@ -1,0 +1,64 @@
+"""One framework's run in a dozen numbers: what the main table shows and the verdict argues from."""
+
+from dataclasses import dataclass
+from statistics import median
+
+from reports.run.records import Evaluation, FrameworkRecords
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Durations in seconds, memory in MB; None is what the run did not record."""
+
+    name: str
+    epochs: int
+    steps: int
+    final_loss: float | None
+    train: Evaluation | None
+    val: Evaluation | None
+    first_epoch_seconds: float | None
+    epoch_seconds: float | None
+    first_step_seconds: float | None
+    step_seconds: float | None
+    peak_memory_mb: float | None
+
+
+def summarize(records: FrameworkRecords) -> Summary:
+    """The numbers of one framework; medians leave out the first epoch (or step), where kernels compile."""
+    epochs = records.epochs
+    memory = [epoch.peak_memory_mb for epoch in epochs if epoch.peak_memory_mb is not None]
+    first_step = epochs[0].first_step_seconds if epochs else None
+    if first_step is None and records.steps:
+        first_step = records.steps[0].seconds
+    return Summary(
+        name=records.name,
+        epochs=len(epochs),
+        steps=len(records.steps),
+        final_loss=epochs[-1].loss if epochs else None,
+        train=records.last_evaluation("train"),
+        val=records.last_evaluation("val"),
+        first_epoch_seconds=epochs[0].seconds if epochs else None,
+        epoch_seconds=median(epoch.seconds for epoch in epochs[1:]) if len(epochs) > 1 else None,
+        first_step_seconds=first_step,
+        step_seconds=_median_step(records),
+        peak_memory_mb=max(memory, default=None),
+    )
+
+
+def comparable(reference: Summary, other: Summary) -> bool:
+    """Whether final losses and APs were taken after the same number of epochs."""
+    return reference.epochs == other.epochs
+
+
+def evaluation_of(summary: Summary, split: str) -> Evaluation | None:
+    """The last evaluation of `split` ("train" or "val")."""
+    return summary.train if split == "train" else summary.val
+
+
+def _median_step(records: FrameworkRecords) -> float | None:
+    steps = records.steps
+    if not steps:
+        return None
+    after_first_epoch = [step.seconds for step in steps if step.epoch > steps[0].epoch]
+    after_first_step = [step.seconds for step in steps[1:]]
+    return median(after_first_epoch or after_first_step or [steps[0].seconds])

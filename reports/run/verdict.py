@@ -1,0 +1,171 @@
+"""The verdict: one paragraph computed from the records, claiming no more than they hold."""
+
+import numpy as np
+
+from reports import formatting as show
+from reports.run.differences import PUBLISHED_LOSS_BOUND, Comparison, Difference, compare_run
+from reports.run.records import RunRecords
+from reports.run.summary import Summary, comparable, evaluation_of, summarize
+
+# Below this AP (a fraction) a detector has learnt next to nothing, and equal APs say nothing about parity.
+AP_FLOOR = 0.01
+PUBLISHED_AP_BOUND = 0.03
+
+
+def verdict(run: RunRecords) -> str:
+    """The paragraph, in Markdown, on one line."""
+    sentences = [_state(run), _what(run)]
+    for comparison in compare_run(run):
+        sentences += [_first_step(comparison), _curves(comparison), _precision(run, comparison), _cost(comparison)]
+    if len(run.trained) == 1:
+        sentences.append(_alone(run))
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _state(run: RunRecords) -> str:
+    if run.complete:
+        return ""
+    parts = []
+    for framework in run.frameworks:
+        name, done = show.label(framework.name), f"{len(framework.epochs)} of {run.meta['epochs']} epochs"
+        if framework.failure:
+            kind = framework.failure.kind or "failure"
+            parts.append(f"{name} stopped ({show.cell(kind)}) after {show.count(len(framework.steps), 'step')}")
+        elif len(framework.epochs) < run.meta["epochs"]:
+            parts.append(f"{name} recorded {done} ({show.count(len(framework.steps), 'step')}) so far")
+        else:
+            parts.append(f"{name} recorded all {show.count(run.meta['epochs'], 'epoch')}")
+    return f"**This run is incomplete**: {'; '.join(parts)}."
+
+
+def _what(run: RunRecords) -> str:
+    meta, data = run.meta, run.meta["data"]
+    names = [show.label(framework.name) for framework in run.trained]
+    if not names:
+        return "No framework completed a step, so this report holds no result."
+    each = " each" if len(names) > 1 else ""
+    shapes = "**NOT COCO: coloured shapes.** " if data.get("kind") == "shapes" else ""
+    return (
+        f"{shapes}{' and '.join(names)}{each} trained `{meta['preset']}` (one spec, `{meta['spec_hash'][:12]}`, "
+        f"seed {meta['seed']}) on {show.count(data.get('train_images', 0), 'training image')} beside "
+        f"{show.count(data.get('val_images', 0), 'validation image')}: {meta['epochs']} epochs planned, batch "
+        f"{meta['batch_size']}, {meta['image_size']} px, {meta['device']}. "
+        f"Data: {data.get('sentence', 'not described').rstrip('.')}."
+    )
+
+
+def _first_step(comparison: Comparison) -> str:
+    worst, total = comparison.worst_term, comparison.first_total
+    if worst is None or total is None:
+        return "The two did not both record the first step, so nothing is said about the same weights."
+    bound = f"{100 * PUBLISHED_LOSS_BOUND:g} %"
+    terms = show.count(len(comparison.first_terms), "loss term")
+    broken = [term for term in (*comparison.first_terms, total) if not term.within_bound]
+    measured = (
+        f"the total differs by {show.percent(total.relative)}, the worst term (`{worst.name}`) by "
+        f"{show.percent(worst.relative)}"
+    )
+    if broken:
+        names = ", ".join(f"`{term.name}`" for term in broken[:4]) + (", …" if len(broken) > 4 else "")
+        return (
+            f"**The first step does not agree**: of {terms} and the total, {len(broken)} break the published "
+            f"bound of {bound} ({names}); {measured}."
+        )
+    return f"At the first step, before any update, all {terms} agree within the published {bound}: {measured}."
+
+
+def _curves(comparison: Comparison) -> str:
+    if len(comparison.steps) < 2:
+        return ""
+    parts = []
+    if comparison.end_of_first_epoch:
+        step, relative = comparison.end_of_first_epoch
+        parts.append(f"{show.percent(relative)} at the end of the first epoch (step {step + 1})")
+    parts.append(f"{show.percent(comparison.relative[-1])} at the last common step ({comparison.steps[-1] + 1})")
+    crossed = [(limit, comparison.first_above(limit)) for limit in (0.01, 0.1)]
+    passing = [
+        f"{limit:.0%} is never exceeded" if at is None else f"{limit:.0%} is first exceeded at step {at + 1}"
+        for limit, at in crossed
+    ]
+    text = f"The total losses then differ by {' and by '.join(parts)}; {' and '.join(passing)}."
+    undefined = int((~np.isfinite(comparison.relative)).sum())
+    if undefined:
+        text += (
+            f" **At {show.count(undefined, 'step')} a total is not a finite number**, which counts as exceeding."
+        )
+    if comparison.learning_rates_differ_at is not None:
+        at = comparison.learning_rates_differ_at + 1
+        text += f" **The learning rates differ from step {at} on, so these are two experiments, not one.**"
+    if comparison.matchings_differ_at is not None:
+        text += f" The matching of queries to objects first differs at step {comparison.matchings_differ_at + 1}."
+    return text
+
+
+def _precision(run: RunRecords, comparison: Comparison) -> str:
+    left, right = summarize(comparison.reference), summarize(comparison.other)
+    if not comparable(left, right):
+        return "APs are not compared, because the two stand at different epochs."
+    parts, values = [], []
+    for split in ("train", "val"):
+        ours, theirs = evaluation_of(left, split), evaluation_of(right, split)
+        if ours is None or theirs is None:
+            continue
+        pair = ours.stats["AP"], theirs.stats["AP"]
+        if not min(pair) >= 0:  # COCO writes -1 where no object was there to find; NaN is no AP either
+            continue
+        values.append((split, *pair))
+        parts.append(
+            f"{show.average_precision(pair[0])} and {show.average_precision(pair[1])} on {split} "
+            f"(difference {pair[1] - pair[0]:+.4f})"
+        )
+    if not values:
+        return "No AP was recorded for both, so none is compared."
+    names = f"{show.label(left.name)} and {show.label(right.name)}"
+    return f"AP of {names}: {', '.join(parts)}. {_precision_meaning(run, values)}"
+
+
+def _precision_meaning(run: RunRecords, values: list[tuple[str, float, float]]) -> str:
+    proof = "parity is proven by `nox -s parity`, not by this run"
+    blind = [split for split, ours, theirs in values if not max(ours, theirs) >= AP_FLOOR]
+    if len(blind) == len(values):
+        return f"**APs this close to 0 mean that this budget cannot tell the frameworks apart by AP**; {proof}."
+    told = []
+    for split, ours, theirs in values:
+        if split not in blind:
+            within = Difference(split, ours, theirs).relative < PUBLISHED_AP_BOUND
+            told.append(f"{'within' if within else 'outside'} the published 3 % on {split}")
+    if blind:
+        told.append(f"too close to 0 on {blind[0]} to tell anything")
+    meaning = "with one seed and this few images it is no evidence either way"
+    return f"The difference is {', '.join(told)}; {meaning}, and {proof}."
+
+
+def _cost(comparison: Comparison) -> str:
+    left, right = summarize(comparison.reference), summarize(comparison.other)
+    parts = []
+    if left.epoch_seconds and right.epoch_seconds:
+        parts.append(
+            f"{right.epoch_seconds / left.epoch_seconds:.2f} times the time per epoch ({_durations(left, right)})"
+        )
+    elif left.step_seconds and right.step_seconds:
+        parts.append(f"{right.step_seconds / left.step_seconds:.2f} times the median time per step")
+    if left.peak_memory_mb and right.peak_memory_mb:
+        parts.append(f"{right.peak_memory_mb / left.peak_memory_mb:.2f} times the peak memory")
+    if not parts:
+        return ""
+    return (
+        f"{show.label(right.name)} took {' and '.join(parts)} of {show.label(left.name)}; this is the log of a "
+        "training run, not an interleaved benchmark."
+    )
+
+
+def _durations(left: Summary, right: Summary) -> str:
+    return f"{show.seconds(right.epoch_seconds)} against {show.seconds(left.epoch_seconds)}"
+
+
+def _alone(run: RunRecords) -> str:
+    summary = summarize(run.trained[0])
+    found = [(split, evaluation_of(summary, split)) for split in ("train", "val")]
+    parts = [f"{show.average_precision(each.stats['AP'])} on {split}" for split, each in found if each]
+    precision = f" AP is {' and '.join(parts)}." if parts else ""
+    return f"Only {show.label(summary.name)} trained here, so nothing is compared.{precision}"
