@@ -20,15 +20,13 @@ if __package__ in (None, ""):  # started as a file: Python put experiments/ on t
 from experiments.benchmarks.report import RECORDS, write_report
 from experiments.benchmarks.timing import REFERENCE, Plan, run
 from experiments.record_writer import RecordWriter
-from frameworks import NAMES
+from frameworks import ADAPTERS, JUDGES
 from frameworks.config import ExperimentSpec, preset
 from frameworks.config.validation import nearest
 from frameworks.errors import UserError
-from frameworks.hf_rtdetr.names import require_supported
-from frameworks.hf_rtdetr.worker import NAME as HF
-from frameworks.hf_rtdetr.worker import require_transformers
+from frameworks.hf_rtdetr.names import NAME, require_supported, require_transformers
 
-ENTRANTS = (*NAMES, HF)
+ENTRANTS = (*ADAPTERS, *JUDGES)
 GENERATED = Path(__file__).resolve().parent.parent / "reports" / "generated"
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -78,8 +76,8 @@ def make_plan(given: argparse.Namespace) -> Plan:
         raise UserError(f"--frameworks is {given.frameworks}; expected {REFERENCE} (the reference), each name once")
     pythons = dict(_python_of(pair, names) for pair in given.python)
     specs = [_sized(preset(given.preset), side, given.batch_size) for side in sorted(set(given.image_size))]
-    if HF in names:
-        require_transformers(pythons.get(HF))
+    if NAME in names:
+        require_transformers(pythons.get(NAME))
         require_supported(specs[0].model)
     return Plan(tuple(specs), names, given.rounds, given.warm_up, given.device, pythons)
 

@@ -20,10 +20,11 @@ from experiments.weight_files.inject import read_backbone
 from experiments.weight_files.names import is_hugging_face
 from experiments.weight_files.readers import WeightFile, read_weights
 from experiments.weight_files.sources import Loaded, load_weights, open_source
-from experiments.weight_files.verify import FORWARD_LIMIT, differences, forward_difference
+from experiments.weight_files.verify import differences, forward_difference
 from experiments.weight_files.writers import target_format, write_weights
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
+from frameworks.shared.tolerances import SAME_PREDICTIONS
 
 WRONG = 2
 
@@ -108,9 +109,9 @@ def verify(given: Namespace) -> None:
         _compare(loaded, load_weights(other, _asked(given)))
     if given.forward:
         side, worst = forward_difference(loaded.spec, loaded.weights)
-        if not worst <= FORWARD_LIMIT:
-            raise UserError(f"the twins differ by {worst:.2e} on one {side} px image; at most {FORWARD_LIMIT:g}")
-        print(f"the twins agree on one {side} px image: {worst:.2e} relative, float64 (limit {FORWARD_LIMIT:g})")
+        if not worst <= SAME_PREDICTIONS:
+            raise UserError(f"the twins differ by {worst:.2e} on one {side} px image; at most {SAME_PREDICTIONS:g}")
+        print(f"the twins agree on one {side} px image: {worst:.2e} relative, float64 (limit {SAME_PREDICTIONS:g})")
 
 
 def _asked(given: Namespace) -> ExperimentSpec | None:

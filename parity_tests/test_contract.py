@@ -41,7 +41,7 @@ REFUSAL = (client.WorkerFailure, UserError)
 PRETEND_DEVICE, PRETEND_DTYPE = "abacus", "float13"
 
 
-@pytest.fixture(scope="session", params=frameworks.NAMES)
+@pytest.fixture(scope="session", params=frameworks.ADAPTERS)
 def framework(request):
     python = interpreters(request).get(request.param)
     with client.open_framework(request.param, python=python, timeout=900) as opened:
@@ -91,7 +91,7 @@ sys.stderr.write("MISSING" + json.dumps(missing))
 """
 
 
-@pytest.mark.parametrize("name", frameworks.NAMES)
+@pytest.mark.parametrize("name", frameworks.ADAPTERS)
 def test_adapter_has_the_members_of_the_protocol(name, request):
     python = interpreters(request).get(name, sys.executable)
     done = subprocess.run(

@@ -34,14 +34,14 @@ def _answers(trace: Arrays) -> Arrays:
 
 
 # Small models here; r18vd with all other presets below.
-@pytest.mark.parametrize("framework", frameworks.NAMES)
+@pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 @pytest.mark.parametrize("name", [name for name in subjects.SUBJECTS if name != "rtdetr_r18vd"])
 def test_fused_is_unfused(name, framework, evidence: Evidence, judge):
     check(judge, evidence, subjects.subject(name), framework)
 
 
 @pytest.mark.zoo
-@pytest.mark.parametrize("framework", frameworks.NAMES)
+@pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 @pytest.mark.parametrize("name", subjects.OFFICIAL)
 def test_every_preset(name, framework, evidence: Evidence, judge):
     check(judge, evidence, subjects.zoo_subject(name), framework)

@@ -38,7 +38,7 @@ def test_twins(name, eval_idx, evidence: Evidence, judge):
     hold_same_function(judge, subject, "early exit", "cpu", answer)
 
 
-@pytest.mark.parametrize("framework", frameworks.NAMES)
+@pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_exit_is_a_shorter_decoder(name, layers, framework, evidence: Evidence, judge):
@@ -60,7 +60,7 @@ def test_layers_answer_differently(name, evidence: Evidence):
     assert abs(boxes[0] - boxes[1]).max() > 1e-3 and abs(boxes[1] - boxes[2]).max() > 1e-3
 
 
-@pytest.mark.parametrize("framework", frameworks.NAMES)
+@pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 def test_layers_behind_the_exit_are_not_read(framework, evidence: Evidence):
     """A checkpoint whose last layers are spoilt answers as before."""
     subject = deep("tiny_bottleneck", LAYERS, 0)

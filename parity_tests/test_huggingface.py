@@ -39,7 +39,7 @@ def zoo(*names: str) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.zoo) for name in names]
 
 
-pytestmark = pytest.mark.parametrize("framework", frameworks.NAMES)
+pytestmark = pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 
 
 @pytest.fixture(scope="module")

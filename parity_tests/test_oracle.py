@@ -27,7 +27,7 @@ from parity_tests.traces import Evidence, given_gradients
 
 ORACLE_FOLDER = Path(__file__).parent / "oracle"
 PARAMETER_SAMPLES = 8
-pytestmark = pytest.mark.parametrize("framework", frameworks.NAMES)
+pytestmark = pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 
 
 FILES = {  # preset -> name in the oracle's files

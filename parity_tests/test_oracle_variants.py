@@ -34,7 +34,7 @@ TRAINED = ("rtdetr_r18vd", "rtdetrv2_r18vd")
 pytestmark = [
     pytest.mark.zoo,
     pytest.mark.skipif(not ROOT, reason="the oracle's float32 files are not in the repository: set ORACLE_ROOT"),
-    pytest.mark.parametrize("framework", frameworks.NAMES),
+    pytest.mark.parametrize("framework", frameworks.ADAPTERS),
     pytest.mark.parametrize("variant", ["f32", "f64"]),
 ]
 

@@ -216,7 +216,7 @@ class Recorder:
 
 def other(framework: str) -> str:
     """The twin of a framework."""
-    return next(name for name in frameworks.NAMES if name != framework)
+    return next(name for name in frameworks.ADAPTERS if name != framework)
 
 
 def _size(arrays: Arrays) -> int:

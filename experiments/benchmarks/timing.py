@@ -19,18 +19,17 @@ from experiments.record_writer import RecordWriter
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, to_dict
 from frameworks.errors import UserError
-from frameworks.hf_rtdetr.worker import NAME as HF
-from frameworks.hf_rtdetr.worker import open_hf
 from frameworks.protocol import Case, Framework, Stepper
 from frameworks.shared import draws
 from frameworks.shared.noise import denoising_count
 from frameworks.shared.schedules import ema_decay, learning_rates
+from frameworks.shared.tolerances import SAME_PREDICTIONS
 from frameworks.state.parameters import state_shapes
 from frameworks.workers.client import WorkerFailure, open_framework
 
 REFERENCE, CONTROL = "torch", "torch again"
 TASKS = ("step", "inference")
-AGREEMENT_SIZE, AGREEMENT_LIMIT = 192, 1e-9
+AGREEMENT_SIZE = 192  # pixels
 TARGETS_PER_IMAGE = (7, 4)  # COCO's mean is 7; the second image makes padding part of the work
 SEED = "benchmark"
 FAILURES = (WorkerFailure, FloatingPointError)
@@ -98,13 +97,13 @@ def check_agreement(plan: Plan, weights: Arrays, writer: RecordWriter, say: Say)
         difference = answers[name][f"forward/{tensor}"] - reference
         error = float(np.linalg.norm(difference) / np.linalg.norm(reference))
         writer.append(
-            {"kind": "agreement", "framework": name, "tensor": tensor, "error": error, "limit": AGREEMENT_LIMIT,
+            {"kind": "agreement", "framework": name, "tensor": tensor, "error": error, "limit": SAME_PREDICTIONS,
              "image_size": AGREEMENT_SIZE, "dtype": "float64"}
         )  # fmt: skip
-        say(f"  {name} {tensor}: relative difference {error:.1e} (limit {AGREEMENT_LIMIT:.0e})")
-        if not error <= AGREEMENT_LIMIT:  # NaN must not pass
+        say(f"  {name} {tensor}: relative difference {error:.1e} (limit {SAME_PREDICTIONS:.0e})")
+        if not error <= SAME_PREDICTIONS:  # NaN must not pass
             raise UserError(
-                f"{name}'s {tensor} differ from torch's by {error:.1e} in float64 (limit {AGREEMENT_LIMIT:.0e}): "
+                f"{name}'s {tensor} differ from torch's by {error:.1e} in float64 (limit {SAME_PREDICTIONS:.0e}): "
                 "timings of two different models would say nothing"
             )
 
@@ -137,10 +136,7 @@ def peak_memory_mb(framework: Framework, stepper: Stepper, device: str) -> float
 
 
 def _open(name: str, plan: Plan) -> contextlib.AbstractContextManager[Framework]:
-    python = plan.pythons.get(name)
-    if name == HF:
-        return open_hf(plan.device, python=python)
-    return open_framework(name, device=plan.device, python=python)
+    return open_framework(name, device=plan.device, python=plan.pythons.get(name))
 
 
 def _open_all(plan: Plan, stack: contextlib.ExitStack, writer: RecordWriter, say: Say) -> list[Entrant]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from frameworks import NAMES
+from frameworks import ADAPTERS
 from frameworks.config.validation import nearest
 from frameworks.errors import UserError
 
@@ -19,7 +19,7 @@ class Options:
 
     subset: int
     data: str | None = None
-    frameworks: tuple[str, ...] = NAMES
+    frameworks: tuple[str, ...] = tuple(ADAPTERS)
     preset: str = "rtdetr_r18vd"
     device: str = "cpu"
     seed: int = 0
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--subset", type=int, metavar="N", help="training images, and up to as many validation images")
     add("--data", metavar="DIR", help="folder in COCO's layout (default: $COCO_ROOT, else a download, else shapes)")
-    add("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(NAMES)})")
+    add("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(ADAPTERS)})")
     add("--epochs", type=int, metavar="N", help="default: the official 72 on cuda, a few on cpu")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
     add("--out", metavar="DIR", help="run folder (default: a new one under reports/generated)")
@@ -120,9 +120,9 @@ def _pythons(pairs: list[str]) -> dict[str, str]:
 
 def _check(options: Options) -> None:
     for name in options.frameworks:
-        if name not in NAMES:
+        if name not in ADAPTERS:
             raise UserError(
-                f"unknown framework {name!r}; known frameworks: {', '.join(NAMES)}.{nearest(name, NAMES)}"
+                f"unknown framework {name!r}; known frameworks: {', '.join(ADAPTERS)}.{nearest(name, ADAPTERS)}"
             )
     if len(set(options.frameworks)) != len(options.frameworks):
         raise UserError(f"--frameworks names one twice: {','.join(options.frameworks)}")

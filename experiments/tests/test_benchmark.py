@@ -18,7 +18,7 @@ from experiments.benchmarks.statistics import Estimate, distinguishable, estimat
 from experiments.benchmarks.timing import CONTROL, order_of
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
-from frameworks.hf_rtdetr import worker as hf_worker
+from frameworks.hf_rtdetr import names as hf_names
 from frameworks.protocol import Detections, StepRecord
 from frameworks.workers.client import WorkerFailure
 
@@ -164,7 +164,7 @@ def test_wrong_options_are_one_line(
 def test_missing_transformers_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(hf_worker.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(hf_names.importlib.util, "find_spec", lambda name: None)
     assert benchmark.main(["--out", str(tmp_path / "new")]) == 2
     assert "pip install 'twin-detr[huggingface]'" in capsys.readouterr().err
 

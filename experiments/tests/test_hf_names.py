@@ -21,7 +21,6 @@ from frameworks.hf_rtdetr.names import (
     to_hf,
     unsupported,
 )
-from frameworks.hf_rtdetr.worker import open_hf
 from frameworks.protocol import Case
 from frameworks.shared import draws
 from frameworks.state.parameters import state_shapes
@@ -265,7 +264,7 @@ def hf_names_trained() -> list[str]:
 
 @needs_transformers
 def test_worker_speaks_like_the_twins() -> None:
-    with open_hf() as worker:
+    with open_framework("hf") as worker:
         assert worker.parameter_shapes(SPEC.model) == SHAPES
         assert worker.environment("cpu")["framework"] == "hf"
         with pytest.raises(UserError, match="answers only 'forward'"):

@@ -10,8 +10,6 @@ from frameworks.errors import UserError
 from frameworks.protocol import Case
 from frameworks.workers.client import WorkerFailure, open_framework
 
-FORWARD_LIMIT = 1e-9  # relative, in float64: rounding times the conditioning of a trained model
-
 
 @dataclass(frozen=True)
 class Difference:

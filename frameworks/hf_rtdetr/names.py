@@ -3,6 +3,7 @@
 NumPy only: what can be said about their models without importing transformers.
 """
 
+import importlib.util
 import json
 import re
 from dataclasses import dataclass
@@ -15,8 +16,18 @@ from frameworks.arrays import Arrays
 from frameworks.config import HGNetv2Spec, ModelSpec, PResNetSpec
 from frameworks.errors import UserError
 
+NAME = "hf"  # of the framework, in frameworks.JUDGES and on command lines
 PATH = Path(__file__).with_name("names.json")
 _PLACEHOLDERS = {"i": r"\d+", "j": r"\d+", "k": r"\d+", "part": r"[^.]+", "leaf": r"[^.]+", "rest": r".+"}
+
+
+def require_transformers(python: str | None = None) -> None:
+    """Raise UserError unless transformers is installed here; another interpreter, ``python``, is not checked."""
+    if python is None and importlib.util.find_spec("transformers") is None:
+        raise UserError(
+            f"{NAME} needs the package transformers: pip install 'twin-detr[huggingface]' "
+            f"(or leave {NAME} out of --frameworks)"
+        )
 
 
 def unsupported(spec: ModelSpec) -> str | None:

@@ -92,6 +92,10 @@ ZOO64 = FLOAT64 | {
 # A fused model against the unfused one, in float64: the promise made to users; measured: 4e-15.
 DEPLOY = 1e-12
 
+# Predictions of two implementations in float64 on a user's weights (``weights.py verify``) or on drawn ones before
+# they are timed (``benchmark.py``): rounding times the conditioning of a trained model.
+SAME_PREDICTIONS = 1e-9
+
 
 def float64_limit(stage: str, tensor: str) -> float:
     """Limit of a stage in float64; every stage must have one."""

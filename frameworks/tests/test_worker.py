@@ -164,12 +164,11 @@ def fake(tmp_path, monkeypatch):
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "fake_adapter.py").write_text(FAKE)
     (tmp_path / "path" / "needs_package.py").write_text("import a_package_that_nobody_has\n")
-    (tmp_path / "path" / "sitecustomize.py").write_text(
-        "import frameworks\nframeworks.ADAPTERS |= {'fake': 'fake_adapter', 'needs': 'needs_package'}\n"
-    )
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
-    monkeypatch.setattr(frameworks, "NAMES", (*frameworks.NAMES, "fake", "needs"))
+    monkeypatch.setattr(
+        frameworks, "ADAPTERS", frameworks.ADAPTERS | {"fake": "fake_adapter", "needs": "needs_package"}
+    )
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     yield "fake"
     assert list((tmp_path / "temporary").iterdir()) == [], "an exchange folder is left behind"

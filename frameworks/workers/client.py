@@ -66,13 +66,12 @@ def open_framework(
         UserError: unknown framework, no such interpreter, or the framework cannot start there.
         WorkerFailure: the worker died while starting.
     """
-    if name not in frameworks.NAMES:
-        raise UserError(f"unknown framework {name!r}; known frameworks: {', '.join(frameworks.NAMES)}")
+    adapter = frameworks.adapter_of(name)
     if in_process:
         os.environ[DEVICE_VARIABLE] = device
         yield frameworks.load(name)
         return
-    worker = Worker(name, device, python or sys.executable, timeout, log)
+    worker = Worker(name, adapter, device, python or sys.executable, timeout, log)
     try:
         yield worker
     finally:
@@ -80,19 +79,16 @@ def open_framework(
 
 
 class Worker:
-    """A framework behind a pipe; see ``frameworks.protocol.Framework`` for what its methods answer.
-
-    ``module`` is what the interpreter runs: ``frameworks.workers.worker``, or a module that adds an adapter to it.
-    """
+    """A framework in a worker process, behind the members of ``frameworks.protocol.Framework``."""
 
     def __init__(
         self,
         name: str,
+        adapter: str,
         device: str,
         python: str,
         timeout: float | None,
         log: Log | None,
-        module: str = "frameworks.workers.worker",
     ) -> None:
         self.name = name
         self.timeout = timeout
@@ -101,7 +97,8 @@ class Worker:
         self.folder = Path(tempfile.mkdtemp(prefix=f"twin-detr-{name}-"))
         self.answers: queue.Queue[str | None] = queue.Queue()
         self.numbers = itertools.count()
-        command = [python, "-m", module, name, "--device", device, "--folder", str(self.folder)]
+        command = [python, "-m", "frameworks.workers.worker", name, "--adapter", adapter]
+        command += ["--device", device, "--folder", str(self.folder)]
         try:
             self.process = subprocess.Popen(
                 command,

@@ -116,6 +116,7 @@ def serve(session: Session, requests: TextIO, answers: TextIO) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
+    parser.add_argument("--adapter", help="dotted module that defines FRAMEWORK (default: the registered one)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, required=True, help="where arrays are exchanged")
     arguments = parser.parse_args()
@@ -127,7 +128,7 @@ def main() -> None:
         import frameworks
 
         try:
-            session = Session(frameworks.load(arguments.name), arguments.folder)
+            session = Session(frameworks.load(arguments.name, arguments.adapter), arguments.folder)
         except UserError as error:
             print(json.dumps({"ok": False, "kind": "user", "message": str(error)}), file=answers, flush=True)
             sys.exit(2)

@@ -13,33 +13,12 @@ from typing import Any
 import numpy as np
 
 from frameworks.arrays import Arrays
+from frameworks.shared.stages import name_parts, stage_of
 
 # A tensor whose true norm is below this share of the stage's largest is analytically zero (for example the
 # bias of a batch norm that feeds another one): its relative error is noise over noise, so its error is
 # measured against that largest norm instead. The threshold is the oracle's own (RECIPE section 6).
 NEGLIGIBLE = 1e-6
-
-STAGES = {
-    "forward": "forward",
-    "select": "query selection",
-    "loss": "losses",
-    "match": "matching",
-    "gradient": "backward",
-    "gradient_input": "backward",
-    "gradient_norm": "gradient norm",
-    "statistic": "norm statistics",
-    "capture": "activations",
-    "output": "module forward",
-    "postprocess": "post-processing",
-    "denoising": "denoising queries",
-    "update": "update",
-    "moment1": "moments",
-    "moment2": "moments",
-    "steps": "moments",
-    "ema": "EMA",
-    "parameter": "update",
-}
-
 
 # Stages whose tensors belong to one place; what is left over is about the optimizer's whole vectors.
 WHOLE_STAGES = {
@@ -152,17 +131,9 @@ def relative_error(candidate: np.ndarray, reference: np.ndarray, scale: float = 
     return float(difference / denominator)
 
 
-def stage_of(name: str) -> str:
-    """The stage a tensor of a trace belongs to, by the first part of its name."""
-    parts = [part for part in name.split("/") if not (part.startswith("step") and part[4:].isdigit())]
-    if parts[0] == "capture" and parts[2] == "cotangent":
-        return "backward"
-    return STAGES[parts[0]]
-
-
 def module_of(name: str, paths: list[str]) -> str:
     """The innermost listed module whose canonical path the name starts with; ``paths`` longest first."""
-    parts = [part for part in name.split("/") if not (part.startswith("step") and part[4:].isdigit())]
+    parts = name_parts(name)
     for path in paths:
         if any(part == path or part.startswith(f"{path}.") for part in parts[1:]):
             return path

@@ -12,10 +12,6 @@ DATA_FLOW = (
     "pixels", "image", "backbone", "encoder", "denoising", "decoder", "model", "postprocess", "match", "assign",
     "criterion", "loss", "backward", "grad", "optim", "ema", "schedule", "checkpoint", "convert",
 )  # fmt: skip
-STAGES = (
-    "pixels", "forward", "postprocess", "match", "loss", "backward", "grad", "update", "optim", "ema", "schedule",
-    "lockstep", "checkpoint", "convert", "conversion",
-)  # fmt: skip
 JUDGES = ("twin", "oracle", "huggingface", "self")
 
 

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from frameworks.shared.stages import STAGES
 from reports import formatting as show
-from reports.parity.records import JUDGES, STAGES, ParityRecord, ParityRecords, parse, position
+from reports.parity.records import JUDGES, ParityRecord, ParityRecords, parse, position
 from reports.run.tables import flat, markdown
 
 MOST_FAILURES = 100
@@ -36,7 +37,7 @@ def summary_of(records: ParityRecords) -> str:
 
 def _order(key: tuple[str, ...]) -> tuple[int, int]:
     judge = JUDGES.index(key[0]) if key[0] in JUDGES else len(JUDGES)
-    return judge, position(key[1], STAGES)
+    return judge, STAGES.index(key[1]) if key[1] in STAGES else len(STAGES)
 
 
 def _summary_row(group: list[ParityRecord]) -> dict[str, str]:
