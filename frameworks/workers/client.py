@@ -114,24 +114,30 @@ class Worker:
             raise
 
     def supports(self, device: str, dtype: str) -> str | None:
+        """As in ``Framework``."""
         return self.request("supports", device=device, dtype=dtype)[0]
 
     def environment(self, device: str) -> Mapping[str, Any]:
+        """As in ``Framework``."""
         return self.request("environment", device=device)[0]
 
     def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+        """As in ``Framework``."""
         shapes, _ = self.request("parameter_shapes", spec=to_dict(spec))
         return {name: tuple(shape) for name, shape in shapes.items()}
 
     def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        """As in ``Framework``."""
         sent = {"weights": weights, "inputs": inputs}
         return self.request("trace", sent, case=to_dict(case), device=device, dtype=dtype)[1]
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> "WorkerStepper":
+        """Start a training run in the worker; a second one replaces it."""
         self.request("trainer", {"weights": weights}, spec=to_dict(spec), device=device)
         return WorkerStepper(self)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
+        """As in ``Framework``."""
         sent = {"weights": weights, "images": images}
         seconds, arrays = self.request("predict", sent, spec=to_dict(spec), device=device)
         return Detections(arrays, seconds)
@@ -140,7 +146,7 @@ class Worker:
         """Send a request and wait for its answer.
 
         Args:
-            name: a method of ``worker.Session``.
+            name: a method of ``worker.Session``, or ``stepper.NAME`` for one of the training run.
             sent: array arguments; they travel as files of a folder that is deleted afterwards.
             arguments: the other arguments, plain JSON.
 
@@ -236,22 +242,27 @@ class WorkerStepper:
     worker: Worker
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+        """As in ``Stepper``."""
         sent = {"batch": batch}
-        record, _ = self.worker.request("step", sent, learning_rates=learning_rates, ema_decay=ema_decay)
+        record, _ = self.worker.request("stepper.step", sent, learning_rates=learning_rates, ema_decay=ema_decay)
         return StepRecord(**record)
 
     def predict(self, images: Arrays) -> Detections:
-        seconds, arrays = self.worker.request("step_predict", {"images": images})
+        """As in ``Stepper``."""
+        seconds, arrays = self.worker.request("stepper.predict", {"images": images})
         return Detections(arrays, seconds)
 
     def state(self) -> Arrays:
-        return self.worker.request("state")[1]
+        """As in ``Stepper``."""
+        return self.worker.request("stepper.state")[1]
 
     def load(self, state: Arrays) -> None:
-        self.worker.request("load_state", {"state": state})
+        """As in ``Stepper``."""
+        self.worker.request("stepper.load", {"state": state})
 
     def peak_memory_mb(self) -> float:
-        return self.worker.request("peak_memory_mb")[0]
+        """As in ``Stepper``."""
+        return self.worker.request("stepper.peak_memory_mb")[0]
 
 
 def _python_path() -> str:

@@ -16,85 +16,81 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from frameworks.arrays import Arrays, load_arrays, save_arrays
 from frameworks.config import ExperimentSpec, ModelSpec, from_dict
 from frameworks.errors import UserError
-from frameworks.protocol import DEVICE_VARIABLE, Case, Framework, Stepper
-
-
-@dataclasses.dataclass(frozen=True)
-class Reply:
-    """The result of a request: a plain JSON value, and arrays that go into a file."""
-
-    value: Any = None
-    arrays: Arrays = dataclasses.field(default_factory=dict)
+from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, Stepper, StepRecord
 
 
 class Session:
-    """The requests that a worker serves: each public method is one. Specs and cases come as plain dictionaries."""
+    """A framework and the training run that it started. Specs and cases come as plain dictionaries."""
 
     def __init__(self, framework: Framework) -> None:
         self.framework = framework
         self.stepper: Stepper | None = None
 
-    def supports(self, device: str, dtype: str) -> Reply:
-        return Reply(self.framework.supports(device, dtype))
+    def method(self, request: str) -> Callable[..., Any]:
+        """The method that serves a request: ``stepper.NAME`` of the training run, any other of this class.
 
-    def environment(self, device: str) -> Reply:
-        record = dict(self.framework.environment(device))
-        return Reply(record | {"python": sys.version.split()[0], "executable": sys.executable})
-
-    def parameter_shapes(self, spec: dict[str, Any]) -> Reply:
-        shapes = self.framework.parameter_shapes(from_dict(ModelSpec, spec))
-        return Reply({name: list(shape) for name, shape in shapes.items()})
-
-    def trace(self, case: dict[str, Any], weights: Arrays, inputs: Arrays, device: str, dtype: str) -> Reply:
-        arrays = self.framework.trace(from_dict(Case, case), weights, inputs, device=device, dtype=dtype)
-        return Reply(arrays=arrays)
-
-    def trainer(self, spec: dict[str, Any], weights: Arrays, device: str) -> Reply:
-        self.stepper = self.framework.trainer(from_dict(ExperimentSpec, spec), weights, device=device)
-        return Reply()
-
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> Reply:
-        return Reply(dataclasses.asdict(self._stepper().step(batch, learning_rates, ema_decay)))
-
-    def step_predict(self, images: Arrays) -> Reply:
-        detections = self._stepper().predict(images)
-        return Reply(detections.seconds, detections.arrays)
-
-    def state(self) -> Reply:
-        return Reply(arrays=self._stepper().state())
-
-    def load_state(self, state: Arrays) -> Reply:
-        self._stepper().load(state)
-        return Reply()
-
-    def peak_memory_mb(self) -> Reply:
-        return Reply(self._stepper().peak_memory_mb())
-
-    def predict(self, spec: dict[str, Any], weights: Arrays, images: Arrays, device: str) -> Reply:
-        experiment = from_dict(ExperimentSpec, spec)
-        detections = self.framework.predict(experiment, weights, images, device=device)
-        return Reply(detections.seconds, detections.arrays)
-
-    def _stepper(self) -> Stepper:
-        if self.stepper is None:
+        Raises:
+            ValueError: a request to the training run before ``trainer``.
+        """
+        owner, _, name = request.rpartition(".")
+        if owner and self.stepper is None:
             raise ValueError("no trainer in this worker: send 'trainer' first")
-        return self.stepper
+        return getattr(self.stepper if owner else self, name)
+
+    def supports(self, device: str, dtype: str) -> str | None:
+        """As in ``Framework``."""
+        return self.framework.supports(device, dtype)
+
+    def environment(self, device: str) -> dict[str, Any]:
+        """As in ``Framework``, with the worker's interpreter."""
+        record = dict(self.framework.environment(device))
+        return record | {"python": sys.version.split()[0], "executable": sys.executable}
+
+    def parameter_shapes(self, spec: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+        """As in ``Framework``."""
+        return self.framework.parameter_shapes(from_dict(ModelSpec, spec))
+
+    def trace(self, case: dict[str, Any], **arguments: Any) -> Arrays:
+        """As in ``Framework``."""
+        return self.framework.trace(from_dict(Case, case), **arguments)
+
+    def trainer(self, spec: dict[str, Any], weights: Arrays, device: str) -> None:
+        """Start a training run, which serves the requests ``stepper.NAME`` from now on."""
+        self.stepper = self.framework.trainer(from_dict(ExperimentSpec, spec), weights, device=device)
+
+    def predict(self, spec: dict[str, Any], **arguments: Any) -> Detections:
+        """As in ``Framework``."""
+        return self.framework.predict(from_dict(ExperimentSpec, spec), **arguments)
+
+
+def split(result: Any) -> tuple[Any, Arrays]:
+    """A method's result as a plain value for the answer line and arrays for a file."""
+    match result:
+        case Detections():
+            return result.seconds, result.arrays
+        case StepRecord():
+            return dataclasses.asdict(result), {}
+        case dict() if any(isinstance(value, np.ndarray) for value in result.values()):
+            return None, result
+    return result, {}
 
 
 def answer(session: Session, line: str) -> dict[str, Any]:
     """Run one request line and return its answer. An exception becomes an answer; the worker goes on."""
     request = json.loads(line)
     try:
-        method: Callable[..., Reply] = getattr(session, request["request"])
+        method = session.method(request["request"])
         files = {name: load_arrays(Path(path)) for name, path in request["files"].items()}
-        reply = method(**request["arguments"], **files)
-        json.dumps(reply.value)  # a value that is not JSON is an error of the framework, and reported as one
-        if reply.arrays:
-            save_arrays(Path(request["answer"]), reply.arrays)
-        return {"ok": True, "value": reply.value}
+        value, arrays = split(method(**request["arguments"], **files))
+        json.dumps(value)  # a value that is not JSON is an error of the framework, and reported as one
+        if arrays:
+            save_arrays(Path(request["answer"]), arrays)
+        return {"ok": True, "value": value}
     except UserError as error:
         return _refusal("user", str(error))
     except FloatingPointError as error:
