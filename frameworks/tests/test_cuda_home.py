@@ -144,9 +144,8 @@ def test_environment_for_cuda(toolkit, wheels, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(wheels))
     monkeypatch.setattr(cuda_home, "find_gpu", lambda: "NVIDIA H200, sm_90, driver for CUDA 13.0")
     made = environment._describe("cuda", 2)
-    variables = dict(made.variables)
-    assert made.cuda_home is not None
-    assert variables["nvcc_path"] == str(made.cuda_home / "bin" / "nvcc")
+    variables = made.variables
+    assert variables["nvcc_path"] == f"{made.facts['cuda_home']}/bin/nvcc"
     assert (variables["use_cutt"], variables["use_cutlass"], variables["use_nccl"]) == ("0", "0", "0")
     assert "-O3 -DcomputeMode=major -DclockRate=major" in variables["cc_flags"]
     assert variables["NVIDIA_TF32_OVERRIDE"] == "0"

@@ -67,14 +67,14 @@ def test_prepare_again_gives_the_same(machine, monkeypatch, tmp_path):
 def test_relative_jittor_home_becomes_absolute(machine, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JITTOR_HOME", "mine")
-    assert environment.prepare("cpu").cache_home == tmp_path / "mine"
+    assert environment.prepare("cpu").record()["cache_home"] == str(tmp_path / "mine")
     assert os.environ["JITTOR_HOME"] == str(tmp_path / "mine")
 
 
 @NO_JITTOR
 def test_threads_do_not_change_the_cache(machine):
     one, two = environment.prepare("cpu", 1), environment.prepare("cpu", 2)
-    assert (one.key, one.cache_name) == (two.key, two.cache_name)
+    assert one.key == two.key and one.record()["cache_name"] == two.record()["cache_name"]
 
 
 def test_unknown_device_and_threads(machine):
@@ -233,7 +233,7 @@ def test_already_imported_with_other_settings(machine, monkeypatch):
         environment.prepare("cpu", 2)
     assert "cc_flags is ' -Ofast '" in one_line(error) and "start a new process" in one_line(error)
     os.environ["cc_flags"] = " -O3 "
-    assert environment.prepare("cpu", 2).device == "cpu"
+    assert environment.prepare("cpu", 2).record()["device"] == "cpu"
     with pytest.raises(UserError, match="OMP_NUM_THREADS is '2', expected '1'"):
         environment.prepare("cpu", 1)
 

@@ -40,34 +40,18 @@ STRAY = (
 FIXED_AT_IMPORT = ("cc_flags", "use_mkl", "use_mpi", "nvcc_path", "OMP_NUM_THREADS")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class JittorEnvironment:
-    """Device, versions, flags, folders and variables of a process that uses Jittor."""
+    """State folder, cache key, environment variables and recorded facts of a process that uses Jittor."""
 
-    device: str
-    threads: int
-    python_version: str = platform.python_version()
-    numpy_version: str
-    jittor_version: str
-    compiler_path: str
-    compiler_version: str
-    cc_flags: str
-    cache_home: Path
-    cache_home_source: str
     state_folder: Path
-    cache_name: str
-    onednn: Path | None
-    cuda_home: Path | None
-    gpu: str | None
-    fast_math: bool = False
-    tf32: bool = False
     key: str  # hash of everything that the compiled files depend on
-    variables: tuple[tuple[str, str], ...]
+    variables: dict[str, str]
+    facts: dict[str, Any]
 
     def record(self) -> dict[str, Any]:
-        """The fields as plain values, for a result file."""
-        plain = {name: str(v) if isinstance(v, Path) else v for name, v in dataclasses.asdict(self).items()}
-        return plain | {"variables": dict(self.variables)}
+        """Device, threads, versions, flags, folders and variables as plain values, for a result file."""
+        return self.facts | {"key": self.key, "variables": self.variables}
 
 
 _prepared: JittorEnvironment | None = None
@@ -105,7 +89,7 @@ def import_jittor(device: str = "cpu", threads: int | None = None) -> Any:
     """
     environment = prepare(device, threads)
     if "jittor" not in sys.modules:
-        warm_up(environment.state_folder, environment.key, environment.device)
+        warm_up(environment.state_folder, environment.key, device)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Jittor's sources; a test run may turn warnings into errors
@@ -142,8 +126,7 @@ def _describe(device: str, threads: int) -> JittorEnvironment:
     include = checks.python_include()
     home, state, source = checks.state_folder()
     onednn = link_onednn(home, platform.machine()) if device == "cpu" else None
-    gpu = cuda.find_gpu() if device == "cuda" else None
-    toolkit = _cuda_home(home, state) if device == "cuda" else None
+    gpu, toolkit = (cuda.find_gpu(), _cuda_home(home, state)) if device == "cuda" else (None, None)
     own = _device_variables(toolkit) | {
         "cc_path": compiler_path,
         "python_config_path": str(checks.python_config_script(state, include)),
@@ -153,24 +136,27 @@ def _describe(device: str, threads: int) -> JittorEnvironment:
     own["cache_name"] = f"{checks.STATE_NAME}/{device}-{_digest(own)[:8]}/cache"
     machine = [platform.platform(), platform.node(), _processor(), platform.python_version(), str(gpu)]
     versions = [jittor_version, str(jittor_folder), compiler_version, numpy_version, str(onednn), MARK]
-    return JittorEnvironment(
-        device=device,
-        threads=threads,
-        numpy_version=numpy_version,
-        jittor_version=jittor_version,
-        compiler_path=compiler_path,
-        compiler_version=compiler_version,
-        cc_flags=own["cc_flags"].strip(),
-        cache_home=home,
-        cache_home_source=source,
-        state_folder=state,
-        cache_name=own["cache_name"],
-        onednn=onednn,
-        cuda_home=toolkit,
-        gpu=gpu,
-        key=_digest([own, machine, versions])[:16],
-        variables=(*own.items(), *_process_variables(threads, home).items()),
-    )
+    facts = {
+        "device": device,
+        "threads": threads,
+        "python_version": platform.python_version(),
+        "numpy_version": numpy_version,
+        "jittor_version": jittor_version,
+        "compiler_path": compiler_path,
+        "compiler_version": compiler_version,
+        "cc_flags": own["cc_flags"].strip(),
+        "cache_home": str(home),
+        "cache_home_source": source,
+        "state_folder": str(state),
+        "cache_name": own["cache_name"],
+        "onednn": str(onednn) if onednn else None,
+        "cuda_home": str(toolkit) if toolkit else None,
+        "gpu": gpu,
+        "fast_math": False,
+        "tf32": False,
+    }
+    key, variables = _digest([own, machine, versions])[:16], own | _process_variables(threads, home)
+    return JittorEnvironment(state, key, variables, facts)
 
 
 def _process_variables(threads: int, home: Path) -> dict[str, str]:
@@ -226,8 +212,8 @@ def _cuda_home(home: Path, state: Path) -> Path:
 
 
 def _require_same(environment: JittorEnvironment) -> None:
-    wanted = dict(environment.variables)
-    current = dict(_prepared.variables) if _prepared else dict(os.environ)
+    wanted = environment.variables
+    current = _prepared.variables if _prepared else dict(os.environ)
     names = FIXED_AT_IMPORT if _prepared is None else tuple(n for n in wanted if n != "log_silent")
     different = [n for n in names if current.get(n) != wanted[n]]
     if different:
