@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -103,14 +103,8 @@ def _refusal(kind: str, message: str) -> dict[str, Any]:
     return {"ok": False, "kind": kind, "message": message}
 
 
-def serve(session: Session, requests: TextIO, answers: TextIO) -> None:
-    """Answer requests until the input ends."""
-    for line in requests:
-        print(json.dumps(answer(session, line)), file=answers, flush=True)
-
-
 def main() -> None:
-    """Load the framework that the command line names, report that it is ready (or why not), and serve."""
+    """Load the framework that the command line names, report that it is ready (or why not), and serve requests."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--adapter", help="dotted module that defines FRAMEWORK (default: the registered one)")
@@ -131,7 +125,8 @@ def main() -> None:
         print(json.dumps({"ok": True, "value": "ready"}), file=answers, flush=True)
         # Ctrl-C is handled by the caller, which ends workers by closing their input.
         with contextlib.suppress(KeyboardInterrupt):
-            serve(session, sys.stdin, answers)
+            for line in sys.stdin:
+                print(json.dumps(answer(session, line)), file=answers, flush=True)
 
 
 if __name__ == "__main__":
