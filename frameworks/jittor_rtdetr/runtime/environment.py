@@ -62,7 +62,7 @@ def prepare(device: str = "cpu", threads: int | None = None) -> JittorEnvironmen
 
     Args:
         device: "cpu" or "cuda".
-        threads: of CPU kernels; None: ``OMP_NUM_THREADS``, or the cores that this process may use.
+        threads: number of CPU threads; None: ``OMP_NUM_THREADS``, or the cores that this process may use.
 
     Raises:
         UserError: something that Jittor needs is missing or unfit, or Jittor was imported with other settings.
