@@ -7,7 +7,7 @@ from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.official.config import load_official
 from frameworks.config.official.files import is_official
 from frameworks.config.official.section import LeftAside
-from frameworks.config.presets import PRESETS, preset
+from frameworks.config.presets import ALIASES, PRESETS, preset
 from frameworks.config.yaml.files import INHERIT, load_yaml, looks_like_a_file
 from frameworks.config.yaml.reading import read_mapping
 
@@ -31,11 +31,10 @@ def load_spec(name_or_path: str) -> ExperimentSpec:
 
 def load_with_account(name_or_path: str) -> LoadedSpec:
     """As ``load_spec``, with the account of an official file."""
-    if name_or_path in PRESETS:
-        return LoadedSpec(preset(name_or_path))
     path = Path(name_or_path).expanduser()
-    if not looks_like_a_file(name_or_path) and not path.is_file():
-        return LoadedSpec(preset(name_or_path))  # raises, and names the nearest preset
+    is_name = name_or_path in PRESETS | ALIASES or not (looks_like_a_file(name_or_path) or path.is_file())
+    if is_name:
+        return LoadedSpec(preset(name_or_path))
     values = read_mapping(path)
     if INHERIT not in values and is_official(values):
         config = load_official(path)

@@ -11,7 +11,8 @@ import zlib
 import numpy as np
 
 from frameworks.arrays import Arrays
-from frameworks.config import BackboneSpec, HGNetv2Spec, ModelSpec, PResNetSpec
+from frameworks.config import ModelSpec
+from frameworks.state.backbones import family
 from frameworks.state.parameters import Shape, state_shapes
 
 CLASS_PRIOR = 0.01  # initial probability of every class
@@ -48,17 +49,17 @@ def _draw(name: str, shape: Shape, shapes: dict[str, Shape], spec: ModelSpec, se
         value = np.zeros(shape)
     elif re.search(_XAVIER, name) or (spec.version == "v2" and re.search(_XAVIER_V2, name)):
         value = stream.uniform(-1, 1, shape) * math.sqrt(6.0 / (shape[0] + shape[1]))  # kernels are 1x1 at most
-    elif leaf == "weight" and name.startswith("backbone.") and not isinstance(spec.backbone, PResNetSpec):
-        value = stream.standard_normal(shape) * math.sqrt(2.0 / _fan(shape, spec.backbone))  # Kaiming, for ReLU
+    elif leaf == "weight" and name.startswith("backbone.") and (fan := family(spec.backbone).KAIMING_FAN):
+        value = stream.standard_normal(shape) * math.sqrt(2.0 / _fan(shape, fan))  # Kaiming, for ReLU
     else:  # PyTorch's default for Linear and Conv: uniform within 1 / sqrt(fan_in), biases too
         weight = shapes[name if leaf == "weight" else name.rpartition(".")[0] + ".weight"]
         value = stream.uniform(-1, 1, shape) / math.sqrt(np.prod(weight[1:]))
     return np.asarray(value, np.float32)
 
 
-def _fan(shape: Shape, backbone: BackboneSpec) -> int:
-    """Inputs of an output (HGNetv2) or outputs of an input, groups not counted (DLA, RegNet) of a convolution."""
-    return math.prod(shape[1:]) if isinstance(backbone, HGNetv2Spec) else shape[0] * math.prod(shape[2:])
+def _fan(shape: Shape, fan: str) -> int:
+    """Inputs of an output (``in``) or outputs of an input (``out``, groups not counted) of a convolution."""
+    return math.prod(shape[1:]) if fan == "in" else shape[0] * math.prod(shape[2:])
 
 
 _ZERO = (

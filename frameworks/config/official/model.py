@@ -3,14 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
-from frameworks.config.backbones import BackboneSpec, DLASpec, RegNetSpec
+from frameworks.config.backbones import HGNETV2_SIZES, BackboneSpec, DLASpec, RegNetSpec
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
 from frameworks.config.official.section import Section
 from frameworks.config.presets.v1 import R18VD, R34VD, R50VD, R101VD
-from frameworks.config.presets.v2 import HGNETV2_H, HGNETV2_L, HGNETV2_X
 
 PRESNETS = {18: R18VD, 34: R34VD, 50: R50VD, 101: R101VD}
-HGNETV2S = {"L": HGNETV2_L, "X": HGNETV2_X, "H": HGNETV2_H}
 
 START_WEIGHTS = "the weights to start from are chosen where training starts"
 Indices = tuple[int, ...]
@@ -37,10 +35,6 @@ def read_model(top: Section, parts: Section, *, legacy: bool, image_size: Size) 
         fields = _read_decoder(section, encoder.hidden_dim, backbone, image_size)
         fields |= _decoder_by_version(section, version, legacy, levels=len(backbone.return_idx))
         section.only("num_classes", num_classes, default=num_classes, why="the top-level num_classes counts")
-    if (
-        "hidden_dim" not in DecoderSpec.__dataclass_fields__
-    ):  # until the spec has a width of its own for the decoder
-        del fields["hidden_dim"]
     return ModelSpec(version, num_classes, backbone, encoder, DecoderSpec(**fields))
 
 
@@ -59,14 +53,14 @@ def _read_presnet(section: Section) -> BackboneSpec:
 
 
 def _read_hgnetv2(section: Section) -> BackboneSpec:
-    name = section.only("name", *HGNETV2S)
+    name = section.only("name", *HGNETV2_SIZES)
     section.only("use_lab", False, default=False, why="no learnable affine blocks, as in all official configs")
     section.only(
         "freeze_stem_only", True, default=True, why="write which stages to freeze in a file of our own form"
     )
     section.aside(START_WEIGHTS, "pretrained")
     return replace(
-        HGNETV2S[name],
+        HGNETV2_SIZES[name],
         return_idx=section.take("return_idx", Indices, (1, 2, 3)),
         freeze_at=min(section.take("freeze_at", int, 0), 0),  # freeze_stem_only: no stage, whatever the number
         freeze_norm=section.take("freeze_norm", bool, True),

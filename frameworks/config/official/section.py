@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from frameworks.config.experiment import convert, short
 from frameworks.config.official.files import COMPONENTS, Origins
+from frameworks.config.serialization import convert, short
 from frameworks.config.validation import SpecError, nearest
 
 _NEEDED = object()

@@ -6,31 +6,12 @@ are left; the configs with R18 have one size throughout. First groups win; ``""`
 
 from dataclasses import replace
 
-from frameworks.config.backbones import BackboneSpec, HGNetv2Spec, HGStageSpec
+from frameworks.config.backbones import HGNETV2_SIZES, BackboneSpec
 from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
 from frameworks.config.presets.v1 import EXTRA_LARGE, LARGE, R18VD, R34VD, R50VD, R101VD, REST, SCALES, SMALL
 from frameworks.config.training import AugmentationSpec, CriterionSpec, DataSpec, ParameterGroup, RecipeSpec
 
-HGNETV2_L = HGNetv2Spec()
-HGNETV2_X = HGNetv2Spec(
-    stem_channels=(32, 64),
-    stages=(
-        HGStageSpec(64, 128, 1, downsample=False, light=False, kernel=3),
-        HGStageSpec(128, 512, 2, downsample=True, light=False, kernel=3),
-        HGStageSpec(256, 1024, 5, downsample=True, light=True, kernel=5),
-        HGStageSpec(512, 2048, 2, downsample=True, light=True, kernel=5),
-    ),
-)
-HGNETV2_H = HGNetv2Spec(
-    stem_channels=(48, 96),
-    stages=(
-        HGStageSpec(96, 192, 2, downsample=False, light=False, kernel=3),
-        HGStageSpec(192, 512, 3, downsample=True, light=False, kernel=3),
-        HGStageSpec(384, 1024, 6, downsample=True, light=True, kernel=5),
-        HGStageSpec(768, 2048, 3, downsample=True, light=True, kernel=5),
-    ),
-)
 HUGE = EncoderSpec(expansion=1.0, hidden_dim=512, dim_feedforward=2048, num_encoder_layers=2)
 
 RELEASES = "https://github.com/lyuwenyu/storage/releases/download/v0.1"
@@ -111,14 +92,26 @@ RTDETRV2_R101VD = _rtdetrv2(
     "rtdetrv2_r101vd", R101VD, EXTRA_LARGE, DecoderSpec(num_layers=6), _large_groups(1e-6), epochs=72, stop_epoch=71
 )
 RTDETRV2_HGNETV2_L = _rtdetrv2(
-    "rtdetrv2_hgnetv2_l", HGNETV2_L, LARGE, DecoderSpec(num_layers=6), _large_groups(5e-6), epochs=72, stop_epoch=71
+    "rtdetrv2_hgnetv2_l",
+    HGNETV2_SIZES["L"],
+    LARGE,
+    DecoderSpec(num_layers=6),
+    _large_groups(5e-6),
+    epochs=72,
+    stop_epoch=71,
 )
 RTDETRV2_HGNETV2_X = _rtdetrv2(
-    "rtdetrv2_hgnetv2_x", HGNETV2_X, EXTRA_LARGE, DecoderSpec(num_layers=6), _large_groups(1e-6),
+    "rtdetrv2_hgnetv2_x", HGNETV2_SIZES["X"], EXTRA_LARGE, DecoderSpec(num_layers=6), _large_groups(1e-6),
     epochs=72, stop_epoch=71,
 )  # fmt: skip
 RTDETRV2_HGNETV2_H = _rtdetrv2(
-    "rtdetrv2_hgnetv2_h", HGNETV2_H, HUGE, DecoderSpec(num_layers=6), _large_groups(5e-6), epochs=72, stop_epoch=71
+    "rtdetrv2_hgnetv2_h",
+    HGNETV2_SIZES["H"],
+    HUGE,
+    DecoderSpec(num_layers=6),
+    _large_groups(5e-6),
+    epochs=72,
+    stop_epoch=71,
 )
 
 V2_PRESETS = (

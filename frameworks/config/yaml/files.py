@@ -7,9 +7,10 @@ field by field and lists are replaced; another ``kind`` of backbone replaces the
 from pathlib import Path
 from typing import Any
 
-from frameworks.config.experiment import ExperimentSpec, from_dict, to_dict
+from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.official.files import is_official
 from frameworks.config.presets import preset
+from frameworks.config.serialization import from_dict, recorded, to_dict
 from frameworks.config.validation import SpecError
 from frameworks.config.yaml.reading import read_mapping, write_mapping
 
@@ -96,7 +97,7 @@ def _spec(path: Path, values: dict[Any, Any], *, complete: bool) -> ExperimentSp
         spec = from_dict(ExperimentSpec, values)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
-    missing = _missing(values, to_dict(spec), "") if complete else []
+    missing = _missing(values, recorded(spec), "") if complete else []
     if missing:
         # A default that fills a gap here would change results when the default changes.
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
