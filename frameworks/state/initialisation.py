@@ -1,7 +1,7 @@
-"""Initial weights as NumPy arrays, drawn once and loaded into every twin.
+"""Initial weights as NumPy arrays, drawn once and loaded into every framework.
 
-Distributions are those of the official model without pretrained weights: PyTorch's defaults where the
-official code leaves them, its own resets elsewhere (PITFALLS D.7 and D.10).
+The distributions are those of the official model without pretrained weights: PyTorch's defaults, and the official
+code's own where it has them (docs/pitfalls.md D.7 and D.10).
 """
 
 import math
@@ -19,9 +19,9 @@ CLASS_PRIOR = 0.01  # initial probability of every class
 
 
 def initial_weights(spec: ModelSpec, seed: int) -> Arrays:
-    """float32 arrays (counters int64) for every canonical name; each name has a stream of its own.
+    """A float32 array (int64 for counters) for every entry of the state.
 
-    A stream per name means that adding or removing a module leaves every other weight as it was.
+    Each name has a random stream of its own, so that another module more or less changes no other weight.
     """
     shapes = state_shapes(spec)
     return {name: _draw(name, shape, shapes, spec, seed) for name, shape in shapes.items()}
@@ -74,7 +74,7 @@ _XAVIER_V2 = r"^decoder\.(decoder\.layers\.\d+\.linear[12]|input_proj\.\d+\.conv
 
 
 def sampling_offset_bias(spec: ModelSpec) -> np.ndarray:
-    """[heads * sum(points) * 2]: heads look in evenly spaced directions, point k of a level at distance k + 1."""
+    """Initial bias [heads * sum(points) * 2]: one direction per head, evenly spaced; point k at distance k + 1."""
     heads = spec.decoder.nhead
     theta_H = np.arange(heads) * (2.0 * math.pi / heads)
     direction_H2 = np.stack([np.cos(theta_H), np.sin(theta_H)], axis=-1)

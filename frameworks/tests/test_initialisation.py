@@ -126,7 +126,7 @@ def test_only_the_last_box_layer_is_zero():
 def test_every_class_starts_at_one_percent():
     for name in named("enc_score_head.bias", "dec_score_head.0.bias", "dec_score_head.1.bias"):
         np.testing.assert_allclose(1 / (1 + np.exp(-WEIGHTS[name].astype(np.float64))), 0.01, rtol=1e-6)
-    np.testing.assert_allclose(WEIGHTS["decoder.enc_score_head.bias"], -4.59512, atol=1e-5)  # PITFALLS D.10
+    np.testing.assert_allclose(WEIGHTS["decoder.enc_score_head.bias"], -4.59512, atol=1e-5)  # docs/pitfalls.md D.10
 
 
 def test_class_embedding_is_normal_with_a_zero_padding_row():

@@ -1,7 +1,7 @@
 """The official YAML files before anybody interprets them: includes resolved, and where each key was written.
 
 ``__include__`` lists files relative to the one that names them. They are merged from the first to the last, then
-the file itself: mappings key by key, lists and all else replaced (PITFALLS H.1).
+the file itself: mappings key by key, lists and all else replaced (docs/pitfalls.md H.1).
 """
 
 from pathlib import Path
