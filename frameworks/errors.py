@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: its message says what, where, and what to do. Commands exit with status 2."""
+    """A mistake in what the user gave; the message says what, where, and what to do. Exit status 2."""

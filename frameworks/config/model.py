@@ -96,8 +96,8 @@ class DecoderSpec:
 class ModelSpec:
     """The whole detector.
 
-    ``version`` decides the names of some parameters, the clamp before the last norm of a decoder layer (v1 only) and
-    initial values of the decoder (docs/pitfalls.md B.1, D.5, D.8).
+    ``version`` decides the names of some parameters, the clamp before the last norm of a decoder layer (v1 only)
+    and initial values of the decoder (docs/pitfalls.md B.1, D.5, D.8).
     """
 
     version: str = "v1"  # RT-DETR; "v2": RT-DETRv2

@@ -54,7 +54,7 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class RecipeSpec:
-    """The optimizer (AdamW), its parameter groups and schedule, gradient clipping, EMA, and the number of epochs."""
+    """AdamW with its parameter groups and schedule, gradient clipping, EMA, and the number of epochs."""
 
     groups: tuple[ParameterGroup, ...]
     betas: tuple[float, float] = (0.9, 0.999)

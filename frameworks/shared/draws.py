@@ -1,12 +1,13 @@
-"""Drawn weights, images, targets and denoising noise for parity tests: pure functions of a name, a shape and a seed.
+"""Drawn weights, images, targets and noise for parity tests: pure functions of a name, a shape and a seed.
 
-Every framework gets the same NumPy arrays, and a stored reference needs only the seed to be computed again. The values
-are no trained and no initial weights: no parameter has a neutral value (0 for a bias, 1 for a scale) that would hide an
-error, and activations keep their scale through the depth of the model.
+Every framework gets the same NumPy arrays, and a stored reference needs only the seed to be computed again. The
+values are no trained and no initial weights: no parameter has a neutral value (0 for a bias, 1 for a scale) that
+would hide an error, and activations keep their scale through the depth of the model.
 
-**Numbers.** ``uniform(name, shape, seed)`` takes the raw 64-bit outputs of PCG64 seeded with ``crc32("SEED:name")``,
-shifts each right by 11 bits and multiplies by 2**-53: float64 in [0, 1), in C order. NumPy promises that this bit
-stream never changes, which it does not promise for its distributions. Below, u is such a number and s = 2 u - 1.
+**Numbers.** ``uniform(name, shape, seed)`` takes the raw 64-bit outputs of PCG64 seeded with
+``crc32("SEED:name")``, shifts each right by 11 bits and multiplies by 2**-53: float64 in [0, 1), in C order.
+NumPy promises that this bit stream never changes, which it does not promise for its distributions. Below, u is
+such a number and s = 2 u - 1.
 
 **Weights**, float32, by canonical name:
 
@@ -22,10 +23,10 @@ other bias                                0.1 s
 other weight [out, in, ...]               s sqrt(3 / fan_in), whose variance is 1 / fan_in
 ========================================  ===========================================================
 
-**Images** [B, 3, H, W]: 0.75 times a number for each block of 16 x 16 pixels plus 0.25 times one for each pixel, so
-that there is structure at the strides of the model and detail below them. **Targets**: centres in [0.2, 0.8), sides in
-[0.1, 0.4), each relative to the image, and classes floor(u num_classes); by default 5 and 3 boxes in two images.
-**Noise**: the four draws of the denoising queries, as ``frameworks.shared.noise`` describes them.
+**Images** [B, 3, H, W]: 0.75 times a number for each block of 16 x 16 pixels plus 0.25 times one for each pixel,
+so that there is structure at the strides of the model and detail below them. **Targets**: centres in [0.2, 0.8),
+sides in [0.1, 0.4), each relative to the image, and classes floor(u num_classes); by default 5 and 3 boxes in two
+images. **Noise**: the four draws of the denoising queries, as ``frameworks.shared.noise`` describes them.
 """
 
 import re
