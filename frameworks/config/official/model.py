@@ -6,9 +6,7 @@ from typing import Any
 from frameworks.config.backbones import HGNETV2_SIZES, BackboneSpec, DLASpec, RegNetSpec
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
 from frameworks.config.official.section import Section
-from frameworks.config.presets.v1 import R18VD, R34VD, R50VD, R101VD
-
-PRESNETS = {18: R18VD, 34: R34VD, 50: R50VD, 101: R101VD}
+from frameworks.config.presets.models import PRESNETS
 
 START_WEIGHTS = "the weights to start from are chosen where training starts"
 Indices = tuple[int, ...]

@@ -3,9 +3,8 @@
 from frameworks.config.backbones import PResNetSpec
 from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
-from frameworks.config.presets.aliases import ALIASES
-from frameworks.config.presets.v1 import RTDETR_R18VD, V1_PRESETS
-from frameworks.config.presets.v2 import V2_PRESETS
+from frameworks.config.presets.v1 import V1_PRESETS
+from frameworks.config.presets.v2 import ALIASES, V2_PRESETS
 from frameworks.config.training import DataSpec
 from frameworks.config.validation import SpecError, nearest
 
@@ -20,12 +19,12 @@ TINY = ExperimentSpec(
             hidden_dim=32, num_queries=20, num_layers=2, nhead=4, dim_feedforward=48, num_denoising=10
         ),
     ),
-    criterion=RTDETR_R18VD.criterion,
-    recipe=RTDETR_R18VD.recipe,
+    criterion=V1_PRESETS["r18vd"].criterion,
+    recipe=V1_PRESETS["r18vd"].recipe,
     data=DataSpec(image_size=(96, 96), batch_size=2),
 )
 
-PRESETS = {spec.name: spec for spec in (*V1_PRESETS, *V2_PRESETS, TINY)}
+PRESETS = {spec.name: spec for spec in (*V1_PRESETS.values(), *V2_PRESETS, TINY)}
 __all__ = ["ALIASES", "PRESETS", "preset"]
 
 
