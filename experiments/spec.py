@@ -1,8 +1,8 @@
-"""Look at specs: python experiments/spec.py list, or show NAME|FILE [--diff PRESET].
+"""Prints specs: python experiments/spec.py list, or show NAME|FILE [--diff PRESET].
 
 A FILE is YAML of our own form, or a config of the official repository with its includes. `show` prints the complete
-spec in our own form; what an official file says beyond it goes to standard error. Exit status: 0, or 2 for an
-error in what was asked for (one line on standard error).
+spec in our own form; keys of an official file that are not in it are listed on standard error. Exit status: 0, or
+2 for a wrong name, file or option (one line on standard error).
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python experiments/spec.py", description="Look at specs.", allow_abbrev=False)
+    parser = _Parser(prog="python experiments/spec.py", description="Print specs.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|show")
     commands.add_parser("list", help="the presets and their aliases, one line each")
     show = commands.add_parser("show", help="one spec as complete YAML", allow_abbrev=False)
@@ -75,7 +75,7 @@ def _line(spec: ExperimentSpec) -> str:
 
 def _show(name: str, base: str | None) -> None:
     loaded = load_with_account(name)
-    # Both are made before anything is printed: an error leaves no half of an answer.
+    # The text is complete before anything is printed, so that an error prints nothing else.
     text = dump_yaml(loaded.spec) if base is None else dump_changes(loaded.spec, preset(base))
     for entry in loaded.left_aside:
         print(f"left aside: {entry.key}: {entry.why}", file=sys.stderr)

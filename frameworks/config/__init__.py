@@ -9,9 +9,9 @@ from frameworks.config.backbones import (
     RegNetSpec,
 )
 from frameworks.config.experiment import ExperimentSpec
-from frameworks.config.loading import LoadedSpec, load_spec, load_with_account
+from frameworks.config.loading import load_spec, load_with_account
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
-from frameworks.config.official.config import OfficialConfig, load_official
+from frameworks.config.official.config import LoadedSpec, load_official
 from frameworks.config.official.section import LeftAside
 from frameworks.config.presets import ALIASES, PRESETS, preset
 from frameworks.config.serialization import added, from_dict, spec_hash, to_dict
@@ -43,7 +43,6 @@ __all__ = [
     "LoadedSpec",
     "MatcherSpec",
     "ModelSpec",
-    "OfficialConfig",
     "PResNetSpec",
     "ParameterGroup",
     "RecipeSpec",

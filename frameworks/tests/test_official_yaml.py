@@ -9,7 +9,7 @@ import pytest
 
 from frameworks.config import (
     DLASpec,
-    OfficialConfig,
+    LoadedSpec,
     ParameterGroup,
     RegNetSpec,
     SpecError,
@@ -25,11 +25,11 @@ TRANSFORMS = "train_dataloader/dataset/transforms"
 Parts = Callable[[], list[Config]]
 
 
-def load(folder: Path, parts: list[Config], main: Config | None = None, name: str = "mine.yml") -> OfficialConfig:
+def load(folder: Path, parts: list[Config], main: Config | None = None, name: str = "mine.yml") -> LoadedSpec:
     return load_official(write(folder, parts, main, name))
 
 
-def keys(config: OfficialConfig) -> dict[str, str]:
+def keys(config: LoadedSpec) -> dict[str, str]:
     return {entry.key: entry.why for entry in config.left_aside}
 
 

@@ -139,7 +139,7 @@ REFUSED: list[tuple[type, str, Any, str]] = [
     (DecoderSpec, "hidden_dim", 30, "a multiple of 4"),
     (DecoderSpec, "nhead", 3, "a divisor of hidden_dim 256"),
     (DecoderSpec, "nhead", 0, "a divisor of hidden_dim 256"),
-    (DecoderSpec, "num_points", (), "one a level"),
+    (DecoderSpec, "num_points", (), "one per level"),
     (DecoderSpec, "num_points", (4, 0, 4), "at least 1"),
     (DecoderSpec, "cross_attn_method", "nearest", "'default', 'discrete'"),
     (DecoderSpec, "dim_feedforward", 0, "at least 1"),

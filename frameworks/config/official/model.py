@@ -1,4 +1,4 @@
-"""Model sections of an official file -> ModelSpec. Defaults are those of the official classes."""
+"""Reads the model sections of an official file as a ModelSpec. Defaults are those of the official classes."""
 
 from dataclasses import replace
 from typing import Any
@@ -101,7 +101,7 @@ def _read_encoder(section: Section, backbone: BackboneSpec, image_size: Size) ->
 
 
 def _read_decoder(section: Section, width: int, backbone: BackboneSpec, image_size: Size) -> dict[str, Any]:
-    """The fields that all three decoder classes call by one name."""
+    """The fields that have the same name in all three decoder classes."""
     levels = len(backbone.return_idx)
     _check_list(
         section, "feat_channels", (width,) * levels, (512, 1024, 2048), "the encoder's hidden_dim, each level"
@@ -128,7 +128,7 @@ def _read_decoder(section: Section, width: int, backbone: BackboneSpec, image_si
 
 
 def _decoder_by_version(section: Section, version: str, legacy: bool, *, levels: int) -> dict[str, Any]:
-    """The fields whose names, or whose existence, depend on the repository and on the decoder's class."""
+    """The fields whose names or existence depend on the repository and on the decoder class."""
     layers, points = ("num_decoder_layers", "num_decoder_points") if legacy else ("num_layers", "num_points")
     if legacy:
         section.only("position_embed_type", "sine", default="sine")
@@ -145,7 +145,7 @@ def _decoder_by_version(section: Section, version: str, legacy: bool, *, levels:
 
 
 def _check_list(section: Section, key: str, ours: Indices, default: Indices, what: str) -> None:
-    """What the spec derives, the official files repeat; where both differ, the official model cannot be built."""
+    """Refuse a list that differs from what the spec derives: the official model could not be built."""
     given = section.take(key, Indices, default)
     if given != ours:
         section.refuse(key, list(given), f"expected {what}, {list(ours)}")
