@@ -108,11 +108,13 @@ def test_xavier_weights():
 
 
 def test_zeros_ones_and_identity_norms():
-    zero = named(
-        "sampling_offsets.weight", "attention_weights.weight", "attention_weights.bias", "in_proj_bias",
-        "out_proj.bias", "value_proj.bias", "output_proj.bias", "running_mean", "norm.bias", "norm1.bias",
-        "bbox_head.layers.2.weight", "bbox_head.layers.2.bias", "bbox_head.1.layers.2.weight", "enc_output.1.bias",
-    )  # fmt: skip
+    attention = named(
+        "sampling_offsets.weight", "attention_weights.weight", "attention_weights.bias", "in_proj_bias"
+    )
+    attention += named("out_proj.bias", "value_proj.bias", "output_proj.bias")
+    norms = named("running_mean", "norm.bias", "norm1.bias", "enc_output.1.bias")
+    heads = named("bbox_head.layers.2.weight", "bbox_head.layers.2.bias", "bbox_head.1.layers.2.weight")
+    zero = [*attention, *norms, *heads]
     assert all(not WEIGHTS[n].any() for n in zero)
     one = named("running_var", "norm.weight", "norm3.weight", "enc_output.1.weight", "input_proj.2.1.weight")
     assert all((WEIGHTS[n] == 1).all() for n in one)

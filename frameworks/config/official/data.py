@@ -97,7 +97,7 @@ def _read_dataset(top: Section, section: Section) -> str:
 
 
 def _read_operations(transforms: Section, order: tuple[str, ...]) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Fields of AugmentationSpec (probabilities, smallest box), and the size (height, width) of ``Resize`` in pixels."""
+    """Fields of AugmentationSpec (probabilities, smallest box), and the (height, width) of ``Resize`` in pixels."""
     transforms.only("type", "Compose")
     fields = {field: 0.0 for name, (field, _) in _RANDOM.items() if name in order}  # left out: never
     sizes: list[tuple[int, int]] = []
