@@ -14,15 +14,7 @@ if __package__ in (None, ""):  # started as a file: Python put experiments/ on t
     _HERE = Path(__file__).resolve().parent
     sys.path[:] = [str(_HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != _HERE)]
 
-from frameworks.config import (
-    ALIASES,
-    PRESETS,
-    ExperimentSpec,
-    dump_changes,
-    dump_yaml,
-    load_with_account,
-    preset,
-)
+from frameworks.config import ALIASES, PRESETS, ExperimentSpec, dump_changes, dump_yaml, load_with_account, preset
 from frameworks.errors import UserError
 from frameworks.state import backbones
 
