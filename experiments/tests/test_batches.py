@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.data.batches import Batch, batch_count, epoch_batches, evaluation_batches
+from experiments.data.batches import Batch, EpochOrder, batch_count, epoch_batches, evaluation_batches
 from experiments.data.coco import CocoSplit, load_split
 from experiments.data.images import load_annotated, resize_bilinear, to_chw
 from experiments.data.keyed_random import uniform
@@ -24,9 +24,10 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> CocoSplit:
 
 
 def batches(split: CocoSplit, **changed: Any) -> Iterator[Batch]:
-    ids = changed.pop("ids", list(split.images))
-    settings: dict[str, Any] = {"epoch": 0, "batch_size": 2, "image_size": SIZE, "seed": 0, "drop_last": False}
-    return epoch_batches(split, ids, **(settings | changed))
+    ids, epoch = changed.pop("ids", list(split.images)), changed.pop("epoch", 0)
+    others = {name: changed.pop(name) for name in ("skip", "workers") if name in changed}
+    order = {"seed": 0, "batch_size": 2, "image_size": SIZE, "drop_last": False} | changed
+    return epoch_batches(split, ids, EpochOrder(**order), epoch, **others)
 
 
 def assert_equal(left: list[Batch], right: list[Batch]) -> None:
