@@ -23,17 +23,15 @@ _AHEAD = 1  # batches prepared while the framework computes: enough to hide deco
 
 @dataclass(frozen=True)
 class Batch:
-    """`arrays`: `images` [B, 3, S, S] float32 in [0, 1]; `labels` [N] int64 and `boxes` [N, 4] float32 normalised
+    """One batch as NumPy arrays.
+
+    `arrays`: `images` [B, 3, S, S] float32 in [0, 1]; `labels` [N] int64 and `boxes` [N, 4] float32 normalised
     cxcywh, those of all images one after the other; `counts` [B] int64, boxes of each image;
-    `original_sizes_wh` [B, 2] int64, pixels before the resize."""
+    `original_sizes_wh` [B, 2] int64, pixels before the resize.
+    """
 
     image_ids: list[int]
     arrays: dict[str, np.ndarray]
-
-    @property
-    def original_sizes_hw(self) -> np.ndarray:
-        """[B, 2] int64, height and width in pixels before the resize."""
-        return self.arrays["original_sizes_wh"][:, ::-1]
 
 
 class _Example(NamedTuple):
@@ -68,9 +66,9 @@ class EpochOrder:
 
 
 def epoch_batches(
-    split: CocoSplit, ids: Sequence[int], order: EpochOrder, epoch: int, *, skip: int = 0, workers: int = 2
+    split: CocoSplit, ids: Sequence[int], order: EpochOrder, epoch: int, *, workers: int = 2
 ) -> Iterator[Batch]:
-    """The training batches of one epoch (counted from 0), from batch `skip` on without decoding the earlier ones.
+    """The training batches of one epoch, counted from 0.
 
     Order and flips are functions of (seed, epoch, image id): they depend neither on the order of `ids`, nor on
     earlier epochs, nor on `workers`, the number of decoding threads. Without `shuffle` the order is that of `ids`.
@@ -88,20 +86,18 @@ def epoch_batches(
     if not chunks:
         size = order.batch_size
         raise UserError(f"{len(ids)} images make no full batch of {size}; use a smaller batch or more images")
-    if not 0 <= skip <= len(chunks):
-        raise UserError(f"skip is {skip}, but the epoch has {len(chunks)} batches; expected 0 to {len(chunks)}")
 
     def prepare(image_id: int) -> _Example:
         flip = uniform("flip", order.seed, epoch, image_id) < order.flip_probability
         return _example(split, image_id, order.image_size, flip=flip)
 
-    return _stream(chunks[skip:], prepare, workers)
+    return _stream(chunks, prepare, workers)
 
 
 def evaluation_batches(
     split: CocoSplit, ids: Sequence[int], *, batch_size: int, image_size: int, workers: int = 2
 ) -> Iterator[Batch]:
-    """The images `ids` in their order, unflipped, every one of them: the last batch may be smaller.
+    """All images `ids` in their order, without flips; the last batch may be smaller.
 
     Raises UserError as `epoch_batches` does.
     """

@@ -22,7 +22,7 @@ class ImageTargets(NamedTuple):
 def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -> ImageTargets:
     """Drop crowds, clamp boxes to the image of `size_wh` pixels, drop boxes without width or height, normalise.
 
-    An image without boxes gives arrays of length 0: it stays in training, as a negative. Raises UserError for a
+    An image without boxes gives arrays of length 0 and stays in training as a negative. Raises UserError for a
     category outside COCO's 80.
     """
     single = [annotation for annotation in annotations if not annotation.iscrowd]

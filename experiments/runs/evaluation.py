@@ -11,7 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from experiments.data.batches import Batch, evaluation_batches
-from experiments.data.coco import CocoSplit, label_to_category
+from experiments.data.categories import label_to_category
+from experiments.data.coco import CocoSplit
 from experiments.runs.data import Subset
 from frameworks.arrays import Arrays
 from frameworks.config import DataSpec
