@@ -230,12 +230,12 @@ def test_widths_that_their_blocks_take_for_another_stage_are_refused(change: dic
 @needs_transformers
 def test_a_training_step_does_the_twins_work() -> None:
     """Loss terms without denoising noise agree; parameters and averages move; groups are the recipe's."""
-    from experiments.benchmarks.timing import make_batch
+    from experiments.benchmarks.timing import make_inputs
     from frameworks.hf_rtdetr.adapter import TrainingRun
 
     data = dataclasses.replace(SPEC.data, image_size=(SIDE, SIDE), batch_size=2)
     spec = dataclasses.replace(SPEC, data=data)
-    batch, rates = make_batch(spec), [group.lr for group in spec.recipe.groups]
+    batch, rates = make_inputs(spec).batch, [group.lr for group in spec.recipe.groups]
     run = TrainingRun(spec, WEIGHTS, "cpu")
     theirs = run.step(batch, rates, 0.5)
     with open_framework("torch") as framework:

@@ -6,7 +6,6 @@ It is a third implementation to compare with, not a twin: its modelling, loss an
 import functools
 import importlib.metadata
 import math
-import resource
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from frameworks.hf_rtdetr import tracing
 from frameworks.hf_rtdetr.model import Model, build, empty
 from frameworks.hf_rtdetr.names import from_hf, name_table, read_rules
 from frameworks.protocol import Case, Detections, StepRecord
+from frameworks.shared.memory import peak_resident_mb
 from frameworks.state.parameters import state_shapes, trainable_names
 from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH  # sets its threads and flags here too
 from frameworks.torch_rtdetr.ema import ModelEMA
@@ -95,7 +95,7 @@ class TrainingRun:
         """Peak resident memory on CPU, peak allocated memory on GPU."""
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return peak_resident_mb()
 
     def _optimizer(self) -> torch.optim.AdamW:
         """The recipe's groups are patterns over canonical names: look every parameter up in the map."""
