@@ -44,7 +44,7 @@ def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
         "run": run,
         "meta": run.meta,
         "data": run.meta["data"],
-        "title": " and ".join(show.label(framework.name) for framework in run.frameworks),
+        "title": show.labels(framework.name for framework in run.frameworks),
         "verdict": verdict(run),
         "failures": [framework for framework in run.frameworks if framework.failure],
         "summary_table": tables.summary_table(run),

@@ -12,6 +12,7 @@ from experiments.benchmarks.timing import CONTROL, REFERENCE, TASKS
 from experiments.data.files import write_atomically
 from frameworks.errors import UserError
 from reports import style
+from reports.frameworks import style_of
 from reports.jsonl import read_lines
 
 RECORDS, REPORT, FIGURE = "records.jsonl", "benchmark.md", "benchmark.png"
@@ -21,7 +22,7 @@ NAMES = {
     "jittor": "Jittor twin",
     "hf": "Hugging Face",
 }
-COLORS = style.COLORS | {"hf": "#009E73", CONTROL: style.COLORS["torch"]}
+COLORS = {name: style_of("torch" if name == CONTROL else name).color for name in NAMES}
 TASK_NAMES = {"step": "training step", "inference": "inference"}
 ARTICLES = {"step": "a", "inference": "an"}
 FEW_ROUNDS = 8

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from reports import formatting as show
 from reports import style
+from reports.frameworks import style_of
 from reports.run.differences import PUBLISHED_LOSS_BOUND, Comparison
 from reports.run.records import FrameworkRecords, RunRecords, Step
 
@@ -35,9 +36,9 @@ def loss_curves(run: RunRecords, comparisons: tuple[Comparison, ...], path: Path
     for framework in run.trained:
         steps = [step.step + 1 for step in framework.steps]
         totals = [step.total for step in framework.steps]
-        above.plot(steps, totals, label=show.label(framework.name), **style.line(framework.name))
+        above.plot(steps, totals, label=show.label(framework.name), **style_of(framework.name).curve)
     _mark_epochs(above, run.trained[0])
-    names = " and ".join(show.label(framework.name) for framework in run.trained)
+    names = show.labels(framework.name for framework in run.trained)
     above.set_title(f"Total training loss of {names}, {run.meta['preset']}", fontsize=12, loc="left")
     above.set_ylabel("total loss")
     above.legend(frameon=False, fontsize=10)
@@ -48,6 +49,8 @@ def loss_curves(run: RunRecords, comparisons: tuple[Comparison, ...], path: Path
 def _differences(axes: Axes, comparisons: tuple[Comparison, ...]) -> None:
     axes.set_yscale("log")
     shown = []
+    # the one difference of two frameworks belongs to both, so it has neither one's look
+    one = {"color": style.NEUTRAL_COLOR, "linestyle": "-", "linewidth": 1.3} if len(comparisons) == 1 else {}
     for comparison in comparisons:
         # zero has no place on a log axis, and a gap says "identical" without inventing a value
         positive = np.isfinite(comparison.relative) & (comparison.relative > 0)
@@ -56,8 +59,7 @@ def _differences(axes: Axes, comparisons: tuple[Comparison, ...]) -> None:
         axes.plot(
             comparison.steps + 1,
             values,
-            color=style.NEUTRAL_COLOR if len(comparisons) == 1 else style.color(comparison.other.name),
-            linewidth=1.3,
+            **style_of(comparison.other.name).curve | one,
             marker="o" if few else None,
             markersize=3,
             label=f"{show.label(comparison.other.name)} − {show.label(comparison.reference.name)}",
@@ -73,7 +75,9 @@ def _differences(axes: Axes, comparisons: tuple[Comparison, ...]) -> None:
         )  # fmt: skip
     if not shown:
         axes.text(0.5, 0.5, "no difference at any step", transform=axes.transAxes, ha="center", fontsize=11)
-    axes.set_title("Relative difference of the two totals at each step", fontsize=11, loc="left")
+    if len(comparisons) > 1:
+        axes.legend(frameon=False, fontsize=10, loc="lower right")
+    axes.set_title("Relative difference of the totals at each step", fontsize=11, loc="left")
     axes.set_ylabel("|difference| / loss")
     style.tidy(axes)
 
@@ -106,14 +110,14 @@ def loss_terms(run: RunRecords, path: Path) -> Path | None:
             for framework in run.trained:
                 curve = series[framework.name].get((kind, group))
                 if curve:
-                    axes.plot(*curve, **style.line(framework.name))
+                    axes.plot(*curve, **style_of(framework.name).curve)
                 else:
                     axes.plot([], [])
             axes.set_title(f"{kind}: {GROUPS[group]}", fontsize=9.5, loc="left")
             style.tidy(axes)
     for axes in grid[-1]:
         axes.set_xlabel("optimizer step", fontsize=9)
-    handles = [Line2D([], [], label=show.label(item.name), **style.line(item.name)) for item in run.trained]
+    handles = [Line2D([], [], label=show.label(item.name), **style_of(item.name).curve) for item in run.trained]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=10)
     figure.suptitle(f"Every kind of loss, {run.meta['preset']}", fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)

@@ -40,13 +40,13 @@ def _state(run: RunRecords) -> str:
 
 def _what(run: RunRecords) -> str:
     meta, data = run.meta, run.meta["data"]
-    names = [show.label(framework.name) for framework in run.trained]
-    if not names:
+    if not run.trained:
         return "No framework completed a step, so this report holds no result."
-    each = " each" if len(names) > 1 else ""
+    each = " each" if len(run.trained) > 1 else ""
     shapes = "**NOT COCO: coloured shapes.** " if data.get("kind") == "shapes" else ""
+    names = show.labels(framework.name for framework in run.trained)
     return (
-        f"{shapes}{' and '.join(names)}{each} trained `{meta['preset']}` (one spec, `{meta['spec_hash'][:12]}`, "
+        f"{shapes}{names}{each} trained `{meta['preset']}` (one spec, `{meta['spec_hash'][:12]}`, "
         f"seed {meta['seed']}) on {show.count(data.get('train_images', 0), 'training image')} beside "
         f"{show.count(data.get('val_images', 0), 'validation image')}: {meta['epochs']} epochs planned, batch "
         f"{meta['batch_size']}, {meta['image_size']} px, {meta['device']}. "
