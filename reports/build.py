@@ -43,7 +43,7 @@ def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
     return {
         "run": run,
         "meta": run.meta,
-        "data": run.meta["data"],
+        "data": run.meta.data,
         "title": show.labels(framework.name for framework in run.frameworks),
         "verdict": verdict(run),
         "failures": [framework for framework in run.frameworks if framework.failure],
@@ -85,14 +85,14 @@ def _first_step(comparison: Comparison, folder: Path) -> dict[str, Any]:
 
 def limits(run: RunRecords, comparisons: tuple[Comparison, ...]) -> list[str]:
     """What the reader must not conclude from this run, one Markdown sentence or two each."""
-    meta, data = run.meta, run.meta["data"]
-    train, val = data.get("train_images", 0), data.get("val_images", 0)
+    meta, data = run.meta, run.meta.data
+    train, val = data.train_images or 0, data.val_images or 0
     said = [
         f"**How well the model detects.** {show.count(train, 'training image')} and "
-        f"{show.count(val, 'validation image')}, {show.count(meta['epochs'], 'epoch')}: AP on the training images "
+        f"{show.count(val, 'validation image')}, {show.count(meta.epochs, 'epoch')}: AP on the training images "
         "measures memory, and AP on so few validation images is mostly chance. One seed, no interval.",
     ]
-    if data.get("kind") == "shapes":
+    if data.kind == "shapes":
         said.append("**Anything about COCO.** The data are drawn shapes; no AP here compares with a published one.")
     if comparisons:
         said.append(
@@ -101,11 +101,11 @@ def limits(run: RunRecords, comparisons: tuple[Comparison, ...]) -> list[str]:
             "the proof is `nox -s parity`."
         )
     said.append(
-        f"**Speed or memory as such.** Times are those of one training run on {meta['device']}, which other "
+        f"**Speed or memory as such.** Times are those of one training run on {meta.device}, which other "
         "work on the machine may disturb, and a first epoch includes the compilation of kernels. Speed needs a "
         "benchmark that interleaves the frameworks."
     )
-    if meta.get("deviations"):
+    if meta.deviations:
         said.append("**The official recipe.** This run departs from it in what is listed below.")
     return said
 

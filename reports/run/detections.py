@@ -16,6 +16,7 @@ from frameworks.errors import UserError
 from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
+from reports.run.files import SAMPLE_IMAGES
 from reports.run.records import Box, FrameworkRecords, RunRecords, Sample
 
 TOP_BOXES = 10
@@ -48,7 +49,7 @@ def detection_grid(run: RunRecords, path: Path) -> Path | None:
 
 def load_images(run: RunRecords) -> dict[int, NDArray[np.uint8]]:
     """image id -> uint8 [H, W, 3]; a UserError when a sample's image is missing or has another shape."""
-    path = run.folder / "samples.safetensors"
+    path = run.folder / SAMPLE_IMAGES
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -39,7 +39,7 @@ def loss_curves(run: RunRecords, comparisons: tuple[Comparison, ...], path: Path
         above.plot(steps, totals, label=show.label(framework.name), **style_of(framework.name).curve)
     _mark_epochs(above, run.trained[0])
     names = show.labels(framework.name for framework in run.trained)
-    above.set_title(f"Total training loss of {names}, {run.meta['preset']}", fontsize=12, loc="left")
+    above.set_title(f"Total training loss of {names}, {run.meta.preset}", fontsize=12, loc="left")
     above.set_ylabel("total loss")
     above.legend(frameon=False, fontsize=10)
     style.tidy(above)
@@ -119,7 +119,7 @@ def loss_terms(run: RunRecords, path: Path) -> Path | None:
         axes.set_xlabel("optimizer step", fontsize=9)
     handles = [Line2D([], [], label=show.label(item.name), **style_of(item.name).curve) for item in run.trained]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=10)
-    figure.suptitle(f"Every kind of loss, {run.meta['preset']}", fontsize=12, x=0.01, ha="left")
+    figure.suptitle(f"Every kind of loss, {run.meta.preset}", fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)
 
 

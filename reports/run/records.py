@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from frameworks.errors import UserError
 from reports.jsonl import read_json, read_lines, read_object
+from reports.run import files
+from reports.run.meta import Failure, RunMeta
 
-SCHEMA = 1
 SPLITS = ("train", "val")
 Row = TypeVar("Row")
 
@@ -72,15 +73,6 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a framework stopped: `kind` (crash, timeout, memory, ...), a message, the end of its stderr."""
-
-    kind: str
-    message: str
-    stderr_tail: str
-
-
-@dataclass(frozen=True)
 class FrameworkRecords:
     """What one framework recorded. Repeated steps or epochs (a resumed run) are kept once, the last one."""
 
@@ -103,7 +95,7 @@ class RunRecords:
     """A whole run folder. `meta` is run.json; `manifests` maps a split to its file's SHA-256."""
 
     folder: Path
-    meta: dict[str, Any]
+    meta: RunMeta
     frameworks: tuple[FrameworkRecords, ...]
     manifests: dict[str, str]
     samples: tuple[Sample, ...]
@@ -130,12 +122,12 @@ def read_run(folder: Path) -> RunRecords:
     """Read a run folder; UserError when it is not one, when a file is broken, or when nothing was recorded."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such run folder; give the one that experiments/run.py wrote")
-    meta = _read_meta(folder / "run.json")
-    frameworks = tuple(_read_framework(folder / name, name) for name in meta["frameworks"])
+    meta = RunMeta.read(folder / files.META)
+    frameworks = tuple(_read_framework(folder / name, name) for name in meta.frameworks)
     if not any(framework.steps or framework.failure for framework in frameworks):
         raise UserError(f"{folder}: no framework has recorded a step yet; run experiments/run.py further first")
     samples, categories = _read_samples(folder)
-    complete = folder / "complete.json"
+    complete = folder / files.COMPLETE
     return RunRecords(
         folder=folder,
         meta=meta,
@@ -147,35 +139,20 @@ def read_run(folder: Path) -> RunRecords:
     )
 
 
-def _read_meta(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise UserError(f"{path}: missing, so {path.parent} is no run folder of experiments/run.py")
-    meta = read_object(path)
-    if meta.get("schema") != SCHEMA:
-        raise UserError(f"{path}: schema is {meta.get('schema')!r}, this report reads schema {SCHEMA}")
-    needed = ("preset", "spec_hash", "seed", "device", "epochs", "batch_size", "image_size", "frameworks", "data")
-    missing = [key for key in needed if key not in meta]
-    if missing:
-        raise UserError(f"{path}: lacks {', '.join(missing)}")
-    if not meta["frameworks"]:
-        raise UserError(f"{path}: frameworks is empty, so the run has nothing to report")
-    return meta
-
-
 def _read_framework(folder: Path, name: str) -> FrameworkRecords:
     notes: list[str] = []
-    steps = _rows(folder / "steps.jsonl", _step, lambda row: row.step, notes)
-    epochs = _rows(folder / "epochs.jsonl", _epoch, lambda row: row.epoch, notes)
+    steps = _rows(folder / files.STEPS, _step, lambda row: row.step, notes)
+    epochs = _rows(folder / files.EPOCHS, _epoch, lambda row: row.epoch, notes)
     evaluations = _rows(
-        folder / "evaluation.jsonl", _evaluation, lambda row: (row.epoch, SPLITS.index(row.split)), notes
+        folder / files.EVALUATION, _evaluation, lambda row: (row.epoch, SPLITS.index(row.split)), notes
     )
     if steps and len(steps) != steps[-1].step - steps[0].step + 1:
         notes.append(
-            f"steps.jsonl: holds {len(steps)} steps of {steps[0].step}..{steps[-1].step}; some are missing"
+            f"{files.STEPS}: holds {len(steps)} steps of {steps[0].step}..{steps[-1].step}; some are missing"
         )
-    paths = {split: folder / f"predictions_{split}.json" for split in SPLITS}
+    paths = {split: folder / files.predictions(split) for split in SPLITS}
     predictions = {split: _read_predictions(path) for split, path in paths.items() if path.exists()}
-    failure = folder / "failure.json"
+    failure = folder / files.FAILURE
     return FrameworkRecords(name, steps, epochs, evaluations, predictions, _read_failure(failure), tuple(notes))
 
 
@@ -262,13 +239,13 @@ def _read_failure(path: Path) -> Failure | None:
 
 
 def _manifest_hashes(folder: Path) -> dict[str, str]:
-    paths = {split: folder / f"manifest_{split}.json" for split in SPLITS}
+    paths = {split: folder / files.manifest(split) for split in SPLITS}
     return {split: hashlib.sha256(path.read_bytes()).hexdigest() for split, path in paths.items() if path.exists()}
 
 
 def _read_samples(folder: Path) -> tuple[tuple[Sample, ...], dict[int, str]]:
-    path = folder / "samples.json"
-    if not path.exists() or not (folder / "samples.safetensors").exists():
+    path = folder / files.SAMPLES
+    if not path.exists() or not (folder / files.SAMPLE_IMAGES).exists():
         return (), {}
     item = read_object(path)
     try:

@@ -6,13 +6,9 @@ import pandas as pd
 
 from reports import formatting as show
 from reports.run.differences import PUBLISHED_LOSS_BOUND, Comparison, Difference
+from reports.run.meta import COCO_STATS
 from reports.run.records import Evaluation, RunRecords
 from reports.run.summary import Summary, comparable, evaluation_of, summarize
-
-COCO_STATS = (
-    "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
-    "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
-)  # fmt: skip
 
 
 def markdown(rows: list[dict[str, Any]], left: int = 1) -> str:
@@ -35,20 +31,20 @@ def summary_table(run: RunRecords) -> str:
 def _summary_row(summary: Summary, run: RunRecords) -> dict[str, str]:
     row = {
         "framework": show.label(summary.name),
-        "epochs": f"{summary.epochs} of {run.meta['epochs']}",
+        "epochs": f"{summary.epochs} of {run.meta.epochs}",
         "final total loss": show.loss(summary.final_loss),
     }
     for split in ("train", "val"):
         stats = _stats(evaluation_of(summary, split))
         row |= {f"{name} {split}": show.average_precision(stats.get(name)) for name in ("AP", "AP50")}
-    parameters = run.meta.get("parameters", {})
+    parameters = run.meta.parameters
     return row | {
         "time per epoch": show.seconds(summary.epoch_seconds),
         "first epoch": show.seconds(summary.first_epoch_seconds),
         "time per step": show.seconds(summary.step_seconds),
         "peak memory": show.megabytes(summary.peak_memory_mb),
-        "parameters": _count(parameters.get("trainable_and_frozen")),
-        "with running statistics": _count(parameters.get("with_running_statistics")),
+        "parameters": _count(parameters.trainable_and_frozen),
+        "with running statistics": _count(parameters.with_running_statistics),
     }
 
 
@@ -116,7 +112,7 @@ def evaluation_table(run: RunRecords) -> str | None:
 
 def environment_table(run: RunRecords) -> str | None:
     """Versions and flags, a row a fact and a column per framework; facts of the host are in every column."""
-    environment = run.meta.get("environment", {})
+    environment = run.meta.environment
     columns = {name: flat(facts) for name, facts in environment.items() if isinstance(facts, dict)}
     host = columns.pop("host", {})
     facts = list(dict.fromkeys(key for column in columns.values() for key in column))
@@ -131,16 +127,16 @@ def environment_table(run: RunRecords) -> str | None:
 
 def data_table(run: RunRecords) -> str:
     """The data: a row per split with its number of images and the hash of its manifest."""
-    data = run.meta["data"]
+    data = run.meta.data
     return markdown(
         [
             {
                 "split": split,
-                "kind": data.get("kind", show.ABSENT),
-                "images": _count(data.get(f"{split}_images")),
+                "kind": data.kind or show.ABSENT,
+                "images": _count(images),
                 "manifest (SHA-256)": f"`{run.manifests[split][:16]}`" if split in run.manifests else "not written",
             }
-            for split in ("train", "val")
+            for split, images in (("train", data.train_images), ("val", data.val_images))
         ],
         left=2,
     )

@@ -27,30 +27,30 @@ def _state(run: RunRecords) -> str:
         return ""
     parts = []
     for framework in run.frameworks:
-        name, done = show.label(framework.name), f"{len(framework.epochs)} of {run.meta['epochs']} epochs"
+        name, done = show.label(framework.name), f"{len(framework.epochs)} of {run.meta.epochs} epochs"
         if framework.failure:
             kind = framework.failure.kind or "failure"
             parts.append(f"{name} stopped ({show.cell(kind)}) after {show.count(len(framework.steps), 'step')}")
-        elif len(framework.epochs) < run.meta["epochs"]:
+        elif len(framework.epochs) < run.meta.epochs:
             parts.append(f"{name} recorded {done} ({show.count(len(framework.steps), 'step')}) so far")
         else:
-            parts.append(f"{name} recorded all {show.count(run.meta['epochs'], 'epoch')}")
+            parts.append(f"{name} recorded all {show.count(run.meta.epochs, 'epoch')}")
     return f"**This run is incomplete**: {'; '.join(parts)}."
 
 
 def _what(run: RunRecords) -> str:
-    meta, data = run.meta, run.meta["data"]
+    meta, data = run.meta, run.meta.data
     if not run.trained:
         return "No framework completed a step, so this report holds no result."
     each = " each" if len(run.trained) > 1 else ""
-    shapes = "**NOT COCO: coloured shapes.** " if data.get("kind") == "shapes" else ""
     names = show.labels(framework.name for framework in run.trained)
+    shapes = "**NOT COCO: coloured shapes.** " if data.kind == "shapes" else ""
     return (
-        f"{shapes}{names}{each} trained `{meta['preset']}` (one spec, `{meta['spec_hash'][:12]}`, "
-        f"seed {meta['seed']}) on {show.count(data.get('train_images', 0), 'training image')} beside "
-        f"{show.count(data.get('val_images', 0), 'validation image')}: {meta['epochs']} epochs planned, batch "
-        f"{meta['batch_size']}, {meta['image_size']} px, {meta['device']}. "
-        f"Data: {data.get('sentence', 'not described').rstrip('.')}."
+        f"{shapes}{names}{each} trained `{meta.preset}` (one spec, `{meta.spec_hash[:12]}`, "
+        f"seed {meta.seed}) on {show.count(data.train_images or 0, 'training image')} beside "
+        f"{show.count(data.val_images or 0, 'validation image')}: {meta.epochs} epochs planned, batch "
+        f"{meta.batch_size}, {meta.image_size} px, {meta.device}. "
+        f"Data: {(data.sentence or 'not described').rstrip('.')}."
     )
 
 

@@ -1,0 +1,22 @@
+"""The names of the files in a run folder, for the runner that writes them and the reports that read them."""
+
+# of the run
+META = "run.json"
+COMPLETE = "complete.json"
+INITIAL = "initial.safetensors"
+SAMPLES, SAMPLE_IMAGES = "samples.json", "samples.safetensors"
+# of each framework, in a folder of its name
+STEPS, EPOCHS, EVALUATION = "steps.jsonl", "epochs.jsonl", "evaluation.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+FAILURE = "failure.json"
+WORKER_LOG = "stderr.log"
+
+
+def manifest(split: str) -> str:
+    """List of the images of a split, with their hashes."""
+    return f"manifest_{split}.json"
+
+
+def predictions(split: str) -> str:
+    """A framework's detections on a split."""
+    return f"predictions_{split}.json"
