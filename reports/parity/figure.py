@@ -6,9 +6,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from frameworks.shared.stages import module_position
 from reports import style
 from reports.frameworks import style_of
-from reports.parity.records import JUDGES, ParityRecord, ParityRecords, in_data_flow
+from reports.parity.records import ParityRecord, ParityRecords, judge_position
 
 MOST_ROWS = 45
 MEANING = {
@@ -24,8 +25,9 @@ Margins = dict[tuple[str, str, str], float]
 def margin_figure(records: ParityRecords, path: Path) -> Path:
     """A panel per judge, a row per module, a mark per framework and dtype; right of the line at 1 is failure."""
     depth = _depth(records)
-    modules = in_data_flow(_module(record, depth) for record in records.comparisons)
-    judges = sorted({record.judge for record in records.comparisons}, key=_judge_order)
+    names = {_module(record, depth) for record in records.comparisons}
+    modules = sorted(names, key=lambda name: (module_position(name), name))
+    judges = sorted({record.judge for record in records.comparisons}, key=judge_position)
     figure = style.new_figure(1.9 + 0.23 * len(modules), width=10.0)
     panels = figure.subplots(1, len(judges), squeeze=False, sharex=True, sharey=True)[0]
     worst = {judge: _worst(records, judge, depth) for judge in judges}
@@ -97,7 +99,3 @@ def _legend(records: ParityRecords, worst: dict[str, Margins]) -> list[Line2D]:
         if value in values:
             handles.append(Line2D([], [], ls="", marker=marker, color=style.NEUTRAL_COLOR, label=text))
     return handles
-
-
-def _judge_order(judge: str) -> int:
-    return JUDGES.index(judge) if judge in JUDGES else len(JUDGES)
