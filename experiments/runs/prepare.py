@@ -18,7 +18,7 @@ from experiments.weight_files.initial import starting_weights
 from frameworks.arrays import Arrays, save_arrays
 from frameworks.config import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
 from frameworks.state.initialisation import initial_weights
-from frameworks.state.parameters import counts
+from frameworks.state.parameters import model_facts
 from reports.run.records import SCHEMA
 
 
@@ -52,7 +52,7 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: lis
     Raises:
         UserError: data or weights that are missing, broken or of another model, or a disk without room.
     """
-    require_room(folder, spec.model, len(options.frameworks))
+    require_room(folder, model_facts(spec.model), len(options.frameworks))
     weights, origin = _weights(options, spec)
     source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
     print(f"data: {source.sentence}", flush=True)
@@ -83,7 +83,7 @@ def _meta(
     origin: dict[str, Any] | None,
     arguments: list[str],
 ) -> dict[str, Any]:
-    numbers = counts(spec.model)
+    facts = model_facts(spec.model)
     train_images, val_images = len(data["train"].ids), len(data["val"].ids)
     return {
         "schema": SCHEMA,
@@ -108,8 +108,8 @@ def _meta(
             "val_images": val_images,
         },
         "parameters": {
-            "trainable_and_frozen": numbers["parameters"],
-            "with_running_statistics": numbers["with_running_statistics"],
+            "trainable_and_frozen": facts.parameters,
+            "with_running_statistics": facts.with_running_statistics,
         },
         "environment": {"host": host_record()},
         "weights": origin,

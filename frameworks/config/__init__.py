@@ -1,4 +1,4 @@
-"""The one description of model, loss, recipe and data. Imports neither torch nor jittor."""
+"""Specs: dataclasses that describe model, losses, recipe and data for every framework; presets and YAML files."""
 
 from frameworks.config.backbones import (
     BackboneSpec,
@@ -8,12 +8,13 @@ from frameworks.config.backbones import (
     PResNetSpec,
     RegNetSpec,
 )
-from frameworks.config.experiment import ExperimentSpec, from_dict, spec_hash, to_dict
-from frameworks.config.loading import LoadedSpec, load_spec, load_with_account
+from frameworks.config.experiment import ExperimentSpec
+from frameworks.config.loading import load_spec, load_with_account
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
-from frameworks.config.official.config import OfficialConfig, load_official
+from frameworks.config.official.config import LoadedSpec, load_official
 from frameworks.config.official.section import LeftAside
-from frameworks.config.presets import PRESETS, preset
+from frameworks.config.presets import ALIASES, PRESETS, preset
+from frameworks.config.serialization import added, from_dict, spec_hash, to_dict
 from frameworks.config.training import (
     AugmentationSpec,
     CriterionSpec,
@@ -26,6 +27,7 @@ from frameworks.config.validation import SpecError
 from frameworks.config.yaml.files import dump_changes, dump_yaml, load_yaml
 
 __all__ = [
+    "ALIASES",
     "PRESETS",
     "AugmentationSpec",
     "BackboneSpec",
@@ -41,12 +43,12 @@ __all__ = [
     "LoadedSpec",
     "MatcherSpec",
     "ModelSpec",
-    "OfficialConfig",
     "PResNetSpec",
     "ParameterGroup",
     "RecipeSpec",
     "RegNetSpec",
     "SpecError",
+    "added",
     "dump_changes",
     "dump_yaml",
     "from_dict",

@@ -66,11 +66,15 @@ def _recipe(patterns: list[Config]) -> Config:
         "epoches": 72,
         "clip_max_norm": 0.1,
         "optimizer": {
-            "type": "AdamW", "params": patterns, "lr": 0.0001, "betas": [0.9, 0.999], "weight_decay": 0.0001,
+            "type": "AdamW",
+            "params": patterns,
+            "lr": 0.0001,
+            "betas": [0.9, 0.999],
+            "weight_decay": 0.0001,
         },
         "lr_scheduler": {"type": "MultiStepLR", "milestones": [1000], "gamma": 0.1},
         "sync_bn": True,
-    }  # fmt: skip
+    }
 
 
 def _model(criterion: str, decoder: str, decoder_fields: Config) -> Config:

@@ -9,7 +9,7 @@ import pytest
 
 from frameworks.config import (
     DLASpec,
-    OfficialConfig,
+    LoadedSpec,
     ParameterGroup,
     RegNetSpec,
     SpecError,
@@ -25,11 +25,11 @@ TRANSFORMS = "train_dataloader/dataset/transforms"
 Parts = Callable[[], list[Config]]
 
 
-def load(folder: Path, parts: list[Config], main: Config | None = None, name: str = "mine.yml") -> OfficialConfig:
+def load(folder: Path, parts: list[Config], main: Config | None = None, name: str = "mine.yml") -> LoadedSpec:
     return load_official(write(folder, parts, main, name))
 
 
-def keys(config: OfficialConfig) -> dict[str, str]:
+def keys(config: LoadedSpec) -> dict[str, str]:
     return {entry.key: entry.why for entry in config.left_aside}
 
 
@@ -90,7 +90,7 @@ def stops(epoch: int) -> Config:
             },
         ),
     ],
-)  # fmt: skip
+)
 def test_main_file_changes_what_it_includes(parts: Parts, name: str, main: Config, tmp_path: Path) -> None:
     assert load(tmp_path, parts(), main, name=f"{name}.yml").spec == preset(name)
 
@@ -143,11 +143,22 @@ def test_account_of_what_is_left_aside(tmp_path: Path) -> None:
     main = {"output_dir": "./out", "use_amp": True, "find_unused_parameters": True, "print_freq": 5}
     left_aside = keys(load(tmp_path, r50vd_v1(), main))
     assert left_aside.keys() == {
-        "output_dir", "use_amp", "find_unused_parameters", "print_freq", "sync_bn", "PResNet.pretrained",
-        "train_dataloader.batch_size", "train_dataloader.num_workers", "train_dataloader.dataset.img_folder",
-        "train_dataloader.dataset.ann_file", "val_dataloader.type", "val_dataloader.num_workers",
-        "val_dataloader.dataset.type", "val_dataloader.dataset.img_folder", "val_dataloader.dataset.ann_file",
-    }  # fmt: skip
+        "output_dir",
+        "use_amp",
+        "find_unused_parameters",
+        "print_freq",
+        "sync_bn",
+        "PResNet.pretrained",
+        "train_dataloader.batch_size",
+        "train_dataloader.num_workers",
+        "train_dataloader.dataset.img_folder",
+        "train_dataloader.dataset.ann_file",
+        "val_dataloader.type",
+        "val_dataloader.num_workers",
+        "val_dataloader.dataset.type",
+        "val_dataloader.dataset.img_folder",
+        "val_dataloader.dataset.ann_file",
+    }
     assert "4 is the share of one GPU" in left_aside["train_dataloader.batch_size"]
     assert "16" in left_aside["train_dataloader.batch_size"]
     assert all(left_aside.values())
