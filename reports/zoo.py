@@ -14,8 +14,8 @@ from frameworks.state import backbones
 from frameworks.state.parameters import model_facts
 from frameworks.tests.flops import flops_after_fusion, module_flops
 from reports import formatting as show
+from reports.markdown import table
 from reports.publish import render
-from reports.run.tables import markdown
 
 PAGE = Path(__file__).parent / "zoo.md"
 PUBLISHED = Path(__file__).parent / "published_accuracy.json"
@@ -28,7 +28,7 @@ def zoo_page() -> str:
     return render(
         "zoo.md.j2",
         {
-            "table": markdown([_row(PRESETS[name], facts) for name, facts in presets.items()], left=3),
+            "table": table([_row(PRESETS[name], facts) for name, facts in presets.items()], left=3),
             "source": published["source"],
             "notes": {name: facts["note"] for name, facts in presets.items() if facts["note"]},
         },
