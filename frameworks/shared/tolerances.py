@@ -60,6 +60,25 @@ ORACLE = {
     "moments and EMA": 1e-10,
 }
 
+# The stored parameters are of order one in float64, so that a sampled change of order 1e-5 is known to about 1e-11,
+# which is 1e-6 of it. Changes below SMALLEST_CHANGE are not compared.
+ORACLE_CHANGES = 1e-6
+SMALLEST_CHANGE = 1e-9
+
+# A tensor whose true norm is below NEGLIGIBLE times the stage's largest norm is analytically zero (for example the
+# bias of a batch norm that feeds another one): its relative error is noise over noise, so its error is measured
+# against that largest norm. The threshold is the oracle's (docs/proof.md, "The oracle"). Such a gradient holds
+# rounding only, less than ORACLE_ZERO of the largest norm.
+NEGLIGIBLE = 1e-6
+ORACLE_ZERO = 1e-12
+
+# The official float64 with constants that it computes in float32 (test_oracle_variants.py): the difference between
+# a framework and this variant is the effect of these constants, up to CONSTANTS_SHARE of the effect. An effect
+# below CONSTANTS_REACH (relative) is compared by its size alone: rounding (1e-12 in gradients) is no small part of
+# it.
+CONSTANTS_SHARE = 0.01
+CONSTANTS_REACH = 1e-9
+
 # Hugging Face's implementation with our weights, constants and noise, asked here and now, in float64: the same
 # function again. The limits are about 30 times the worst value measured over the subjects of
 # test_huggingface.py (development machine, transformers 5.23). The worst is always the Jittor twin's, in training
@@ -76,6 +95,12 @@ HUGGINGFACE = {
     "denoising queries": 1e-12,
     "post-processing": 1e-12,
 }
+
+# Probes of known differences from Hugging Face: an error above HF_DIFFERS shows the difference, one below HF_AGREES
+# shows that nothing else differs. Rounding stays below 1e-12 for the small models of the probes, a different
+# formula is of order one. Gradients have the limit HUGGINGFACE["backward"].
+HF_AGREES = 1e-12
+HF_DIFFERS = 1e-6
 
 # The official presets at full depth amplify rounding more than the subjects above: with the drawn weights, one
 # unit in the last place of the images moves PyTorch's own losses by 2e-12 in RegNet, 40 times as far as in r50vd

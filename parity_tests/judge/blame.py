@@ -1,8 +1,7 @@
-"""Which module is at fault: the first one, in data-flow order, that fails on the reference's own inputs.
+"""Search for the first module, in data-flow order, that diverges on the reference's own inputs.
 
-Accumulated error blames nobody: a wrong stem makes everything behind it differ. So each module is also run
-alone on what the reference fed it (forward) and got back from it (backward). Code between modules is
-covered by comparing what modules received with what they should have received.
+An error in one module makes all later ones differ. So each module also runs alone on the inputs and cotangents
+that it had in the reference. Errors in the code between modules show where a module's inputs differ.
 """
 
 import functools
@@ -21,7 +20,7 @@ Limit = Callable[[str, str], float]
 
 @dataclass(frozen=True)
 class Culprit:
-    """Where the two sides part first."""
+    """The first place where two training passes differ."""
 
     module: str
     where: str  # "forward", "backward", "inputs" (code before it), "gradient flow" (code after it), or a stage
@@ -32,7 +31,7 @@ class Culprit:
 
 
 def replay_inputs(capture: Arrays, module: str) -> Arrays:
-    """What the reference's module received and got back, as the inputs of a "module" case."""
+    """Inputs and cotangents of ``module`` in a captured training pass, as the inputs of a "module" case."""
     prefix = f"capture/{module}/"
     kinds = ("input/", "cotangent/")
     found = {name.removeprefix(prefix): array for name, array in capture.items() if name.startswith(prefix)}
@@ -47,19 +46,20 @@ def find_culprit(
     reference_replay: Replay,
     limit: Limit,
 ) -> Culprit | None:
-    """Walk forward through the modules, the criterion, then backward; None when nothing differs.
+    """Walk forward through modules and criterion, then backward; returns None when nothing differs.
 
     Args:
         candidate, reference: whole-model traces with captures of all ``modules``.
         candidate_replay, reference_replay: trace of one module alone on the reference's inputs.
+        limit: (stage, tensor name) -> largest relative error that passes.
     """
-    mine, theirs = functools.cache(candidate_replay), functools.cache(reference_replay)
+    ours, theirs = functools.cache(candidate_replay), functools.cache(reference_replay)
 
     def received(module: str) -> Comparison | None:
         return _failed(_part(candidate, module, "input"), _part(reference, module, "input"), limit)
 
     def alone(module: str, kind: str) -> Comparison | None:
-        return _failed(_only(mine(module), kind), _only(theirs(module), kind), limit)
+        return _failed(_only(ours(module), kind), _only(theirs(module), kind), limit)
 
     for module in modules:
         if module == FIRST_AFTER_SELECTION:
@@ -83,13 +83,13 @@ def find_culprit(
         if alone(module, "gradient"):
             inner = next(m for m in (*_inside(module, modules), module) if alone(m, "gradient"))
             return Culprit(inner, "backward", _certain(alone(inner, "gradient")))
-    return _in_what_the_optimizer_gets(candidate, reference, limit, modules)
+    return _first_wrong_gradient_or_statistic(candidate, reference, limit, modules)
 
 
-def _in_what_the_optimizer_gets(
+def _first_wrong_gradient_or_statistic(
     candidate: Arrays, reference: Arrays, limit: Limit, modules: Sequence[str]
 ) -> Culprit | None:
-    """Every module is right alone, so what is left happens on the way out: to gradients or statistics."""
+    """The first parameter gradient or norm statistic that differs although every module alone is right."""
     kinds = ("gradient/", "statistic/")
     mine, theirs = ({n: a for n, a in side.items() if n.startswith(kinds)} for side in (candidate, reference))
     failures = [c for c in compare(mine, theirs, limit, modules) if not c.passed]
@@ -122,7 +122,7 @@ def _only(trace: Arrays, kind: str) -> Arrays:
 
 
 def _failed(candidate: Arrays, reference: Arrays, limit: Limit) -> Comparison | None:
-    """The worst failing comparison, or None; nothing on both sides is no evidence either way."""
+    """The worst failing comparison, or None; also None where neither side has a tensor."""
     if not candidate and not reference:
         return None
     failures = [c for c in compare(candidate, reference, limit) if not c.passed]
