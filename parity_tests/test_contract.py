@@ -76,7 +76,7 @@ MEMBERS = """
 import inspect, json, sys
 import frameworks
 from frameworks.protocol import Framework
-adapter, missing = frameworks.load(sys.argv[1]), []
+adapter, missing = frameworks.load(*sys.argv[1:]), []
 for name, promised in vars(Framework).items():
     if name.startswith("_") or not callable(promised):
         continue
@@ -97,9 +97,8 @@ sys.stderr.write("MISSING" + json.dumps(missing))
 @pytest.mark.parametrize("name", frameworks.ADAPTERS)
 def test_adapter_has_the_members_of_the_protocol(name, request):
     python = interpreters(request).get(name, sys.executable)
-    done = subprocess.run(
-        [python, "-c", MEMBERS, name], cwd=client.REPOSITORY, capture_output=True, text=True, timeout=900
-    )
+    command = [python, "-c", MEMBERS, name, frameworks.ADAPTERS[name]]
+    done = subprocess.run(command, cwd=client.REPOSITORY, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"importing the adapter of {name} failed:\n{done.stderr[-2000:]}"
     missing = json.loads(done.stderr.rpartition("MISSING")[2])
     assert not missing, f"FRAMEWORK in {frameworks.ADAPTERS[name]} is no frameworks.protocol.Framework: {missing}"

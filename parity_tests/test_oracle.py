@@ -171,7 +171,7 @@ def state(trace: Arrays, oracle: Arrays, count: int) -> list[Comparison]:
 
 
 def update_samples(trace: Arrays, before: Arrays, oracle: Arrays, count: int) -> list[Comparison]:
-    """The change since step 0 at the sampled places, because a wrong change is small beside the parameter itself."""
+    """The change since step 0 at the sampled places, because it is small beside the parameter."""
     found = []
     for name, start, end in zip(oracle["param_names"], oracle["p0/s"], oracle[f"p{count}/s"], strict=True):
         change = draws.samples(trace[f"parameter/{name}"], 8) - draws.samples(before[str(name)], 8).astype(float)
