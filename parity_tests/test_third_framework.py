@@ -58,9 +58,10 @@ def test_a_third_framework_is_compared_by_every_judge(tmp_path):
 
 
 def test_a_failed_training_comparison_names_framework_and_module(tmp_path):
-    fault = {FAULT: "encoder.lateral_convs.0.conv.weight"}
+    module = "encoder.encoder.0.layers.0.self_attn"
+    fault = {FAULT: f"{module}.out_proj.weight"}
     done = run_session(tmp_path, "test_model and test_training and tiny and not tiny_", **fault)
     assert done.returncode == 1, done.stdout[-5000:] + done.stderr[-2000:]
     assert "2 failed" in done.stdout, done.stdout[-5000:]
-    assert "mirror: " in done.stdout
-    assert done.stdout.count("first module that diverges: encoder.lateral_convs.0 (forward)") >= 2
+    assert f"{FRAMEWORK.name}: " in done.stdout
+    assert done.stdout.count(f"first module that diverges: {module} (forward)") == 2
