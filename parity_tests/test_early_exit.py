@@ -56,7 +56,7 @@ def test_exit_is_a_shorter_decoder(name, layers, framework, traces: Traces, reco
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_layers_answer_differently(name, traces: Traces):
+def test_layers_predict_differently(name, traces: Traces):
     """The comparison above would also pass if eval_idx were ignored and all layers had the same predictions."""
     exits = [predictions(traces, deep(name, LAYERS, i), frameworks.REFERENCE) for i in range(LAYERS)]
     boxes = [trace["forward/pred_boxes"] for trace in exits]

@@ -88,7 +88,7 @@ def test_planted_fault(fault: Fault):
 
 
 @pytest.mark.parametrize("name", sorted({fault.subject for fault in FAULTS}))
-def test_clean_run_blames_nobody(name: str):
+def test_clean_run_names_no_module(name: str):
     clean = clean_of(name)
     assert clean.blame(None, clean.faulty(None)) is None
 

@@ -3,7 +3,7 @@
 Same function (float64): both twins compute the same formula, so they differ by rounding only, about 1e-16
 times the conditioning. A structural error stays of order one. Ceilings by policy: 1e-10 forward and 1e-8
 for gradients; the limits below are the worst value measured on the development machine (2 cores, oneDNN
-2.6, torch 2.13, Jittor 1.3.11) over the subjects of ``cases.py`` times about 30, whichever is smaller.
+2.6, torch 2.13, Jittor 1.3.11) over the models of parity_tests/cases/subjects.py times about 30, whichever is smaller.
 
 Same arithmetic (float32): against the float64 truth, each twin's error must stay within ``FACTOR`` times
 the other's, both ways, per tensor. ``FLOOR`` is what a sum of a few thousand float32 products loses

@@ -1,6 +1,6 @@
 """Probes of the known differences between Hugging Face's implementation and the official code.
 
-A probe shows that the difference exists, and that nothing else differs once its cause is removed. All run in this
+A probe shows that the difference exists, and that nothing else differs once its cause is removed. All run in subject
 process, in float64, against the PyTorch twin, whose parts some of them put into Hugging Face's model.
 """
 
@@ -41,12 +41,14 @@ class Finding:
     explained: bool  # without the cause that the entry names, both agree
 
 
-def both_traces(this: Subject, question: str = "forward", weights: Arrays | None = None) -> tuple[Arrays, Arrays]:
+def both_traces(
+    subject: Subject, question: str = "forward", weights: Arrays | None = None
+) -> tuple[Arrays, Arrays]:
     """The traces of the PyTorch twin and of Hugging Face's model."""
     training = question == "loss"
-    case = Case(question, this.spec, training=training)
-    inputs = this.training_inputs() if training else this.images()
-    given = this.weights() if weights is None else weights
+    case = Case(question, subject.spec, training=training)
+    inputs = subject.training_inputs() if training else subject.images()
+    given = subject.weights() if weights is None else weights
     sides = (frameworks.load(frameworks.REFERENCE), HF)
     ours, theirs = (side.trace(case, given, inputs, device="cpu", dtype="float64") for side in sides)
     return ours, theirs
@@ -58,11 +60,11 @@ def worst(ours: Arrays, theirs: Arrays, *prefixes: str) -> float:
     return max(comparison.error for comparison in compare(mine, reference, lambda stage, name: 0.0))
 
 
-def forward_finding(this: Subject, without_cause: Callable[[], Any], weights: Arrays | None = None) -> Finding:
+def forward_finding(subject: Subject, without_cause: Callable[[], Any], weights: Arrays | None = None) -> Finding:
     """Predictions and selected scores, as they are and inside a context that removes the cause."""
-    differs = worst(*both_traces(this, weights=weights), "forward/") > HF_DIFFERS
+    differs = worst(*both_traces(subject, weights=weights), "forward/") > HF_DIFFERS
     with without_cause():
-        explained = worst(*both_traces(this, weights=weights), "forward/", "select/scores") < HF_AGREES
+        explained = worst(*both_traces(subject, weights=weights), "forward/", "select/scores") < HF_AGREES
     return Finding(differs, explained)
 
 
@@ -84,16 +86,16 @@ def position_embedding_order() -> Finding:
     shapes = [(64 // stride, 416 // stride) for stride in wide.spec.model.backbone.out_strides]
     _, valid = make_anchors(shapes, wide.spec.model.decoder.eps, torch.empty(0))
     selected = both_traces(wide)[0]["select/topk"]
-    assert not valid[0, :, 0].numpy()[selected].all(), "this seed selects no invalid token"
+    assert not valid[0, :, 0].numpy()[selected].all(), "subject seed selects no invalid token"
     return forward_finding(wide, lambda: our_positions(v1, "RTDetrSinePositionEmbedding"))
 
 
 def no_look_forward_twice() -> Finding:
     """Gradients differ only where a later layer's box loss contributes, and nowhere in a decoder of one layer."""
-    this = hf_subject("tiny_v1")
-    ours, theirs = both_traces(this, "loss")
+    subject = hf_subject("tiny_v1")
+    ours, theirs = both_traces(subject, "loss")
     names = {name for name in ours if name.startswith("gradient/")}
-    prefixes = tuple(f"gradient/{p}" for p in untouched_by_look_forward_twice(this.spec.model))
+    prefixes = tuple(f"gradient/{p}" for p in untouched_by_look_forward_twice(subject.spec.model))
     untouched = {name for name in names if name.startswith(prefixes)}
     changed = {name for name in names if worst(ours, theirs, name) > HF_DIFFERS}
     same_values = worst(ours, theirs, "forward/", "loss/", "match/", *untouched) < LIMITS["backward"]
@@ -117,14 +119,14 @@ def anchors_of_invalid_tokens() -> Finding:
 
 def every_decoder_layer_runs() -> Finding:
     """Their last layer differs from our exit layer; their intermediate prediction of the exit layer agrees."""
-    this = hf_subject("tiny_v2_bottleneck")
-    ours, _ = both_traces(this)
-    images = torch.from_numpy(this.images()["images"]).double()
+    subject = hf_subject("tiny_v2_bottleneck")
+    ours, _ = both_traces(subject)
+    images = torch.from_numpy(subject.images()["images"]).double()
     with torch.no_grad():
-        model = build(this.spec.model, this.spec.criterion, this.weights(), "cpu", torch.float64).eval()
+        model = build(subject.spec.model, subject.spec.criterion, subject.weights(), "cpu", torch.float64).eval()
         outputs = model(pixel_values=images)
-    answer = prediction(outputs, this.spec.model.decoder.eval_layer)
-    named = {"forward/pred_logits": answer.logits.numpy(), "forward/pred_boxes": answer.boxes_cxcywh.numpy()}
+    exited = prediction(outputs, subject.spec.model.decoder.eval_layer)
+    named = {"forward/pred_logits": exited.logits.numpy(), "forward/pred_boxes": exited.boxes_cxcywh.numpy()}
     last = {"forward/pred_logits": outputs.logits.numpy(), "forward/pred_boxes": outputs.pred_boxes.numpy()}
     predictions = ("forward/pred_",)
     return Finding(worst(ours, last, *predictions) > HF_DIFFERS, worst(ours, named, *predictions) < HF_AGREES)
@@ -132,8 +134,8 @@ def every_decoder_layer_runs() -> Finding:
 
 def no_clamp_before_the_last_norm() -> Finding:
     """Activations beyond 65504 differ, and agree with the clamp put before their last norm."""
-    this = hf_subject("tiny_v1")
-    weights = this.weights()
+    subject = hf_subject("tiny_v1")
+    weights = subject.weights()
     name = "decoder.decoder.layers.0.linear2.weight"
     weights[name] = weights[name] * np.float32(1e6)
     original = v1.RTDetrDecoderLayer.__init__
@@ -142,7 +144,7 @@ def no_clamp_before_the_last_norm() -> Finding:
         original(self, config)
         self.final_layer_norm.register_forward_pre_hook(lambda _, inputs: inputs[0].clamp(-65504, 65504))
 
-    return forward_finding(this, lambda: mock.patch.object(v1.RTDetrDecoderLayer, "__init__", clamping), weights)
+    return forward_finding(subject, lambda: mock.patch.object(v1.RTDetrDecoderLayer, "__init__", clamping), weights)
 
 
 def discrete_sampling_of_wide_maps() -> Finding:
