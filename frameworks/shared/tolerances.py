@@ -1,13 +1,13 @@
-"""Every limit of the parity tests, with where it comes from. Limits are derived and measured, never bumped.
+"""Every limit of the parity tests, with its origin. Limits are derived or measured, never raised to pass.
 
-Same function (float64): both twins compute the same formula, so they differ by rounding only, about 1e-16
-times the conditioning. A structural error stays of order one. Ceilings by policy: 1e-10 forward and 1e-8
-for gradients; the limits below are the worst value measured on the development machine (2 cores, oneDNN
-2.6, torch 2.13, Jittor 1.3.11) over the models of parity_tests/cases/subjects.py times about 30, whichever is smaller.
+Same function (float64): all frameworks compute the same formula, so they differ by rounding only, about 1e-16 times
+the conditioning. A structural error is of order one. Ceilings by policy: 1e-10 forward and 1e-8 for gradients. A limit
+below is about 30 times the worst value measured on the development machine (2 cores, oneDNN 2.6, torch 2.13, Jittor
+1.3.11) over the models of parity_tests/cases/subjects.py, or the ceiling if that is smaller.
 
-Same arithmetic (float32): against the float64 truth, each twin's error must stay within ``FACTOR`` times
-the other's, both ways, per tensor. ``FLOOR`` is what a sum of a few thousand float32 products loses
-anyway; below it the ratio of two errors says nothing.
+Same arithmetic (float32): a framework's error against the float64 truth must stay within ``FLOAT32_FACTOR`` times the
+other side's, both ways, per tensor. A sum of a few thousand float32 products loses ``FLOAT32_FLOOR`` anyway; below it
+the ratio of two errors has no meaning.
 """
 
 FLOAT64 = {
@@ -35,7 +35,7 @@ FLOAT32_FLOOR = 1e-6
 # error. About eight matched queries with some 128 active units each carry a head's gradient, so one flip
 # moves it by about 1 / sqrt(1000) = 3 % (seen: 3.4 % in dec_bbox_head.2 of r18vd in Jittor, 0.5 % in the stem
 # of tiny in PyTorch, one of 20 seeds). Three flips are allowed for. Modules alone (test_modules.py) and all of
-# float64 get no allowance, so this hides no wrong formula.
+# float64 get no allowance, so it hides no wrong formula.
 FLOAT32_KINKS = {"backward": 0.1}
 
 # What published ports promise; reported beside the limits above, never used in their place.
@@ -79,7 +79,7 @@ ORACLE_ZERO = 1e-12
 CONSTANTS_SHARE = 0.01
 CONSTANTS_REACH = 1e-9
 
-# Hugging Face's implementation with our weights, constants and noise, asked here and now, in float64: the same
+# Hugging Face's implementation with our weights, constants and noise, run in the session in float64: the same
 # function again. The limits are about 30 times the worst value measured over the subjects of
 # test_huggingface.py (development machine, transformers 5.23). The worst is always the Jittor twin's, in training
 # mode: there small batch norms lose digits, most of all those of the small HGNetv2, which see 18 pixels. The

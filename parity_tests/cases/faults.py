@@ -167,13 +167,7 @@ FAULTS = [
         "forward",
         weights=_changed(LATERAL, lambda w: np.roll(w, 1, axis=0)),
     ),
-    Fault(
-        "norm eps 1e-3",
-        "activations",
-        "backbone.conv1",
-        "forward",
-        patch=_norm_with(eps=1e-3),
-    ),
+    Fault("norm eps 1e-3", "activations", "backbone.conv1", "forward", patch=_norm_with(eps=1e-3)),
     Fault(
         "norm momentum 0.01",
         "norm statistics",

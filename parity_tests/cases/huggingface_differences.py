@@ -1,6 +1,6 @@
 """Probes of the known differences between Hugging Face's implementation and the official code.
 
-A probe shows that the difference exists, and that nothing else differs once its cause is removed. All run in subject
+A probe shows that the difference exists, and that nothing else differs once its cause is removed. All run in this
 process, in float64, against the PyTorch twin, whose parts some of them put into Hugging Face's model.
 """
 
