@@ -1,13 +1,13 @@
 """Every limit of the parity tests, with its origin. Limits are derived or measured, never raised to pass.
 
-Same function (float64): all frameworks compute the same formula, so they differ by rounding only, about 1e-16 times
-the conditioning. A structural error is of order one. Ceilings by policy: 1e-10 forward and 1e-8 for gradients. A limit
-below is about 30 times the worst value measured on the development machine (2 cores, oneDNN 2.6, torch 2.13, Jittor
-1.3.11) over the models of parity_tests/cases/subjects.py, or the ceiling if that is smaller.
+Same function (float64): all frameworks compute the same formula, so they differ by rounding only, about 1e-16
+times the conditioning. A structural error is of order one. Ceilings by policy: 1e-10 forward and 1e-8 for
+gradients. A limit below is about 30 times the worst value measured on the development machine (2 cores, oneDNN 2.6,
+torch 2.13, Jittor 1.3.11) over the models of parity_tests/cases/subjects.py, or the ceiling if that is smaller.
 
-Same arithmetic (float32): a framework's error against the float64 truth must stay within ``FLOAT32_FACTOR`` times the
-other side's, both ways, per tensor. A sum of a few thousand float32 products loses ``FLOAT32_FLOOR`` anyway; below it
-the ratio of two errors has no meaning.
+Same arithmetic (float32): a framework's error against the float64 truth must stay within ``FLOAT32_FACTOR`` times
+the other side's, both ways, per tensor. A sum of a few thousand float32 products loses ``FLOAT32_FLOOR`` anyway;
+below it the ratio of two errors has no meaning.
 """
 
 FLOAT64 = {
