@@ -12,10 +12,12 @@ from frameworks.jittor_rtdetr.ema import ModelEMA
 from frameworks.jittor_rtdetr.exchange import (
     COUNTER,
     build,
-    matching_hash,
+    connected,
     read_noise,
     read_targets,
     set_training,
+    state_arrays,
+    to_arrays,
     to_numpy,
     to_tensor,
     trainable,
@@ -23,8 +25,8 @@ from frameworks.jittor_rtdetr.exchange import (
 from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
-from frameworks.jittor_rtdetr.tracing import connected, training_state
 from frameworks.protocol import Detections, StepRecord
+from frameworks.shared import trace_names
 from frameworks.shared.memory import peak_resident_mb
 
 
@@ -61,8 +63,8 @@ class TrainingRun:
         self.optimizer.step(clipped, learning_rates)
         self.ema.update(self.model, ema_decay)
         self._synchronise()
-        seconds = time.perf_counter() - start
-        return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching_hash(matchings))
+        seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
+        return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching)
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged model."""
@@ -77,14 +79,13 @@ class TrainingRun:
         """Go on from a state that ``state()`` returned."""
         modules = dict(self.model.named_modules())
         parameters = self.model.state_dict()
-        for name, array in state.items():
-            kind, _, name = name.partition("/")
-            if kind == "parameter" and name.endswith(COUNTER):
+        for name, array in trace_names.below("parameter", state).items():
+            if name.endswith(COUNTER):
                 modules[name.rpartition(".")[0]].num_batches_tracked = int(array)
-            elif kind == "parameter":
+            else:
                 parameters[name].update(jt.array(array))
         self.optimizer.load({name: jt.array(np.atleast_1d(array)) for name, array in state.items()})
-        self.ema.load({n.removeprefix("ema/"): jt.array(a) for n, a in state.items() if n.startswith("ema/")})
+        self.ema.load({name: jt.array(array) for name, array in trace_names.below("ema", state).items()})
 
     def peak_memory_mb(self) -> float:
         """Peak resident memory on CPU, peak allocated memory on GPU."""
@@ -94,6 +95,11 @@ class TrainingRun:
 
     def _synchronise(self) -> None:
         jt.sync_all(True)
+
+
+def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
+    """Parameters, moments and averages under the names of the protocol."""
+    return trace_names.training_state(state_arrays(model), to_arrays(optimizer.state()), to_arrays(ema.state()))
 
 
 def load_average(model: RTDETR, ema: ModelEMA) -> None:
@@ -110,5 +116,4 @@ def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
     with jt.no_grad():
         outputs = model(to_tensor(images["images"], model))
         results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)
-    arrays = {n: to_numpy(v) for n, v in zip(("labels", "boxes", "scores"), results, strict=True)}
-    return Detections(arrays | {"labels": arrays["labels"].astype(np.int64)}, time.perf_counter() - start)
+    return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)

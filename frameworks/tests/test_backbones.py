@@ -18,7 +18,7 @@ from frameworks.protocol import DEVICE_VARIABLE
 from frameworks.state import parameters
 from frameworks.state.backbones import backbone_shapes, frozen_modules, norm_modules, stem_and_stages
 from frameworks.state.initialisation import initial_weights
-from frameworks.torch_rtdetr.model import make_backbone
+from frameworks.torch_rtdetr.backbones import make_backbone
 
 PRESNET = PResNetSpec(blocks=(1, 2, 1, 1), stem_channels=(6, 6, 8), stage_channels=(8, 10, 12, 16))
 HGNETV2 = HGNetv2Spec(
@@ -70,7 +70,7 @@ def jittor_twin() -> SimpleNamespace:
     assert frameworks.load("jittor").supports("cpu", "float64") is None
     import jittor as jt
 
-    from frameworks.jittor_rtdetr import exchange, layers, model
+    from frameworks.jittor_rtdetr import backbones, exchange, layers
     from frameworks.jittor_rtdetr.backbones import hgnetv2, regnet
 
     def shapes(module) -> dict[str, tuple[int, ...]]:
@@ -83,7 +83,7 @@ def jittor_twin() -> SimpleNamespace:
         return module(x)
 
     return SimpleNamespace(
-        make_backbone=model.make_backbone,
+        make_backbone=backbones.make_backbone,
         hgnetv2=hgnetv2,
         regnet=regnet,
         shapes=shapes,

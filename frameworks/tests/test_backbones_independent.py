@@ -13,7 +13,7 @@ import torch
 from frameworks.config import BackboneSpec
 from frameworks.state.backbones import backbone_shapes
 from frameworks.tests.test_backbones import HGNETV2, REGNET
-from frameworks.torch_rtdetr.model import make_backbone
+from frameworks.torch_rtdetr.backbones import make_backbone
 
 pytest.importorskip("transformers")
 
