@@ -4,9 +4,6 @@ RT-DETR section 4.3 and official SetCriterion (v1). Shape suffixes: B batch, Q q
 of an image, M matched pairs of the batch.
 """
 
-import functools
-import operator
-
 import jittor as jt
 import numpy as np
 from jittor import Var
@@ -119,7 +116,8 @@ def criterion(
 
 def total_loss(terms: dict[str, Var]) -> Var:
     """The plain sum of the weighted terms."""
-    return own_dtype_gradient(functools.reduce(operator.add, terms.values()))
+    first, *others = terms.values()
+    return own_dtype_gradient(sum(others, start=first))
 
 
 def _terms(

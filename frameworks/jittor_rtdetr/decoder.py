@@ -1,6 +1,6 @@
 """Decoder: selects queries among the encoder's tokens and refines their boxes (RT-DETR, arXiv 2304.08069, 4.3).
 
-RT-DETRv2 (arXiv 2407.17140) changes the sampling inside ``attention.py`` only.
+RT-DETRv2 (arXiv 2407.17140) samples differently in cross-attention, see ``attention.py``.
 
     encoder maps L x [B, C, H, W]
       | input_proj per level, flatten, concatenate

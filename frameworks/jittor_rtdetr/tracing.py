@@ -1,7 +1,5 @@
 """Runs the twin for one parity ``Case`` and returns its tensors as named arrays (see ``frameworks.protocol``)."""
 
-import functools
-import operator
 from typing import Any
 
 import jittor as jt
@@ -88,8 +86,8 @@ def trace_module(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     if wanted and "cotangent/0" in inputs:
         # Jittor differentiates scalars only: <output, cotangent> has the wanted gradients.
         cotangents = [to_tensor(inputs[f"cotangent/{k}"], model).stop_grad() for k in range(len(outputs))]
-        products = [(y * c).sum() for y, c in zip(outputs, cotangents, strict=True)]
-        gradients = jt.grad(functools.reduce(operator.add, products), list(wanted.values()))
+        first, *others = ((y * c).sum() for y, c in zip(outputs, cotangents, strict=True))
+        gradients = jt.grad(sum(others, start=first), list(wanted.values()))
         arrays |= {n: to_numpy(g) for n, g in zip(wanted, gradients, strict=True)}
     return arrays
 

@@ -59,7 +59,7 @@ def bilinear(image_CHW: np.ndarray, x: float, y: float) -> np.ndarray:
 def sampled_levels(
     value_BNHd: np.ndarray, locations: np.ndarray, shapes: list[tuple[int, int]], points: tuple[int, ...]
 ) -> np.ndarray:
-    """Bilinear [B, H, d, Q, K] from locations [B, Q, H, K, 2]; K counts the points of all levels."""
+    """Bilinear samples [B, Q, H, K, d] at locations [B, Q, H, K, 2]; K counts the points of all levels."""
     return _sampled(bilinear, value_BNHd, locations, shapes, points)
 
 
@@ -80,7 +80,7 @@ def nearest_pixel(image_CHW: np.ndarray, x: float, y: float) -> np.ndarray:
 def _sampled(sample, value_BNHd, locations, shapes, points) -> np.ndarray:
     batch, _, heads, width = value_BNHd.shape
     queries = locations.shape[1]
-    result = np.zeros((batch, heads, width, queries, sum(points)))
+    result = np.zeros((batch, queries, heads, sum(points), width))
     starts = np.cumsum([0, *(h * w for h, w in shapes)])
     level_of = np.repeat(np.arange(len(points)), points)
     for b, q, head, k in np.ndindex(batch, queries, heads, sum(points)):
@@ -88,7 +88,7 @@ def _sampled(sample, value_BNHd, locations, shapes, points) -> np.ndarray:
         h, w = shapes[level]
         rows = value_BNHd[b, starts[level] : starts[level + 1], head]  # [h * w, d]
         image = rows.T.reshape(width, h, w)
-        result[b, head, :, q, k] = sample(image, *locations[b, q, head, k])
+        result[b, q, head, k] = sample(image, *locations[b, q, head, k])
     return result
 
 

@@ -84,7 +84,7 @@ def test_conversions_are_each_others_inverse(box):
 def test_inverse_sigmoid_is_the_clipped_logit(x):
     value = float(box_ops.inverse_sigmoid(tensor(x)))
     assert value == pytest.approx(float(closed_forms.logit(np.asarray(x))), abs=1e-9)
-    assert abs(value) <= 11.5130  # PITFALLS D.2
+    assert abs(value) <= 11.5130  # docs/pitfalls.md D.2
     if 1e-5 <= x <= 1 - 1e-5:
         assert float(torch.sigmoid(tensor(value))) == pytest.approx(x, abs=1e-12)
 
@@ -166,7 +166,7 @@ def test_deformable_attention_against_loops(points):
     locations = box[..., :2] + offsets / counts * box[..., 2:] * 0.5
     value = apply("value_proj", memory).reshape(2, 10, 2, 4)
     sampled = closed_forms.sampled_levels(value, locations, shapes, points)
-    mixed = np.einsum("bhdqk,bqhk->bqhd", sampled, scores).reshape(2, 3, 8)
+    mixed = np.einsum("bqhkd,bqhk->bqhd", sampled, scores).reshape(2, 3, 8)
     answer = module(query, reference, memory, shapes)
     np.testing.assert_allclose(answer.detach(), apply("output_proj", mixed), atol=1e-13)
 
@@ -243,5 +243,5 @@ def test_training_mode_reaches_every_module():
 def test_normalised_box_of_an_invalid_anchor_is_one():
     logits, valid = make_anchors([(80, 80)], 0.01, LIKE)
     first = logits[0, 0].sigmoid()
-    assert not valid[0, 0] and first.tolist() == [1.0, 1.0, 1.0, 1.0]  # PITFALLS C.2
+    assert not valid[0, 0] and first.tolist() == [1.0, 1.0, 1.0, 1.0]  # docs/pitfalls.md C.2
     assert math.isinf(logits[0, 0, 2])

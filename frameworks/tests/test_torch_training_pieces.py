@@ -223,7 +223,7 @@ def test_average_of_the_whole_floating_state():
 
 @pytest.mark.parametrize("counts", [(0, 2), (2, 0), (0, 0)])
 def test_images_without_targets(counts):
-    """One or all images empty: finite losses; all empty: no denoising and no box loss (PITFALLS E.8 and E.9)."""
+    """Finite losses always; no denoising and no box loss if all are empty (docs/pitfalls.md E.8, E.9)."""
     spec = preset("tiny")
     shapes = adapter.FRAMEWORK.parameter_shapes(spec.model)
     inputs = {"images": draws.images(2, 64, 64, "empty")} | draws.targets("empty", counts)
