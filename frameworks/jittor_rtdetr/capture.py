@@ -1,4 +1,4 @@
-"""What modules receive, answer and get back, recorded while the whole model runs."""
+"""Forward hooks that record each module's inputs, outputs and output gradients."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from frameworks.shared.trace_names import as_list, captured
 
 
 class Capture:
-    """Records what modules receive and answer (first call), and later the cotangents of their answers."""
+    """Records inputs and outputs of the named modules, of their first call only."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
         self.inputs: dict[str, tuple[Any, ...]] = {}
@@ -21,7 +21,7 @@ class Capture:
             modules[name].execute = self._hook(name, modules[name].execute)
 
     def _hook(self, name: str, execute: Any) -> Any:
-        # Wrapped by hand: Jittor keeps one forward hook a module, and a second one replaces it silently.
+        # Wrapped by hand: Jittor keeps one forward hook per module, and a second one replaces it silently.
         def record(*inputs: Any) -> Any:
             output = execute(*inputs)
             if name not in self.inputs:

@@ -1,4 +1,4 @@
-"""NumPy arrays in, tensors out, and back: weights, targets, noise, predictions, matchings."""
+"""Conversion between NumPy arrays and this framework's tensors: weights, targets, noise, predictions."""
 
 import jittor as jt
 import numpy as np
@@ -17,7 +17,7 @@ UNUSED_WITHOUT_DENOISING = "decoder.denoising_class_embed.weight"
 
 
 def build(spec: ModelSpec, weights: Arrays, dtype: str) -> RTDETR:
-    """The model with these weights, loaded strictly.
+    """Build the model of a spec and load its weights strictly.
 
     Raises:
         ValueError: names or shapes of the weights are not exactly the model's.
@@ -51,7 +51,7 @@ def load_strictly(model: nn.Module, weights: Arrays) -> None:
 
 
 def set_training(model: nn.Module, training: bool) -> None:
-    """Batch statistics, all decoder layers and denoising on or off.
+    """Switch batch statistics, all decoder layers and denoising on or off.
 
     Not ``Module.eval()``: that also stops the gradient of every parameter.
     """
@@ -60,7 +60,7 @@ def set_training(model: nn.Module, training: bool) -> None:
 
 
 def state_arrays(model: nn.Module) -> Arrays:
-    """The whole canonical state as arrays."""
+    """Copies of parameters, running statistics and counters under canonical names."""
     arrays: Arrays = {}
     for name, owner in _owners(model):
         value = getattr(owner, name.rpartition(".")[2])
@@ -82,7 +82,7 @@ def connected(model: RTDETR, outputs: Outputs) -> dict[str, Var]:
 
 
 def to_tensor(array: np.ndarray, model: nn.Module) -> Var:
-    """Floating arrays in the model's dtype; integers and booleans as they are."""
+    """A tensor on the model's device: floats in the model's dtype, integers and booleans as they are."""
     like = next(iter(model.state_dict().values()))
     if array.dtype.kind == "f":
         array = array.astype(str(like.dtype))

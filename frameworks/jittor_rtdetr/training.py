@@ -1,4 +1,4 @@
-"""One training step and its state: what this framework supplies to the shared training loop."""
+"""One training step and its state: what this framework gives to the common training loop."""
 
 import time
 
@@ -42,10 +42,10 @@ class TrainingRun:
         self.averaged = build(spec.model, weights, "float32")
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
-        """Forward, loss, backward, clip, update, average.
+        """Forward, loss, backward, clip, update, average on one batch (inputs of ``protocol.Case`` for training).
 
         Raises:
-            FloatingPointError: the loss is not finite; training on would only hide it.
+            FloatingPointError: the loss is not finite.
         """
         start = time.perf_counter()
         set_training(self.model, True)
@@ -67,7 +67,7 @@ class TrainingRun:
         return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching)
 
     def predict(self, images: Arrays) -> Detections:
-        """Detections of the averaged model."""
+        """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
         load_average(self.averaged, self.ema)
         return predict(self.averaged, images, self.spec.model.decoder.num_queries)
 
@@ -76,7 +76,7 @@ class TrainingRun:
         return training_state(self.model, self.optimizer, self.ema)
 
     def load(self, state: Arrays) -> None:
-        """Go on from a state that ``state()`` returned."""
+        """Restore a run from ``state()``."""
         modules = dict(self.model.named_modules())
         parameters = self.model.state_dict()
         for name, array in trace_names.below("parameter", state).items():
@@ -88,7 +88,7 @@ class TrainingRun:
         self.ema.load({name: jt.array(array) for name, array in trace_names.below("ema", state).items()})
 
     def peak_memory_mb(self) -> float:
-        """Peak resident memory on CPU, peak allocated memory on GPU."""
+        """Peak memory in MB: resident on CPU, allocated on GPU."""
         if self.device == "cuda":
             return jt.get_mem_info().total_cuda_used / 2**20
         return peak_resident_mb()
@@ -110,7 +110,7 @@ def load_average(model: RTDETR, ema: ModelEMA) -> None:
 
 
 def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
-    """Scored boxes of one batch in evaluation mode."""
+    """Scored boxes of one batch in evaluation mode; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
     start = time.perf_counter()
     set_training(model, False)
     with jt.no_grad():

@@ -1,6 +1,6 @@
-"""NumPy loops for small pieces of the model, written from the paper and the notes, not from either twin.
+"""NumPy loops for small pieces of the model, written from the papers and docs/pitfalls.md, not from either twin.
 
-Boxes are cxcywh or xyxy as the names say. Everything is float64 and slow on purpose.
+Boxes are cxcywh or xyxy as the names say. Everything is in float64, and slow because it is simple.
 """
 
 import math
@@ -99,9 +99,8 @@ def position_embedding(h: int, w: int, dim: int, temperature: float) -> np.ndarr
         for y in range(h):
             for k in range(quarter):
                 omega = temperature ** (-k / quarter)
-                table[x * h + y, [k, quarter + k, 2 * quarter + k, 3 * quarter + k]] = (
-                    math.sin(x * omega), math.cos(x * omega), math.sin(y * omega), math.cos(y * omega),
-                )  # fmt: skip
+                waves = math.sin(x * omega), math.cos(x * omega), math.sin(y * omega), math.cos(y * omega)
+                table[x * h + y, k::quarter] = waves
     return table
 
 
@@ -141,7 +140,7 @@ def matching_cost(logits_QK, boxes_Q4, labels_T, boxes_T4) -> np.ndarray:
 
 
 def denoising_layout(targets, noise: dict[str, np.ndarray], num_denoising: int, num_queries: int, num_classes: int):
-    """Labels, logits of boxes, mask and positives, query by query (the notes' section E)."""
+    """Labels, logits of boxes, mask and positives, query by query (docs/pitfalls.md E)."""
     largest = max(len(labels) for labels, _ in targets)
     groups = max(1, num_denoising // largest)
     count, batch = largest * 2 * groups, len(targets)
@@ -162,7 +161,7 @@ def denoising_layout(targets, noise: dict[str, np.ndarray], num_denoising: int, 
     blocked = np.zeros((count + num_queries, count + num_queries), bool)
     for i, j in np.ndindex(*blocked.shape):
         same_group = i < count and i // (2 * largest) == j // (2 * largest)
-        blocked[i, j] = j < count and not same_group  # everybody sees the matching queries
+        blocked[i, j] = j < count and not same_group  # every query sees the matching queries
     return labels_BN, boxes_BN4, blocked, positives, groups
 
 

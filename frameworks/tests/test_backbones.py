@@ -35,10 +35,8 @@ HGNETV2 = HGNetv2Spec(
 DEEP_DLA = DLASpec(levels=(1, 2, 1, 2, 3, 1), channels=(6, 8, 10, 12, 16, 20))
 REGNET = RegNetSpec(stem_channels=8, depths=(1, 2, 2, 1), widths=(8, 12, 16, 24), group_width=4)
 FAMILIES: dict[str, BackboneSpec] = {"presnet": PRESNET, "hgnetv2": HGNETV2, "dla": DEEP_DLA, "regnet": REGNET}
-CHANGES = (
-    {}, {"freeze_norm": True}, *({"freeze_at": k} for k in range(5)),
-    {"freeze_norm": True, "freeze_at": 1}, {"return_idx": (0, 1, 2)},
-)  # fmt: skip
+CHANGES = [{}, {"freeze_norm": True}, *({"freeze_at": k} for k in range(5))]
+CHANGES += [{"freeze_norm": True, "freeze_at": 1}, {"return_idx": (0, 1, 2)}]
 VARIANTS: dict[str, BackboneSpec] = {
     f"{family} {change}": replace(spec, **change) for family, spec in FAMILIES.items() for change in CHANGES
 }

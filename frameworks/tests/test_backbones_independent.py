@@ -60,9 +60,14 @@ def renamed_hgnetv2(name: str) -> str:
 def test_regnet(training):
     spec, images = replace(REGNET, return_idx=ALL_STAGES), torch.rand(2, 3, 64, 96, dtype=torch.float64)
     config = RegNetConfig(
-        embedding_size=spec.stem_channels, hidden_sizes=list(spec.widths), depths=list(spec.depths),
-        groups_width=spec.group_width, layer_type="y", hidden_act="relu", downsample_in_first_stage=True,
-    )  # fmt: skip
+        embedding_size=spec.stem_channels,
+        hidden_sizes=list(spec.widths),
+        depths=list(spec.depths),
+        groups_width=spec.group_width,
+        layer_type="y",
+        hidden_act="relu",
+        downsample_in_first_stage=True,
+    )
     theirs = RegNetModel(config).double().train(training)
     theirs.load_state_dict({renamed_regnet(n): v for n, v in weights(spec).items()})
     wanted = theirs(images, output_hidden_states=True).hidden_states[1:]
@@ -76,8 +81,11 @@ def test_hgnetv2(training):
     stages, (inside, stem) = spec.stages, spec.stem_channels
     widths = [stem, *(stage.out_channels for stage in stages)]
     config = HGNetV2Config(
-        stem_channels=[3, inside, stem], embedding_size=stem, hidden_sizes=widths[1:],
-        stage_in_channels=widths[:4], stage_out_channels=widths[1:],
+        stem_channels=[3, inside, stem],
+        embedding_size=stem,
+        hidden_sizes=widths[1:],
+        stage_in_channels=widths[:4],
+        stage_out_channels=widths[1:],
         stage_mid_channels=[stage.mid_channels for stage in stages],
         stage_num_blocks=[stage.blocks for stage in stages],
         stage_downsample=[stage.downsample for stage in stages],
@@ -85,7 +93,7 @@ def test_hgnetv2(training):
         stage_kernel_size=[stage.kernel for stage in stages],
         stage_numb_of_layers=[stage.layers for stage in stages],
         out_features=["stage1", "stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
-    )  # fmt: skip
+    )
     theirs = HGNetV2Backbone(config).double().train(training)
     theirs.load_state_dict({renamed_hgnetv2(n): v for n, v in weights(spec).items()})
     for ours, other in zip(features(spec, images, training), theirs(images).feature_maps, strict=True):

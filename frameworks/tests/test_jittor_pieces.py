@@ -1,4 +1,4 @@
-"""The Jittor twin against NumPy and SciPy closed forms, at the places where Jittor differs from PyTorch.
+"""The Jittor twin against closed forms in NumPy and SciPy, where Jittor differs from PyTorch.
 
 One Jittor process (this one), tiny shapes: each new shape or operator is a kernel to compile once.
 """
@@ -219,12 +219,11 @@ def test_sample_levels_gradient_against_differences(jt):
 
 
 def drawn(*counts: int):
-    generator = rng(8)
-    return [
-        (generator.integers(0, CLASSES, n), np.concatenate(
-            [generator.uniform(0.3, 0.7, (n, 2)), generator.uniform(0.05, 0.4, (n, 2))], 1))
-        for n in counts
-    ]  # fmt: skip
+    generator, targets = rng(8), []
+    for n in counts:
+        labels, centres = generator.integers(0, CLASSES, n), generator.uniform(0.3, 0.7, (n, 2))
+        targets.append((labels, np.concatenate([centres, generator.uniform(0.05, 0.4, (n, 2))], 1)))
+    return targets
 
 
 def as_targets(jt, targets):

@@ -1,4 +1,4 @@
-"""What modules receive, answer and get back, recorded while the whole model runs."""
+"""Forward hooks that record each module's inputs, outputs and output gradients."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from frameworks.torch_rtdetr.exchange import to_numpy
 
 
 class Capture:
-    """Records what modules receive and answer (first call), and later the cotangents of their answers."""
+    """Records inputs and outputs of the named modules, of their first call only."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
         self.inputs: dict[str, tuple[Any, ...]] = {}

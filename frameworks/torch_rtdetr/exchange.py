@@ -1,4 +1,4 @@
-"""NumPy arrays in, tensors out, and back: weights, targets, noise, predictions, matchings."""
+"""Conversion between NumPy arrays and this framework's tensors: weights, targets, noise, predictions."""
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from frameworks.torch_rtdetr.model import RTDETR
 
 
 def build(spec: ModelSpec, weights: Arrays, device: str, dtype: torch.dtype) -> RTDETR:
-    """The model with these weights, loaded strictly.
+    """Build the model of a spec and load its weights strictly.
 
     Raises:
         ValueError: names or shapes of the weights are not exactly the model's.
@@ -39,12 +39,12 @@ def load_strictly(model: nn.Module, weights: Arrays) -> None:
 
 
 def set_training(model: nn.Module, training: bool) -> None:
-    """Batch statistics, all decoder layers and denoising on or off."""
+    """Switch batch statistics, all decoder layers and denoising on or off."""
     model.train(training)
 
 
 def state_arrays(model: nn.Module) -> Arrays:
-    """The whole canonical state as arrays."""
+    """Copies of parameters, running statistics and counters under canonical names."""
     return to_arrays(model.state_dict())
 
 
@@ -54,7 +54,7 @@ def trainable(model: RTDETR) -> dict[str, nn.Parameter]:
 
 
 def to_tensor(array: np.ndarray, model: nn.Module) -> Tensor:
-    """Floating arrays in the model's dtype; integers and booleans as they are."""
+    """A tensor on the model's device: floats in the model's dtype, integers and booleans as they are."""
     like = next(model.parameters())
     tensor = torch.from_numpy(np.array(array)).to(like.device)
     return tensor.to(like.dtype) if tensor.dtype.is_floating_point else tensor
