@@ -55,11 +55,12 @@ IMPORTS = {
 }
 
 
-def public(name: str) -> bool:
+def is_public(name: str) -> bool:
     return not name.startswith("_") or name == "__init__"
 
 
 def parameters(function: ast.FunctionDef) -> list[str]:
+    """Names of the parameters in order; keyword-only ones end with ``=``."""
     a = function.args
     starred = [f"*{v.arg}" for v in (a.vararg,) if v] + [f"**{v.arg}" for v in (a.kwarg,) if v]
     return [p.arg for p in (*a.posonlyargs, *a.args)] + [f"{p.arg}=" for p in a.kwonlyargs] + starred
@@ -69,9 +70,9 @@ def describe(source: str) -> dict[str, list[str]]:
     """Public classes, functions and methods in order of appearance, with their parameter names."""
     found: dict[str, list[str]] = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and public(node.name):
+        if isinstance(node, ast.FunctionDef) and is_public(node.name):
             found[node.name] = parameters(node)
-        if isinstance(node, ast.ClassDef) and public(node.name):
+        if isinstance(node, ast.ClassDef) and is_public(node.name):
             name = SAME_CLASS.get(node.name, node.name)
             found[name] = []
             found |= {f"{name}.{n}": p for n, p in members(node)}
@@ -84,19 +85,19 @@ def members(node: ast.ClassDef) -> list[tuple[str, list[str]]]:
     is_record = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
     found = [("fields", fields)] if is_record else []
     for method in node.body:
-        if isinstance(method, ast.FunctionDef) and public(method.name):
+        if isinstance(method, ast.FunctionDef) and is_public(method.name):
             found.append((SAME_METHOD.get(method.name, method.name), parameters(method)))
     return found
 
 
 def differences(torch_source: str, jittor_source: str) -> set[tuple[str, str]]:
     """(kind, what) of every difference between two files; order counts only among the common names."""
-    ours, theirs = describe(torch_source), describe(jittor_source)
-    found = {("only torch", name) for name in ours.keys() - theirs.keys()}
-    found |= {("only jittor", name) for name in theirs.keys() - ours.keys()}
-    common, order = [n for n in ours if n in theirs], [n for n in theirs if n in ours]
+    torch, jittor = describe(torch_source), describe(jittor_source)
+    found = {("only torch", name) for name in torch.keys() - jittor.keys()}
+    found |= {("only jittor", name) for name in jittor.keys() - torch.keys()}
+    common, order = [n for n in torch if n in jittor], [n for n in jittor if n in torch]
     found |= {("order", n) for n, m in zip(common, order, strict=True) if n != m}
-    return found | {("parameters", name) for name in common if ours[name] != theirs[name]}
+    return found | {("parameters", name) for name in common if torch[name] != jittor[name]}
 
 
 def imports(source: str) -> set[str]:
@@ -114,11 +115,12 @@ def imports(source: str) -> set[str]:
 
 def import_differences(torch_source: str, jittor_source: str) -> set[tuple[str, str]]:
     """(module, which twin alone imports it)."""
-    ours, theirs = imports(torch_source), imports(jittor_source)
-    return {(name, "only torch") for name in ours - theirs} | {(name, "only jittor") for name in theirs - ours}
+    torch, jittor = imports(torch_source), imports(jittor_source)
+    return {(name, "only torch") for name in torch - jittor} | {(name, "only jittor") for name in jittor - torch}
 
 
 def files(folder: Path) -> set[str]:
+    """Python files below a folder, as relative paths."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
 
 
@@ -134,7 +136,7 @@ def test_files_of_the_jittor_twin_alone_are_listed_with_their_reason():
 
 
 @pytest.mark.parametrize("file", sorted(files(TORCH)))
-def test_twins_have_the_same_public_face(file):
+def test_twins_have_the_same_public_names(file):
     if not (JITTOR / file).exists():
         pytest.fail(f"jittor_rtdetr/{file} does not exist")
     found = differences((TORCH / file).read_text("utf-8"), (JITTOR / file).read_text("utf-8"))

@@ -110,7 +110,7 @@ def bilinear(value_BnHd: Var, locations_BQHP2: Var, size_hw: tuple[int, int]) ->
     """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, Q, H, P, d].
 
     Written out because ``jt.nn.grid_sample`` computes corners and weights again for every channel; with
-    channels last they are computed once a point. The coordinates follow grid_sample's own formula.
+    channels last they are computed once per point. The coordinates follow the formula of grid_sample.
     """
     h, w = size_hw
     grid_BQHP2 = 2 * locations_BQHP2 - 1
@@ -124,7 +124,7 @@ def bilinear(value_BnHd: Var, locations_BQHP2: Var, size_hw: tuple[int, int]) ->
             column_BQHP, row_BQHP = left_BQHP + right, top_BQHP + down
             inside = (column_BQHP >= 0) & (column_BQHP < w) & (row_BQHP >= 0) & (row_BQHP < h)
             flat_BQHP = row_BQHP * w + column_BQHP
-            # An index of -1 is out of range, and reindex answers zero there.
+            # An index of -1 is out of range, where reindex gives zero.
             index_BQHP = jt.ternary(inside, flat_BQHP, jt.zeros_like(flat_BQHP) - 1)
             weight_x_BQHP = share_x_BQHP if right else 1 - share_x_BQHP
             weight_y_BQHP = share_y_BQHP if down else 1 - share_y_BQHP

@@ -200,7 +200,7 @@ class RTDETRTransformer(nn.Module):
         logits_BQK = _take_rows(logits_BNK, topk_BQ)
         content_BQD = _take_rows(output_BND, topk_BQ)
         encoder = Prediction(logits_BQK, boxes_unact_BQ4.sigmoid())
-        # detach(), never stop_grad(): the latter works in place and would silence the encoder heads too.
+        # detach(), never stop_grad(), which works in place: the encoder heads would get no gradient.
         scores_BQ = best_BN.gather(1, topk_BQ)
         return Selection(content_BQD.detach(), boxes_unact_BQ4.detach(), encoder, topk_BQ, scores_BQ)
 

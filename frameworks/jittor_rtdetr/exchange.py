@@ -120,7 +120,7 @@ def outputs_from(leaves: dict[str, Var], queries: DenoisingQueries | None) -> Ou
 
 
 def _owners(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every canonical name with the module that holds it; counters are plain integers in Jittor's twin."""
+    """Every canonical name with its module; the counters of batch norms are plain integers in this twin."""
     modules = dict(model.named_modules())
     found = [(name, modules[name.rpartition(".")[0]]) for name in model.state_dict()]
     counters = [

@@ -3,6 +3,8 @@
 Shape suffixes: B batch, C channels, H height, W width, D model width, S sequence.
 """
 
+from collections.abc import Iterable
+
 import jittor as jt
 from jittor import Var, nn
 
@@ -87,6 +89,15 @@ def activation(name: str, x: Var) -> Var:
     if name == "silu":
         return nn.silu(x)
     return exact_gelu(x)
+
+
+def chain(modules: Iterable[nn.Module], x: Var) -> list[Var]:
+    """Outputs of all modules, each run on the output of the one before; the first on x."""
+    outputs = []
+    for module in modules:
+        x = module(x)
+        outputs.append(x)
+    return outputs
 
 
 class ConvNorm(nn.Module):

@@ -1,6 +1,6 @@
 """NumPy loops for small pieces of the model, written from the papers and docs/pitfalls.md, not from either twin.
 
-Boxes are cxcywh or xyxy as the names say. Everything is in float64, and slow because it is simple.
+Boxes are cxcywh or xyxy as the names say. Everything is in float64, simple rather than fast.
 """
 
 import math

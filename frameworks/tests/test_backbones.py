@@ -76,7 +76,7 @@ def jittor_twin() -> SimpleNamespace:
         tensors = {n: tuple(v.shape) for n, v in module.state_dict().items()}
         return tensors | {f"{n}.num_batches_tracked": () for n in norms}
 
-    def answer(module, x):
+    def run(module, x):
         exchange.set_training(module, False)
         return module(x)
 
@@ -86,9 +86,9 @@ def jittor_twin() -> SimpleNamespace:
         regnet=regnet,
         shapes=shapes,
         trainable=lambda module: {n for n, p in module.state_dict().items() if not p.is_stop_grad()},
-        feature_shapes=lambda module, *images: [tuple(f.shape) for f in answer(module, jt.zeros(images))],
+        feature_shapes=lambda module, *images: [tuple(f.shape) for f in run(module, jt.zeros(images))],
         array=jt.array,
-        evaluate=lambda module, x: answer(module, jt.array(x)).numpy(),
+        evaluate=lambda module, x: run(module, jt.array(x)).numpy(),
     )
 
 
@@ -185,13 +185,13 @@ def test_initial_norms_are_the_identity(family):
 
 
 def test_even_kernels_are_padded_at_the_right_and_the_bottom(twin):
-    """A 2x2 convolution of ones over a map of ones counts the pixels that its window holds."""
+    """A 2x2 convolution of ones over a map of ones counts the pixels in its window."""
     layer = twin.hgnetv2.ConvNormAct(1, 1, 2)
     conv = list(layer.conv)[-1]
     conv.weight = parameter(twin, conv, np.ones((1, 1, 2, 2)))
     y = twin.evaluate(layer, np.ones((1, 1, 3, 4)))[0, 0] * np.sqrt(1 + 1e-5)  # the norm divides by this
     wanted = np.array([[4, 4, 4, 2], [4, 4, 4, 2], [2, 2, 2, 1]])
-    np.testing.assert_allclose(y, wanted, rtol=1e-6)  # Jittor's fresh norm holds float32 ones
+    np.testing.assert_allclose(y, wanted, rtol=1e-6)  # a new norm has float32 ones in Jittor
 
 
 def parameter(twin, module, value: np.ndarray):

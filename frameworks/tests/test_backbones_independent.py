@@ -68,11 +68,11 @@ def test_regnet(training):
         hidden_act="relu",
         downsample_in_first_stage=True,
     )
-    theirs = RegNetModel(config).double().train(training)
-    theirs.load_state_dict({renamed_regnet(n): v for n, v in weights(spec).items()})
-    wanted = theirs(images, output_hidden_states=True).hidden_states[1:]
-    for ours, other in zip(features(spec, images, training), wanted, strict=True):
-        torch.testing.assert_close(ours, other, rtol=1e-12, atol=1e-12)
+    library = RegNetModel(config).double().train(training)
+    library.load_state_dict({renamed_regnet(n): v for n, v in weights(spec).items()})
+    wanted = library(images, output_hidden_states=True).hidden_states[1:]
+    for twin, other in zip(features(spec, images, training), wanted, strict=True):
+        torch.testing.assert_close(twin, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -94,7 +94,7 @@ def test_hgnetv2(training):
         stage_numb_of_layers=[stage.layers for stage in stages],
         out_features=["stage1", "stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
     )
-    theirs = HGNetV2Backbone(config).double().train(training)
-    theirs.load_state_dict({renamed_hgnetv2(n): v for n, v in weights(spec).items()})
-    for ours, other in zip(features(spec, images, training), theirs(images).feature_maps, strict=True):
-        torch.testing.assert_close(ours, other, rtol=1e-12, atol=1e-12)
+    library = HGNetV2Backbone(config).double().train(training)
+    library.load_state_dict({renamed_hgnetv2(n): v for n, v in weights(spec).items()})
+    for twin, wanted in zip(features(spec, images, training), library(images).feature_maps, strict=True):
+        torch.testing.assert_close(twin, wanted, rtol=1e-12, atol=1e-12)

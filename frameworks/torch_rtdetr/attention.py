@@ -74,8 +74,9 @@ class MultiscaleDeformableAttention(nn.Module):
         box = reference_BQ4[:, :, None, None, :]
         locations_BQHK2 = box[..., :2] + offsets_BQHK2 * share_K1 * box[..., 2:] * 0.5
         sampled_BQHKd = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, self.points, self.method)
-        mixed_BQHd = (sampled_BQHKd * weights_BQHK[..., None]).sum(3)
-        return self.output_proj(mixed_BQHd.flatten(2))
+        sampled_BHdQK = sampled_BQHKd.permute(0, 2, 4, 1, 3)  # as it lies in memory: a sum over neighbours
+        mixed_BHdQ = (sampled_BHdQK * weights_BQHK.transpose(1, 2)[:, :, None]).sum(-1)
+        return self.output_proj(mixed_BHdQ.flatten(1, 2).transpose(1, 2))
 
 
 def sample_levels(

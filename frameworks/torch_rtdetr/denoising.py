@@ -65,7 +65,7 @@ def make_denoising_queries(targets: Targets, noise: Noise | None, spec: ModelSpe
     if decoder.num_denoising == 0 or (max_targets == 0 and spec.version == "v1"):
         return None
     if noise is None:
-        raise ValueError("denoising is on (num_denoising > 0): the batch must bring its noise arrays")
+        raise ValueError("denoising is on (num_denoising > 0): the batch must have noise arrays")
     groups = denoising_groups(decoder.num_denoising, max_targets)
     labels_BT, boxes_BT4, real_BT = _pad(targets, max_targets, spec.num_classes)
     max_targets = max(max_targets, 1)

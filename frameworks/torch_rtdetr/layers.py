@@ -3,6 +3,8 @@
 Shape suffixes: B batch, C channels, H height, W width, D model width, S sequence.
 """
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,6 +49,15 @@ def activation(name: str, x: Tensor) -> Tensor:
     if name == "silu":
         return F.silu(x)
     return F.gelu(x)
+
+
+def chain(modules: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """Outputs of all modules, each run on the output of the one before; the first on x."""
+    outputs = []
+    for module in modules:
+        x = module(x)
+        outputs.append(x)
+    return outputs
 
 
 class ConvNorm(nn.Module):

@@ -84,7 +84,7 @@ def trace_module(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     }
     if wanted and "cotangent/0" in inputs:
         cotangents = [to_tensor(inputs[f"cotangent/{k}"], model) for k in range(len(outputs))]
-        # What an answer does not depend on has the gradient zero, not none.
+        # An input that no output depends on has the gradient zero, not None.
         gradients = torch.autograd.grad(outputs, list(wanted.values()), cotangents, materialize_grads=True)
         arrays |= {n: to_numpy(g) for n, g in zip(wanted, gradients, strict=True)}
     return arrays

@@ -10,6 +10,7 @@ from jittor import Var, nn
 
 from frameworks.config import DLASpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
+from frameworks.jittor_rtdetr.layers import chain
 
 
 class BasicBlock(nn.Module):
@@ -140,11 +141,7 @@ class Levels(nn.Module):
     def execute(self, images_B3HW: Var) -> list[Var]:
         """[B, 3, H, W] -> four maps [B, C_i, H / s, W / s] with s = 4, 8, 16, 32."""
         x_BCHW = self.level1(self.level0(self.base_layer(images_B3HW)))
-        features = []
-        for level in (self.level2, self.level3, self.level4, self.level5):
-            x_BCHW = level(x_BCHW)
-            features.append(x_BCHW)
-        return features
+        return chain((self.level2, self.level3, self.level4, self.level5), x_BCHW)
 
 
 class DLA(nn.Module):

@@ -8,6 +8,7 @@ from jittor import Var, nn
 
 from frameworks.config import HGNetv2Spec, HGStageSpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
+from frameworks.jittor_rtdetr.layers import chain
 
 RIGHT_AND_BOTTOM = (0, 1, 0, 1)  # one pixel of zeros: a 2x2 window then keeps the size
 
@@ -68,9 +69,7 @@ class Block(nn.Module):
 
     def execute(self, x_BCHW: Var) -> Var:
         """[B, C_in, H, W] -> [B, C_out, H, W]."""
-        outputs = [x_BCHW]
-        for layer in self.layers:
-            outputs.append(layer(outputs[-1]))
+        outputs = [x_BCHW, *chain(self.layers, x_BCHW)]
         y_BCHW = self.aggregation_excitation_conv(self.aggregation_squeeze_conv(jt.concat(outputs, dim=1)))
         return x_BCHW + y_BCHW if self.residual else y_BCHW  # no activation after the sum
 
@@ -85,20 +84,18 @@ class Stage(nn.Module):
             self.downsample = ConvNormAct(
                 channels_in, channels_in, 3, stride=2, groups=channels_in, act=False, frozen=frozen
             )
-        self.blocks = nn.ModuleList(
-            [
+        self.blocks = nn.Sequential(
+            *(
                 Block(spec, channels_in if i == 0 else spec.out_channels, residual=i > 0, frozen=frozen)
                 for i in range(spec.blocks)
-            ]
+            )
         )
 
     def execute(self, x_BCHW: Var) -> Var:
         """[B, C_in, H, W] -> [B, C_out, H / s, W / s], s = 2 where the stage downsamples, else 1."""
         if self.downsample is not None:
             x_BCHW = self.downsample(x_BCHW)
-        for block in self.blocks:
-            x_BCHW = block(x_BCHW)
-        return x_BCHW
+        return self.blocks(x_BCHW)
 
 
 class Stem(nn.Module):
@@ -137,10 +134,5 @@ class HGNetv2(nn.Module):
 
     def execute(self, images_B3HW: Var) -> list[Var]:
         """Images [B, 3, H, W] in [0, 1] -> maps [B, C_i, H / s_i, W / s_i]: the spec has C_i and s_i."""
-        x_BCHW = self.stem(images_B3HW)
-        features = []
-        for i, stage in enumerate(self.stages):
-            x_BCHW = stage(x_BCHW)
-            if i in self.return_idx:
-                features.append(x_BCHW)
-        return features
+        features = chain(self.stages, self.stem(images_B3HW))
+        return [features[i] for i in self.return_idx]

@@ -7,7 +7,7 @@ from jittor import Var, nn
 
 from frameworks.config import PResNetSpec
 from frameworks.jittor_rtdetr.backbones.freezing import freeze
-from frameworks.jittor_rtdetr.layers import ConvNorm
+from frameworks.jittor_rtdetr.layers import ConvNorm, chain
 
 
 class PooledShortcut(nn.Module):
@@ -69,24 +69,17 @@ class Stage(nn.Module):
         super().__init__()
         block = BasicBlock if spec.block == "basic" else Bottleneck
         width, stride = spec.stage_channels[index], 1 if index == 0 else 2
-        self.blocks = nn.ModuleList(
-            [
-                block(
-                    channels_in if i == 0 else width * spec.expansion,
-                    width,
-                    stride if i == 0 else 1,
-                    first=i == 0,
-                    frozen=spec.freeze_norm,
-                )
-                for i in range(spec.blocks[index])
-            ]
+        widths = [channels_in, *[width * spec.expansion] * (spec.blocks[index] - 1)]
+        self.blocks = nn.Sequential(
+            *(
+                block(before, width, stride if i == 0 else 1, first=i == 0, frozen=spec.freeze_norm)
+                for i, before in enumerate(widths)
+            )
         )
 
     def execute(self, x_BCHW: Var) -> Var:
         """[B, C_in, H, W] -> [B, C_out, H / s, W / s], s = 1 in the first stage, else 2."""
-        for block in self.blocks:
-            x_BCHW = block(x_BCHW)
-        return x_BCHW
+        return self.blocks(x_BCHW)
 
 
 class Stem(nn.Module):
@@ -118,9 +111,5 @@ class PResNet(nn.Module):
     def execute(self, images_B3HW: Var) -> list[Var]:
         """Images [B, 3, H, W] in [0, 1] -> maps [B, C_i, H / s_i, W / s_i]: the spec has C_i and s_i."""
         x_BCHW = nn.max_pool2d(self.conv1(images_B3HW), kernel_size=3, stride=2, padding=1)
-        features = []
-        for i, stage in enumerate(self.res_layers):
-            x_BCHW = stage(x_BCHW)
-            if i in self.return_idx:
-                features.append(x_BCHW)
-        return features
+        features = chain(self.res_layers, x_BCHW)
+        return [features[i] for i in self.return_idx]

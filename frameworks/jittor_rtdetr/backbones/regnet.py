@@ -7,6 +7,7 @@ from jittor import Var, nn
 
 from frameworks.config import RegNetSpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
+from frameworks.jittor_rtdetr.layers import chain
 from frameworks.jittor_rtdetr.operators import spatial_mean
 
 
@@ -110,11 +111,7 @@ class Stages(nn.Module):
 
     def execute(self, x_BCHW: Var) -> list[Var]:
         """[B, C, H, W] -> four maps [B, C_i, H / s, W / s] with s = 2, 4, 8, 16."""
-        features = []
-        for stage in self.stages:
-            x_BCHW = stage(x_BCHW)
-            features.append(x_BCHW)
-        return features
+        return chain(self.stages, x_BCHW)
 
 
 class Layers(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from frameworks.config import DLASpec
 from frameworks.torch_rtdetr.backbones.freezing import batch_norm, freeze
+from frameworks.torch_rtdetr.layers import chain
 
 
 class BasicBlock(nn.Module):
@@ -141,11 +142,7 @@ class Levels(nn.Module):
     def forward(self, images_B3HW: Tensor) -> list[Tensor]:
         """[B, 3, H, W] -> four maps [B, C_i, H / s, W / s] with s = 4, 8, 16, 32."""
         x_BCHW = self.level1(self.level0(self.base_layer(images_B3HW)))
-        features = []
-        for level in (self.level2, self.level3, self.level4, self.level5):
-            x_BCHW = level(x_BCHW)
-            features.append(x_BCHW)
-        return features
+        return chain((self.level2, self.level3, self.level4, self.level5), x_BCHW)
 
 
 class DLA(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from frameworks.config import RegNetSpec
 from frameworks.torch_rtdetr.backbones.freezing import batch_norm, freeze
+from frameworks.torch_rtdetr.layers import chain
 
 
 class ConvNormAct(nn.Module):
@@ -110,11 +111,7 @@ class Stages(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """[B, C, H, W] -> four maps [B, C_i, H / s, W / s] with s = 2, 4, 8, 16."""
-        features = []
-        for stage in self.stages:
-            x_BCHW = stage(x_BCHW)
-            features.append(x_BCHW)
-        return features
+        return chain(self.stages, x_BCHW)
 
 
 class Layers(nn.Module):
