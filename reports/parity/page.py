@@ -8,6 +8,7 @@ from pathlib import Path
 from frameworks.errors import UserError
 from reports import formatting as show
 from reports.jsonl import read_lines
+from reports.markdown import table
 from reports.parity.figure import margin_figure
 from reports.parity.records import ParityRecord, ParityRecords, parse
 from reports.parity.tables import (
@@ -16,8 +17,8 @@ from reports.parity.tables import (
     environment_tables,
     failure_table,
     margin,
-    preset_table,
-    skip_table,
+    preset_rows,
+    skip_rows,
     summary_of,
     summary_table,
 )
@@ -45,13 +46,13 @@ def build_parity_page(records: Path, out_dir: Path) -> Path:
             "verdict": parity_verdict(parsed),
             "notes": [note] if note else [],
             "summary": summary_of(parsed),
-            "presets": preset_table(parsed),
+            "presets": table(preset_rows(parsed), left=2),
             "figure": FIGURE,
             "caption": _caption(parsed),
             "failures": failure_table(parsed),
             "failure_count": len(parsed.failures),
             "most_failures": MOST_FAILURES,
-            "skips": skip_table(parsed),
+            "skips": table(skips, left=2) if (skips := skip_rows(parsed)) else None,
             "environments": environment_tables(parsed),
             "records": Path(records).name,
         }
