@@ -32,8 +32,8 @@ FIGURE = "parity.png"
 def build_parity_page(records: Path, out_dir: Path) -> Path:
     """Write parity.md and parity.png into `out_dir` from a file of JSON lines, one comparison a line.
 
-    Returns the page's path. A page with failures is written all the same and says so first. Raises UserError
-    for a missing or broken file and when it holds no comparison; then nothing is written.
+    Returns the page's path. A page with failures is written too, and its first sentence reports them. Raises
+    UserError, before anything is written, for a missing or broken file and for one without a comparison.
     """
     raw, note = read_lines(Path(records))
     parsed = parse(raw, source=str(records))
@@ -88,18 +88,15 @@ def _where(record: ParityRecord) -> str:
 
 def _caption(records: ParityRecords) -> str:
     failed = list(dict.fromkeys(record.module for record in records.failures))
-    meaning = (
-        "Each mark is the worst tensor of a module, as a part of the limit it is held to; modules stand in the "
-        "order in which data pass them."
-    )
+    meaning = "Each mark is the worst error of a module, divided by its limit; the modules are in data-flow order."
     if not failed:
-        return f"{meaning} Every mark lies left of the line at 1: no module is beyond its limit."
+        return f"{meaning} Every mark lies left of the line at 1: no module exceeds its limit."
     names = ", ".join(f"`{name}`" for name in failed[:6]) + (", …" if len(failed) > 6 else "")
-    return f"{meaning} **Beyond the line, or failed without a number**: {names}."
+    return f"{meaning} **Right of the line, or failed without a number**: {names}."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; 0 when all passed, 1 when parity fails, 2 with one line for records that cannot be read."""
+    """The command. Returns 0 if all passed, 1 if parity fails, 2 (one line on stderr) for unreadable records."""
     parser = argparse.ArgumentParser(prog="reports.parity_page", description="Build the page of a parity session.")
     parser.add_argument("records", type=Path, help="JSON lines, one comparison a line")
     parser.add_argument("out_dir", type=Path, help="where parity.md and parity.png go")

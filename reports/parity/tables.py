@@ -1,4 +1,4 @@
-"""The tables of the parity page. `summary_table` is also what a pytest session prints at its end."""
+"""The tables of the parity page. A pytest session also prints `summary_table` at its end."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ SHOWN_STAGES = {"forward": "forward", "losses": "losses", "backward": "gradients
 
 
 def preset_rows(records: ParityRecords) -> list[dict[str, str]]:
-    """A row per preset: who judged it, the worst float64 error of the main stages, the worst margin of all."""
+    """A row per preset: its judges, the worst float64 error of the main stages, the worst margin of all stages."""
     groups: dict[str, list[ParityRecord]] = {}
     for record in records.comparisons:
         groups.setdefault(record.preset, []).append(record)
@@ -84,7 +84,7 @@ def _preset_row(preset: str, group: list[ParityRecord]) -> dict[str, str]:
 
 
 def distinct_tensors(group: Iterable[ParityRecord]) -> int:
-    """How many tensors these comparisons are about: one compared in two cases or dtypes counts once."""
+    """Number of different tensors: one that is compared in two cases or dtypes counts once."""
     return len({(record.preset, record.module, record.tensor) for record in group})
 
 
@@ -95,7 +95,7 @@ def span(values: list[float]) -> str:
 
 
 def margin(value: float) -> str:
-    """error / limit as people read it: two digits, and bold beyond 1."""
+    """Format error / limit: two digits, and bold beyond 1."""
     text = f"{value:.2g}" if 0.001 <= value < 1000 or value == 0 else show.small(value)
     return text if value <= 1 else f"**{text}**"
 

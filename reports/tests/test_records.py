@@ -52,11 +52,14 @@ def test_a_broken_last_line_that_was_finished_is_an_error(run_dir: Path) -> None
     assert "epochs.jsonl: line 6 is not JSON" in read_error(run_dir)
 
 
-@pytest.mark.parametrize("text, expected", [
-    ('{"step": 65}\n', "record 66 lacks 'epoch'"),
-    ('[1, 2]\n', "line 66 is list"),
-    ('{"step": 65, "epoch": 5, "losses": 3, "total": 1}\n', "record 66 is not what a run writes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('{"step": 65}\n', "record 66 lacks 'epoch'"),
+        ("[1, 2]\n", "line 66 is list"),
+        ('{"step": 65, "epoch": 5, "losses": 3, "total": 1}\n', "record 66 is not what a run writes"),
+    ],
+)
 def test_a_record_of_another_form_is_an_error(run_dir: Path, text: str, expected: str) -> None:
     with (run_dir / "jittor" / "steps.jsonl").open("a") as file:
         file.write(text)
