@@ -1,29 +1,26 @@
-"""Progress that a person can follow: a bar on a terminal, plain lines in a log, and never a long silence."""
+"""Progress of long work: a bar on a terminal, a line every few seconds in a log."""
 
 import contextlib
 import sys
 import threading
 import time
-from types import TracebackType
 
 from tqdm import tqdm
 
-QUIET_S = 2.0  # after this long without news the bar says what it waits for
-LINE_EVERY_S = 10.0  # where there is no terminal, a line that often
+QUIET_S = 2.0  # without news for this long, the bar shows what it waits for
+LINE_EVERY_S = 10.0  # interval of the lines where there is no terminal
 TICK_S = 1.0
 
 
 class Progress:
-    """A bar of `total` units under a title; a thread tells what is being waited for when nothing moves."""
+    """A bar of `total` units with a title; a thread shows what the work waits for while no unit finishes."""
 
     def __init__(self, title: str, total: int | None = None, unit: str = "it", waiting: str = "working") -> None:
         self.title, self.total, self.unit, self.waiting = title, total, unit, waiting
         self.terminal = sys.stderr.isatty()
         form = None if total else "{desc}: {elapsed}{postfix}"
-        self.bar = tqdm(
-            desc=title, total=total, unit=unit, disable=not self.terminal, file=sys.stderr, leave=False,
-            bar_format=form,
-        )  # fmt: skip
+        shown = {"disable": not self.terminal, "file": sys.stderr, "leave": False, "bar_format": form}
+        self.bar = tqdm(desc=title, total=total, unit=unit, **shown)
         self.done = 0
         self.numbers = ""
         self.last_news = self.last_line = time.monotonic()
@@ -34,15 +31,13 @@ class Progress:
         self.thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.closed.set()
         self.thread.join()
         self.bar.close()
 
     def advance(self, units: int = 1, numbers: str = "", waiting: str | None = None) -> None:
-        """Note finished units, with the numbers to show beside them and what comes next."""
+        """Add finished units; `numbers` is shown beside the bar, `waiting` names the work that comes next."""
         self.done += units
         self.numbers = numbers or self.numbers
         self.waiting = waiting or self.waiting
@@ -67,7 +62,7 @@ class Progress:
 
 
 def say(line: str) -> None:
-    """A line on standard error that leaves a running bar whole."""
+    """Print a line on standard error without breaking a running bar."""
     with contextlib.suppress(OSError, ValueError):  # a closed terminal must not end a training run
-        tqdm.write(f"{line}\n", file=sys.stderr, end="")  # in one piece: Ctrl-C may come between two
+        tqdm.write(f"{line}\n", file=sys.stderr, end="")  # in one call: Ctrl-C may come between two
         sys.stderr.flush()

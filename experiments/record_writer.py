@@ -1,4 +1,4 @@
-"""Append-only JSON lines that survive a kill, a full disk and a resumption."""
+"""JSON-lines records that stay readable after a kill, a full disk and a resumption."""
 
 import errno
 import json
@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from experiments.data.files import write_atomically
@@ -17,10 +16,9 @@ Record = dict[str, Any]
 
 
 class RecordWriter:
-    """Appends a line per record. Every line reaches the system at once, and the disk with ``sync``.
+    """Appends one line per record, unbuffered; ``sync`` brings the lines to the disk.
 
-    Raises UserError where a line cannot be written; what was written of it is taken back, so that every line of
-    the file is whole.
+    Raises UserError if a line cannot be written, and removes the part that was written: all lines stay complete.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,7 +29,7 @@ class RecordWriter:
             raise _cannot_write(path, error) from None
 
     def append(self, record: Record) -> None:
-        """Write one record; values that are no numbers (NaN, infinities) become null, as strict JSON asks."""
+        """Write one record. NaN and infinities become null, because strict JSON has no such numbers."""
         line = json.dumps(_finite(record), allow_nan=False).encode() + b"\n"
         whole = os.fstat(self.stream.fileno()).st_size
         try:
@@ -43,7 +41,7 @@ class RecordWriter:
             raise _cannot_write(self.path, error) from None
 
     def sync(self) -> None:
-        """Bring everything to the disk."""
+        """Write everything to the disk (fsync)."""
         try:
             os.fsync(self.stream.fileno())
         except OSError as error:
@@ -52,14 +50,12 @@ class RecordWriter:
     def __enter__(self) -> "RecordWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stream.close()
 
 
 def append_all(path: Path, records: list[Record]) -> None:
-    """Append records and bring them to the disk. Raises UserError as RecordWriter does."""
+    """Append records and sync them to the disk. Raises UserError as RecordWriter does."""
     with RecordWriter(path) as writer:
         for record in records:
             writer.append(record)
@@ -67,7 +63,7 @@ def append_all(path: Path, records: list[Record]) -> None:
 
 
 def keep_records(path: Path, keep: Callable[[Record], bool]) -> list[Record]:
-    """Rewrite a file with the whole lines that `keep` accepts, and return them; no file is no record.
+    """Rewrite a file with the complete records that `keep` accepts, and return them; [] if there is no file.
 
     A last line that was cut off while being written is dropped. Raises UserError for any other broken line.
     """
@@ -76,7 +72,7 @@ def keep_records(path: Path, keep: Callable[[Record], bool]) -> list[Record]:
     objects, _ = read_lines(path)
     text = path.read_bytes()
     if objects and not text.endswith(b"\n") and text.count(b"\n") < len(objects):
-        objects.pop()  # it parses, but nothing says that it is all: only a newline does
+        objects.pop()  # it parses, but may be the beginning of a longer line: only a newline ends one
     kept = [record for record in objects if keep(record)]
     write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept))
     return kept

@@ -1,24 +1,23 @@
-"""The machine, and the variables that every timed process gets."""
+"""The record of the machine, and the environment variables of every timed process."""
 
 import contextlib
 import os
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from experiments.runs.host import host_record
+from experiments.runs.host import cores, host_record, package_version
 
 PACKAGES = ("torch", "jittor", "transformers", "onednn-devel-cpu-gomp")
 
 
 @contextlib.contextmanager
 def worker_variables() -> Iterator[dict[str, str]]:
-    """Set for as long as workers are started: as many threads for each, and idle ones must sleep.
+    """Set the thread variables while workers are started: equal thread counts, and idle threads that sleep.
 
-    All processes live at once. OpenMP threads that spin while they wait would take the cores from whoever is
-    being timed.
+    All processes are alive at once; OpenMP threads that spin while they wait would take cores from the process that
+    is being timed.
     """
-    threads = os.environ.get("OMP_NUM_THREADS") or str(_cores())
+    threads = os.environ.get("OMP_NUM_THREADS") or str(cores())
     variables = {
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
@@ -38,21 +37,10 @@ def worker_variables() -> Iterator[dict[str, str]]:
 
 
 def environment_record(variables: dict[str, str]) -> dict[str, Any]:
-    """Host, versions and variables as plain values; ``load_before`` is other people's work."""
+    """Host, versions and variables as plain values; ``load_before`` is the load of other programs."""
     return {
         "host": host_record(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: package_version(name) for name in PACKAGES},
         "variables": variables,
         "load_before": list(os.getloadavg()),
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

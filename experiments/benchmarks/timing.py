@@ -1,21 +1,20 @@
-"""Time the entrants: same weights, same batch, all processes alive, one at a time, interleaved in rounds.
+"""Time the frameworks: same weights, same batch, one process each, one at a time, interleaved in rounds.
 
-Everything is written as records (see ``run``); the report is made from them alone.
+Everything is written as records (see ``run``), from which the report is built.
 """
 
 import contextlib
-import dataclasses
 import itertools
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from experiments.benchmarks.environment import environment_record, worker_variables
 from experiments.record_writer import RecordWriter
+from experiments.runs.host import now
+from frameworks import REFERENCE
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, to_dict
 from frameworks.errors import UserError
@@ -27,7 +26,7 @@ from frameworks.shared.tolerances import SAME_PREDICTIONS
 from frameworks.state.parameters import state_shapes
 from frameworks.workers.client import WorkerFailure, open_framework
 
-REFERENCE, CONTROL = "torch", "torch again"
+CONTROL = f"{REFERENCE} again"  # label of the A/A control: the reference in a second process
 TASKS = ("step", "inference")
 AGREEMENT_SIZE = 192  # pixels
 TARGETS_PER_IMAGE = (7, 4)  # COCO's mean is 7; the second image makes padding part of the work
@@ -58,192 +57,206 @@ class Entrant:
     stepper: Stepper | None = None
     steps: int = 0  # optimizer steps of the present image size
 
+    def step(self, inputs: "Inputs") -> tuple[float, dict[str, float]]:
+        """One training step: its seconds and its loss terms."""
+        assert self.stepper is not None
+        recipe = inputs.spec.recipe
+        rates = learning_rates(recipe, self.steps, epoch=0)
+        self.steps += 1
+        record = self.stepper.step(inputs.batch, rates, ema_decay(recipe, self.steps))
+        return record.seconds, record.losses
+
+    def infer(self, inputs: "Inputs") -> float:
+        """Seconds of one inference with post-processing."""
+        assert self.stepper is not None
+        return self.stepper.predict(inputs.images).seconds
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What every framework computes at one image size: arrays of a step (``batch``) and of an inference."""
+
+    spec: ExperimentSpec
+    batch: Arrays
+    images: Arrays
+
+    @property
+    def size(self) -> int:
+        """Side of the square images in pixels."""
+        return self.spec.data.image_size[0]
+
+
+@dataclass
+class Session:
+    """One benchmark in progress: where records and progress lines go, and the entrants that have not failed."""
+
+    plan: Plan
+    writer: RecordWriter
+    say: Say
+    weights: Arrays
+    entrants: list[Entrant] = field(default_factory=list)
+
+    def write(self, kind: str, **values: Any) -> None:
+        """Append one record."""
+        self.writer.append({"kind": kind, **values})
+
+    def open(self, name: str) -> contextlib.AbstractContextManager[Framework]:
+        """Start a framework in a worker process."""
+        return open_framework(name, device=self.plan.device, python=self.plan.pythons.get(name))
+
 
 def run(plan: Plan, writer: RecordWriter, say: Say) -> None:
-    """Check that all compute the same, then time them.
+    """Check that all frameworks compute the same, then time them.
 
     Records by ``kind``: environment, worker, agreement, first_call, timing, memory, failure.
 
     Raises:
-        UserError: a framework is missing, or does not compute what the torch twin computes.
+        UserError: a framework is missing, or does not compute what the reference computes.
     """
-    weights = draws.weights(state_shapes(plan.specs[0].model), SEED)
+    session = Session(plan, writer, say, draws.weights(state_shapes(plan.specs[0].model), SEED))
     with worker_variables() as variables:
-        writer.append({"kind": "environment"} | environment_record(variables) | _plan_record(plan))
-        check_agreement(plan, weights, writer, say)
+        session.write("environment", **environment_record(variables), **_plan_record(plan))
+        check_agreement(session)
         with contextlib.ExitStack() as stack:
-            entrants = _open_all(plan, stack, writer, say)
+            _open_all(session, stack)
             for spec in plan.specs:
-                _time_size(plan, spec, weights, entrants, writer, say)
+                _time_size(session, make_inputs(spec))
 
 
-def check_agreement(plan: Plan, weights: Arrays, writer: RecordWriter, say: Say) -> None:
-    """Evaluation-mode logits and boxes in float64 against the torch twin's, in processes of their own.
+def check_agreement(session: Session) -> None:
+    """Compare logits and boxes of evaluation mode in float64 with the reference's.
 
-    Not in the processes that are timed: a float64 model would stand in their peak memory.
+    In processes of their own: a float64 model would raise the peak memory of the processes that are timed.
+
+    Raises:
+        UserError: they differ by more than SAME_PREDICTIONS.
     """
-    others = [name for name in plan.frameworks if name != REFERENCE]
+    others = [name for name in session.plan.frameworks if name != REFERENCE]
     if not others:
         return
-    case = Case("forward", plan.specs[0])
+    case = Case("forward", session.plan.specs[0])
     inputs = {"images": draws.images(1, AGREEMENT_SIZE, AGREEMENT_SIZE, SEED)}
-    answers: dict[str, Arrays] = {}
+    traces: dict[str, Arrays] = {}
     for name in (REFERENCE, *others):
-        say(f"checking what {name} computes in float64")
-        with _open(name, plan) as framework:
-            answers[name] = framework.trace(case, weights, inputs, device=plan.device, dtype="float64")
+        session.say(f"checking what {name} computes in float64")
+        with session.open(name) as framework:
+            device = session.plan.device
+            traces[name] = framework.trace(case, session.weights, inputs, device=device, dtype="float64")
+    facts = {"limit": SAME_PREDICTIONS, "image_size": AGREEMENT_SIZE, "dtype": "float64"}
     for name, tensor in itertools.product(others, ("pred_logits", "pred_boxes")):
-        reference = answers[REFERENCE][f"forward/{tensor}"]
-        difference = answers[name][f"forward/{tensor}"] - reference
+        reference = traces[REFERENCE][f"forward/{tensor}"]
+        difference = traces[name][f"forward/{tensor}"] - reference
         error = float(np.linalg.norm(difference) / np.linalg.norm(reference))
-        writer.append(
-            {"kind": "agreement", "framework": name, "tensor": tensor, "error": error, "limit": SAME_PREDICTIONS,
-             "image_size": AGREEMENT_SIZE, "dtype": "float64"}
-        )  # fmt: skip
-        say(f"  {name} {tensor}: relative difference {error:.1e} (limit {SAME_PREDICTIONS:.0e})")
+        session.write("agreement", framework=name, tensor=tensor, error=error, **facts)
+        session.say(f"  {name} {tensor}: relative difference {error:.1e} (limit {SAME_PREDICTIONS:.0e})")
         if not error <= SAME_PREDICTIONS:  # NaN must not pass
             raise UserError(
-                f"{name}'s {tensor} differ from torch's by {error:.1e} in float64 (limit {SAME_PREDICTIONS:.0e}): "
-                "timings of two different models would say nothing"
+                f"{name}'s {tensor} differ from {REFERENCE}'s by {error:.1e} in float64 (limit "
+                f"{SAME_PREDICTIONS:.0e}): timings of two different models would say nothing"
             )
 
 
-def make_batch(spec: ExperimentSpec) -> Arrays:
-    """Images, targets and denoising noise of one step, the same in every step."""
+def make_inputs(spec: ExperimentSpec) -> Inputs:
+    """Images, targets and denoising noise of one step, the same in every step; and the images of an inference."""
     (height, width), batch = spec.data.image_size, spec.data.batch_size
     per_image = tuple(itertools.islice(itertools.cycle(TARGETS_PER_IMAGE), batch))
-    targets = draws.targets(SEED, per_image, spec.model.num_classes)
-    arrays = {"images": draws.images(batch, height, width, SEED)} | targets
-    count = denoising_count(spec.model, targets["counts"])
-    return arrays | (draws.noise(batch, count, SEED, spec.model.num_classes) if count else {})
+    images = draws.images(batch, height, width, SEED)
+    arrays = {"images": images} | draws.targets(SEED, per_image, spec.model.num_classes)
+    if count := denoising_count(spec.model, arrays["counts"]):
+        arrays |= draws.noise(batch, count, SEED, spec.model.num_classes)
+    return Inputs(spec, arrays, {"images": images, "sizes_wh": np.full((batch, 2), height, np.float32)})
 
 
 def order_of(labels: list[str], turn: int) -> list[str]:
-    """Everybody is first once a cycle; every other cycle runs backwards, so that neighbours change too."""
+    """Order of a round: each label is first once per cycle; every other cycle runs backwards to mix neighbours."""
+    if not labels:
+        return []
     cycle, start = divmod(turn, len(labels))
     order = labels[start:] + labels[:start]
     return order[::-1] if cycle % 2 else order
 
 
-def peak_memory_mb(framework: Framework, stepper: Stepper, device: str) -> float:
-    """Peak of one process. On Linux from /proc: what getrusage says of a child starts at its parent's size."""
-    process = getattr(framework, "process", None)
-    if device == "cpu" and process is not None:
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()
-            return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
-    return stepper.peak_memory_mb()
-
-
-def _open(name: str, plan: Plan) -> contextlib.AbstractContextManager[Framework]:
-    return open_framework(name, device=plan.device, python=plan.pythons.get(name))
-
-
-def _open_all(plan: Plan, stack: contextlib.ExitStack, writer: RecordWriter, say: Say) -> list[Entrant]:
-    """One process per label; the reference gets a second one, the A/A control."""
-    entrants = []
-    pairs = [(name, name) for name in plan.frameworks]
-    if REFERENCE in plan.frameworks:
-        pairs.append((CONTROL, REFERENCE))
-    for label, name in pairs:
-        say(f"starting {label}")
+def _open_all(session: Session, stack: contextlib.ExitStack) -> None:
+    """Start one process per label; the reference gets a second one, the A/A control."""
+    for label, name in [*((name, name) for name in session.plan.frameworks), (CONTROL, REFERENCE)]:
+        session.say(f"starting {label}")
         try:
-            framework = stack.enter_context(_open(name, plan))
-            record = {"kind": "worker", "label": label} | dict(framework.environment(plan.device))
+            framework = stack.enter_context(session.open(name))
+            environment = dict(framework.environment(session.plan.device))
         except FAILURES as error:
-            writer.append(_failure(label, "start", None, error))
+            session.write("failure", **_failure(label, "start", None, error))
             continue
-        writer.append(record)
-        entrants.append(Entrant(label, framework))
-    return entrants
+        session.write("worker", **({"label": label} | environment))
+        session.entrants.append(Entrant(label, framework))
 
 
-def _time_size(
-    plan: Plan, spec: ExperimentSpec, weights: Arrays, entrants: list[Entrant], writer: RecordWriter, say: Say
-) -> None:
-    size, batch = spec.data.image_size[0], make_batch(spec)
-    images = {"images": batch["images"], "sizes_wh": np.full((spec.data.batch_size, 2), size, np.float32)}
-    for entrant in list(entrants):
-        say(f"{size} px: warming {entrant.label} up")
-        with _dropping(entrant, entrants, "warm-up", size, writer, say):
-            _warm_up(plan, spec, weights, batch, images, entrant, writer)
-    for turn in range(plan.rounds):
-        say(f"{size} px: round {turn + 1} of {plan.rounds}")
+def _time_size(session: Session, inputs: Inputs) -> None:
+    for entrant in list(session.entrants):
+        session.say(f"{inputs.size} px: warming {entrant.label} up")
+        with _dropping(session, entrant, "warm-up", inputs.size):
+            _warm_up(session, entrant, inputs)
+    for turn in range(session.plan.rounds):
+        session.say(f"{inputs.size} px: round {turn + 1} of {session.plan.rounds}")
         for task in TASKS:
-            order = order_of([entrant.label for entrant in entrants], turn) if entrants else []
-            for position, label in enumerate(order):
-                entrant = next(e for e in entrants if e.label == label)
-                with _dropping(entrant, entrants, task, size, writer, say):
-                    seconds = _step(spec, batch, entrant)[0] if task == "step" else _infer(images, entrant)
-                    writer.append(
-                        {"kind": "timing", "label": label, "task": task, "image_size": size, "round": turn,
-                         "position": position, "seconds": seconds}
-                    )  # fmt: skip
-    for entrant in entrants:
+            _time_round(session, inputs, task, turn)
+    for entrant in session.entrants:
         assert entrant.stepper is not None
-        peak = peak_memory_mb(entrant.framework, entrant.stepper, plan.device)
-        writer.append({"kind": "memory", "label": entrant.label, "image_size": size, "peak_mb": peak})
+        peak = entrant.stepper.peak_memory_mb()
+        session.write("memory", label=entrant.label, image_size=inputs.size, peak_mb=peak)
 
 
-def _warm_up(
-    plan: Plan, spec: ExperimentSpec, weights: Arrays, batch: Arrays, images: Arrays, entrant: Entrant,
-    writer: RecordWriter,
-) -> None:  # fmt: skip
+def _warm_up(session: Session, entrant: Entrant, inputs: Inputs) -> None:
     """Untimed calls; the first of each task, with whatever it compiles, is recorded apart."""
-    entrant.stepper, entrant.steps = entrant.framework.trainer(spec, weights, device=plan.device), 0
-    for call in range(plan.warm_up):
-        seconds, losses = _step(spec, batch, entrant)
-        inference = _infer(images, entrant)
+    device = session.plan.device
+    entrant.stepper, entrant.steps = entrant.framework.trainer(inputs.spec, session.weights, device=device), 0
+    for call in range(session.plan.warm_up):
+        seconds, losses = entrant.step(inputs)
+        inference = entrant.infer(inputs)
         if call == 0:
-            record = {"kind": "first_call", "label": entrant.label, "image_size": spec.data.image_size[0]}
-            writer.append(record | {"task": "step", "seconds": seconds, "losses": losses})
-            writer.append(record | {"task": "inference", "seconds": inference})
+            facts = {"label": entrant.label, "image_size": inputs.size}
+            session.write("first_call", **facts, task="step", seconds=seconds, losses=losses)
+            session.write("first_call", **facts, task="inference", seconds=inference)
 
 
-def _step(spec: ExperimentSpec, batch: Arrays, entrant: Entrant) -> tuple[float, dict[str, float]]:
-    assert entrant.stepper is not None
-    rates = learning_rates(spec.recipe, entrant.steps, epoch=0)
-    entrant.steps += 1
-    record = entrant.stepper.step(batch, rates, ema_decay(spec.recipe, entrant.steps))
-    return record.seconds, record.losses
-
-
-def _infer(images: Arrays, entrant: Entrant) -> float:
-    assert entrant.stepper is not None
-    return entrant.stepper.predict(images).seconds
+def _time_round(session: Session, inputs: Inputs, task: str, turn: int) -> None:
+    entrants = {entrant.label: entrant for entrant in session.entrants}
+    for position, label in enumerate(order_of(list(entrants), turn)):
+        entrant = entrants[label]
+        with _dropping(session, entrant, task, inputs.size):
+            seconds = entrant.step(inputs)[0] if task == "step" else entrant.infer(inputs)
+            facts = {"label": label, "task": task, "image_size": inputs.size, "round": turn}
+            session.write("timing", **facts, position=position, seconds=seconds)
 
 
 @contextlib.contextmanager
-def _dropping(
-    entrant: Entrant, entrants: list[Entrant], during: str, size: int, writer: RecordWriter, say: Say
-) -> Iterator[None]:
-    """A worker that fails is recorded and leaves the race; the others go on."""
+def _dropping(session: Session, entrant: Entrant, during: str, size: int) -> Iterator[None]:
+    """Record a worker's failure and leave it out from here on; the others continue."""
     try:
         yield
     except FAILURES as error:
-        say(f"{entrant.label} failed during {during} and is left out from here on: {error}")
-        writer.append(_failure(entrant.label, during, size, error))
-        entrants.remove(entrant)
+        session.say(f"{entrant.label} failed during {during} and is left out from here on: {error}")
+        session.write("failure", **_failure(entrant.label, during, size, error))
+        session.entrants.remove(entrant)
 
 
 def _failure(label: str, during: str, size: int | None, error: Exception) -> dict[str, Any]:
     tail = error.stderr_tail if isinstance(error, WorkerFailure) else ""
-    record = {"kind": "failure", "label": label, "during": during, "image_size": size}
+    record = {"label": label, "during": during, "image_size": size}
     return record | {"message": str(error), "stderr_tail": tail}
 
 
 def _plan_record(plan: Plan) -> dict[str, Any]:
-    batch = make_batch(plan.specs[0])
+    smallest, batch = plan.specs[0], make_inputs(plan.specs[0]).batch
     return {
-        "preset": plan.specs[0].name,
-        "spec": to_dict(dataclasses.replace(plan.specs[0])),
+        "preset": smallest.name,
+        "spec": to_dict(smallest),
         "image_sizes": [spec.data.image_size[0] for spec in plan.specs],
-        "batch_size": plan.specs[0].data.batch_size,
+        "batch_size": smallest.data.batch_size,
         "frameworks": list(plan.frameworks),
         "rounds": plan.rounds,
         "warm_up": plan.warm_up,
         "device": plan.device,
         "targets_per_image": batch["counts"].tolist(),
         "denoising_queries": batch["noise/part"].shape[1] if "noise/part" in batch else 0,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "started": now(),
     }

@@ -1,4 +1,4 @@
-"""Batches that every framework, and every resumed run, sees alike.
+"""Batches of images and targets, the same for every framework and every resumed run.
 
 Shapes: B images a batch, N boxes of all its images together, S the side of the square input.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from experiments.data.coco import CocoSplit
 from experiments.data.images import flip_horizontal, load_annotated, resize_bilinear, to_chw
 from experiments.data.keyed_random import uniform
-from experiments.data.targets import Targets, build_targets
+from experiments.data.targets import ImageTargets, build_targets
 from frameworks.errors import UserError
 
 _AHEAD = 1  # batches prepared while the framework computes: enough to hide decoding, little memory
@@ -23,79 +23,81 @@ _AHEAD = 1  # batches prepared while the framework computes: enough to hide deco
 
 @dataclass(frozen=True)
 class Batch:
-    """`arrays`: `images` [B, 3, S, S] float32 in [0, 1]; `labels` [N] int64 and `boxes` [N, 4] float32 normalised
+    """One batch as NumPy arrays.
+
+    `arrays`: `images` [B, 3, S, S] float32 in [0, 1]; `labels` [N] int64 and `boxes` [N, 4] float32 normalised
     cxcywh, those of all images one after the other; `counts` [B] int64, boxes of each image;
-    `original_sizes_wh` [B, 2] int64, pixels before the resize."""
+    `original_sizes_wh` [B, 2] int64, pixels before the resize.
+    """
 
     image_ids: list[int]
     arrays: dict[str, np.ndarray]
 
-    @property
-    def original_sizes_hw(self) -> np.ndarray:
-        """[B, 2] int64, height and width in pixels before the resize."""
-        return self.arrays["original_sizes_wh"][:, ::-1]
-
 
 class _Example(NamedTuple):
     pixels: np.ndarray  # [3, S, S]
-    targets: Targets
+    targets: ImageTargets
     size_wh: tuple[int, int]
 
 
 def batch_count(images: int, batch_size: int, *, drop_last: bool) -> int:
-    """How many batches an epoch has."""
+    """Number of batches of an epoch of `images` images."""
     return images // batch_size if drop_last else math.ceil(images / batch_size)
 
 
+@dataclass(frozen=True)
+class EpochOrder:
+    """How the epochs of one training cut and shuffle their images; `image_size` is the side S in pixels."""
+
+    seed: int
+    batch_size: int
+    image_size: int
+    flip_probability: float = 0.5
+    drop_last: bool = True
+    shuffle: bool = True
+
+    def image_ids(self, ids: Sequence[int], epoch: int) -> list[list[int]]:
+        """The image ids of every batch of an epoch."""
+        order = list(ids)
+        if self.shuffle:
+            order.sort(key=lambda image_id: (uniform("order", self.seed, epoch, image_id), image_id))
+        count = batch_count(len(ids), self.batch_size, drop_last=self.drop_last)
+        return [order[self.batch_size * number : self.batch_size * (number + 1)] for number in range(count)]
+
+
 def epoch_batches(
-    split: CocoSplit,
-    ids: Sequence[int],
-    *,
-    epoch: int,
-    batch_size: int,
-    image_size: int,
-    flip_probability: float = 0.5,
-    seed: int,
-    drop_last: bool = True,
-    shuffle: bool = True,
-    skip: int = 0,
-    workers: int = 2,
+    split: CocoSplit, ids: Sequence[int], order: EpochOrder, epoch: int, *, workers: int = 2
 ) -> Iterator[Batch]:
-    """The training batches of one epoch (counted from 0), from batch `skip` on without decoding the earlier ones.
+    """The training batches of one epoch, counted from 0.
 
-    Order and flips are functions of (seed, epoch, image id): neither the order of `ids` nor earlier epochs nor
-    `workers`, the number of decoding threads, change them. With `shuffle` off the order is that of `ids`.
+    Order and flips are functions of (seed, epoch, image id): they depend neither on the order of `ids`, nor on
+    earlier epochs, nor on `workers`, the number of decoding threads. Without `shuffle` the order is that of `ids`.
 
-    Raises UserError at once for arguments out of range, unknown or repeated ids, and an epoch without a batch; and
-    while iterating for an image that cannot be read.
+    Raises:
+        UserError: at once for arguments out of range, unknown or repeated ids, and an epoch without a batch; while
+            iterating for an image that cannot be read.
     """
-    _check(split, ids, batch_size=batch_size, image_size=image_size, workers=workers)
-    if not 0 <= flip_probability <= 1:
-        raise UserError(f"flip_probability is {flip_probability}; expected a probability from 0 to 1")
+    _check(split, ids, batch_size=order.batch_size, image_size=order.image_size, workers=workers)
+    if not 0 <= order.flip_probability <= 1:
+        raise UserError(f"flip_probability is {order.flip_probability}; expected a probability from 0 to 1")
     if epoch < 0:
         raise UserError(f"epoch is {epoch}; epochs are counted from 0")
-    batches = batch_count(len(ids), batch_size, drop_last=drop_last)
-    if not batches:
-        raise UserError(f"{len(ids)} images make no full batch of {batch_size}; use a smaller batch or more images")
-    if not 0 <= skip <= batches:
-        raise UserError(f"skip is {skip}, but the epoch has {batches} batches; expected 0 to {batches}")
-
-    order = list(ids)
-    if shuffle:
-        order.sort(key=lambda image_id: (uniform("order", seed, epoch, image_id), image_id))
+    chunks = order.image_ids(ids, epoch)
+    if not chunks:
+        size = order.batch_size
+        raise UserError(f"{len(ids)} images make no full batch of {size}; use a smaller batch or more images")
 
     def prepare(image_id: int) -> _Example:
-        flip = uniform("flip", seed, epoch, image_id) < flip_probability
-        return _example(split, image_id, image_size, flip=flip)
+        flip = uniform("flip", order.seed, epoch, image_id) < order.flip_probability
+        return _example(split, image_id, order.image_size, flip=flip)
 
-    chunks = [order[batch_size * number : batch_size * (number + 1)] for number in range(skip, batches)]
     return _stream(chunks, prepare, workers)
 
 
 def evaluation_batches(
     split: CocoSplit, ids: Sequence[int], *, batch_size: int, image_size: int, workers: int = 2
 ) -> Iterator[Batch]:
-    """The images `ids` in their order, unflipped, every one of them: the last batch may be smaller.
+    """All images `ids` in their order, without flips; the last batch may be smaller.
 
     Raises UserError as `epoch_batches` does.
     """
@@ -142,7 +144,7 @@ def _stream(chunks: Sequence[list[int]], prepare: Callable[[int], _Example], wor
                 yield _collate(*pending.popleft())
         while pending:
             yield _collate(*pending.popleft())
-    finally:  # also when the caller stops early: decode nothing more
+    finally:  # also when the caller stops early
         pool.shutdown(cancel_futures=True)
 
 

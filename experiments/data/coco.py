@@ -3,7 +3,7 @@
     root/annotations/instances_{train,val}2017.json
     root/{train,val}2017/*.jpg
 
-What is wrong with a data set is said here, once and by name; nothing after this file has to doubt its input.
+Every error of a data set is found here and named; all later code may assume valid input.
 """
 
 import json
@@ -13,20 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
 
-from experiments.data.categories import (
-    COCO_CATEGORY_IDS,
-    COCO_CATEGORY_NAMES,
-    COCO_NAMES,
-    category_to_label,
-    label_to_category,
-)
+from experiments.data.categories import COCO_NAMES
 from frameworks.errors import UserError
-
-__all__ = [
-    "COCO_CATEGORY_IDS", "COCO_CATEGORY_NAMES", "Annotation", "CocoSplit", "ImageRecord", "SplitName",
-    "annotation_path", "category_to_label", "image_folder", "label_to_category", "load_split", "parse_split",
-    "read_document",
-]  # fmt: skip
 
 SplitName = Literal["train", "val"]
 Document = dict[str, Any]
@@ -56,8 +44,11 @@ class Annotation:
 
 @dataclass(frozen=True)
 class CocoSplit:
-    """One split. `images` and `annotations` are keyed by image id in ascending order, so that the order of the
-    JSON file never matters; `annotations` has an entry, possibly empty, for every image."""
+    """One split.
+
+    `images` and `annotations` are keyed by image id in ascending order, whatever the order of the JSON file;
+    `annotations` has an entry, possibly empty, for every image.
+    """
 
     root: Path
     name: SplitName
@@ -69,12 +60,12 @@ class CocoSplit:
 
 
 def image_folder(root: Path, name: SplitName) -> Path:
-    """Where COCO's layout keeps the images of a split."""
+    """Folder of the images of a split in COCO's layout."""
     return root / f"{name}2017"
 
 
 def annotation_path(root: Path, name: SplitName) -> Path:
-    """Where COCO's layout keeps the annotations of a split."""
+    """File of the annotations of a split in COCO's layout."""
     return root / "annotations" / f"instances_{name}2017.json"
 
 
@@ -102,8 +93,10 @@ def load_split(root: Path | str, name: SplitName) -> CocoSplit:
 
 
 def read_document(stream: IO[bytes], where: str) -> Document:
-    """Parse an `instances` file without its segmentations: boxes are all that detection needs, and the polygons
-    are nine tenths of the memory of the full training file. Raises UserError (naming `where`) if it is no JSON."""
+    """Parse an `instances` file without its segmentations, which take nine tenths of the memory of COCO's file.
+
+    Raises UserError, naming `where`, if it is not a JSON object.
+    """
     try:
         document = json.load(stream, object_hook=_without_segmentation)
     except (ValueError, RecursionError) as error:
@@ -144,7 +137,7 @@ def parse_split(document: Document, root: Path, name: SplitName) -> CocoSplit:
         image_folder=image_folder(root, name),
         annotation_file=path,
         images={image_id: images[image_id] for image_id in per_image},
-        # by id: the order of targets decides which of two equal matches wins, so it must not hang on the file's
+        # sorted by id: the order of targets decides between equal matches and must not depend on the file's
         annotations={
             image_id: tuple(sorted(found, key=lambda annotation: annotation.id))
             for image_id, found in per_image.items()
@@ -189,7 +182,7 @@ def _rows(document: Document, key: str, path: Path, build: Callable[[Document], 
 def _category(row: Document) -> tuple[int, str]:
     category_id, name = _integer(row, "id"), str(row["name"])
     expected = COCO_NAMES.get(category_id)
-    # an own data set numbered 1..N would pass as person, bicycle, ...: the name is what gives it away
+    # a data set with ids 1..N of its own would pass as person, bicycle, ...; its names show the error
     if name != expected:
         raise ValueError(
             f"id {category_id} is named {name!r}, in COCO it is {expected or 'not used'!r}; map it to COCO's"

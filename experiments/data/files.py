@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and their hashes."""
+"""Atomic writing and hashing of files."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from frameworks.errors import UserError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 `text` under a temporary name beside `path`, then rename: no reader ever sees half a file.
+    """Write UTF-8 `text` under a temporary name beside `path`, then rename: a reader never sees half a file.
 
     Raises UserError where the file cannot be written.
     """

@@ -1,8 +1,7 @@
 """Random draws that depend on their key alone.
 
-A draw is a hash of what it is for. Nothing is consumed and no generator is advanced, so a run that is resumed,
-a run under another framework and a run under another NumPy (whose `Generator` methods may change their streams
-between versions) all see the same numbers.
+A draw is a hash of its purpose and key; no generator is advanced. A resumed run, a run of another framework and a
+run under another NumPy (whose `Generator` methods may change between versions) therefore draw the same numbers.
 """
 
 import hashlib

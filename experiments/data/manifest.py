@@ -1,4 +1,4 @@
-"""What a run was trained or evaluated on, exactly: image ids, file hashes, and the hash of the annotations."""
+"""Manifest of a subset: image ids, file hashes, and the hash of the annotations."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ class Manifest:
 
     @property
     def image_ids(self) -> list[int]:
-        """The ids in their order."""
+        """The image ids in the order of choice."""
         return [entry.image_id for entry in self.files]
 
     def to_json(self) -> str:
@@ -86,8 +86,10 @@ def build_manifest(split: CocoSplit, ids: Sequence[int], *, kind: str, seed: int
 
 
 def annotations_hash(split: CocoSplit, ids: Iterable[int]) -> str:
-    """SHA-256 over the records of `ids` in their order: it follows what is said about the images, not how the JSON
-    file is laid out. Raises UserError for an unknown id."""
+    """SHA-256 over the records of `ids` in their order, independent of the layout of the JSON file.
+
+    Raises UserError for an unknown id.
+    """
     digest = hashlib.sha256()
     for image_id in ids:
         if image_id not in split.images:

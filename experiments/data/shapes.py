@@ -1,6 +1,6 @@
-"""A data set of coloured shapes in COCO's format, drawn on the spot: no download, no licence, no mistake for COCO.
+"""A generated data set of coloured shapes in COCO's format, for machines without a network.
 
-Each shape stands for a COCO category that looks somewhat like it, so labels, metrics and models are those of COCO.
+Each shape has the COCO category that looks most like it, so that labels, metrics and models are those of COCO.
 """
 
 import json
@@ -157,7 +157,7 @@ def _add_object(scene: _Scene, random_: random.Random) -> None:
 
 
 def _add_crowd(scene: _Scene, random_: random.Random) -> None:
-    """A heap of small discs under one box, as COCO marks objects too many to tell apart."""
+    """Many small discs in one box, as COCO marks a crowd of objects."""
     box = _free_box(scene, random_, 90, 60)
     if box is None:
         return
@@ -170,7 +170,7 @@ def _add_crowd(scene: _Scene, random_: random.Random) -> None:
 
 
 def _free_box(scene: _Scene, random_: random.Random, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """A box that touches no other: nothing is hidden, so every annotation can be seen."""
+    """A box that touches no other, so that every annotated object is visible; None after too many tries."""
     for _ in range(_ATTEMPTS):
         x0 = random_.randint(0, scene.canvas.width - width - 1)
         y0 = random_.randint(0, scene.canvas.height - height - 1)
@@ -181,7 +181,7 @@ def _free_box(scene: _Scene, random_: random.Random, width: int, height: int) ->
 
 
 def _paint(scene: _Scene, mask: Image.Image, category: int, random_: random.Random, *, iscrowd: int) -> None:
-    """Put the masked shape on the canvas; box and area are measured on the mask, so they are exact."""
+    """Paint the masked shape on the canvas; its exact box and area are measured on the mask."""
     colour = tuple(min(255, max(0, channel + random_.randint(-25, 25))) for channel in SHAPES[category].colour)
     scene.canvas.paste(colour, mask=mask)
     box = mask.getbbox()

@@ -1,4 +1,4 @@
-"""Which images a run uses, decided in one place and said in one sentence."""
+"""The choice of the images of a run: a folder, a download of COCO, or generated shapes."""
 
 import os
 import re
@@ -16,7 +16,7 @@ Kind = Literal["coco-folder", "coco-download", "shapes"]
 
 @dataclass(frozen=True)
 class Source:
-    """A folder in COCO's layout, what is in it, and the sentence that reports and logs repeat word for word."""
+    """A folder in COCO's layout, the kind of its images, and the sentence that describes it in logs and reports."""
 
     kind: Kind
     root: Path
@@ -36,8 +36,8 @@ def resolve_source(
     """The folder `data` (--data); else $COCO_ROOT; else real COCO images, downloaded into `cache_dir` (default
     ~/.cache/twin-detr); else, without a network, shapes drawn there.
 
-    Only a missing network leads to shapes. A folder that was named and is not there, and a download that breaks
-    off, raise UserError: nobody is to mistake one data set for another.
+    Only a missing network leads to shapes. Raises UserError for a named folder that is missing and for a download
+    that breaks off, so that no data set is mistaken for another.
     """
     for name, given in (("--data", data), ("COCO_ROOT", os.environ.get("COCO_ROOT") or None)):
         if given is not None:
@@ -64,7 +64,7 @@ def _folder(given: str, name: str) -> Source:
 
 
 def _description(root: Path) -> str | None:
-    """The description that COCO's files carry at their head; the whole of a file would take seconds to read."""
+    """The description at the head of COCO's files, read without the rest, which would take seconds."""
     for path in (annotation_path(root, "val"), annotation_path(root, "train")):
         if path.is_file():
             with path.open("rb") as stream:

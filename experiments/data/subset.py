@@ -1,21 +1,20 @@
-"""A small, seeded choice of images that still shows every category."""
+"""Choose a small, seeded subset of images that covers every category."""
 
 from experiments.data.coco import CocoSplit
 from experiments.data.keyed_random import uniform
 from frameworks.errors import UserError
 
-# Images without a usable box are served like one more category: about as many of them as in COCO, 1 %.
+# Images without a usable box count as one more category, so that about 1 % are chosen, as many as COCO has.
 _NO_OBJECTS = 0
 
 
 def choose_subset(split: CocoSplit, count: int, seed: int) -> list[int]:
     """Choose `count` image ids, in the order of choice.
 
-    Greedy: again and again, the category seen on the fewest chosen images gets one more image. Ties between
-    categories and between images are broken by keyed draws, so the choice depends on `seed` and the ids alone, not
-    on the order of the file. It is also nested: the first k of n chosen images are what a choice of k would be,
-    from the whole split and from a split that holds only those n. A folder with the first n is therefore as good
-    as all of COCO to anybody who needs k <= n.
+    Greedy: repeatedly, the category on the fewest chosen images gets one more image. Keyed draws break ties between
+    categories and between images, so the choice depends on `seed` and the ids, not on the order of the file. It is
+    nested: the first k of n chosen images are the choice of k, from the whole split and from a split of only those
+    n images. A folder with the first n therefore serves every choice of k <= n.
 
     Raises UserError if `count` is below 1 or above the number of images.
     """
@@ -51,7 +50,7 @@ def _categories_on(split: CocoSplit, image_id: int) -> frozenset[int]:
 
 
 def _queues(categories_of: dict[int, frozenset[int]], seed: int) -> dict[int, list[int]]:
-    """Per category, its image ids; the next one to serve stands last."""
+    """Image ids of each category, the next one to choose last."""
     queues: dict[int, list[int]] = {}
     for image_id in sorted(categories_of, key=lambda each: uniform("subset/image", seed, each), reverse=True):
         for category in categories_of[image_id]:

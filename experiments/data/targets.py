@@ -1,4 +1,4 @@
-"""Annotations of one image to training targets, step by step as the official `CocoDetection`.
+"""Training targets from the annotations of one image, in the steps of the official `CocoDetection`.
 
 Shapes: N boxes that remain of the A annotations of one image.
 """
@@ -12,17 +12,17 @@ from experiments.data.categories import category_to_label
 from experiments.data.coco import Annotation
 
 
-class Targets(NamedTuple):
+class ImageTargets(NamedTuple):
     """`labels` [N] int64 in 0..79; `boxes_cxcywh` [N, 4] float32, centre and size as fractions of the image's."""
 
     labels: np.ndarray
     boxes_cxcywh: np.ndarray
 
 
-def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -> Targets:
+def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -> ImageTargets:
     """Drop crowds, clamp boxes to the image of `size_wh` pixels, drop boxes without width or height, normalise.
 
-    An image without boxes gives arrays of length 0: it stays in training, as a negative. Raises UserError for a
+    An image without boxes gives arrays of length 0 and stays in training as a negative. Raises UserError for a
     category outside COCO's 80.
     """
     single = [annotation for annotation in annotations if not annotation.iscrowd]
@@ -35,4 +35,4 @@ def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -
     kept_A = (boxes_xyxy_A4[:, 2:] > boxes_xyxy_A4[:, :2]).all(axis=1)
     low_N2, high_N2 = boxes_xyxy_A4[kept_A, :2], boxes_xyxy_A4[kept_A, 2:]
     boxes_cxcywh_N4 = np.concatenate([(low_N2 + high_N2) / 2, high_N2 - low_N2], axis=1) / size_whwh_4
-    return Targets(labels_A[kept_A], boxes_cxcywh_N4)
+    return ImageTargets(labels_A[kept_A], boxes_cxcywh_N4)

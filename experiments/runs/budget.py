@@ -1,23 +1,23 @@
-"""The settings of a run: the official ones on a GPU, ones that end within minutes on a CPU.
+"""The spec that a run trains: the official settings on a GPU, a budget of minutes on a CPU.
 
-Everything that only a CPU run changes stands in ``CPU``, and ``_as_implemented`` takes away what no run does yet.
-All frameworks train with the same resolved spec.
+``CPU`` holds what a CPU run changes; ``_as_implemented`` removes what no run implements yet. All frameworks train
+with the same resolved spec.
 """
 
 from dataclasses import dataclass, replace
 
 from experiments.data.categories import COCO_CATEGORY_IDS
-from frameworks.config import AugmentationSpec, DataSpec, ExperimentSpec, RecipeSpec
+from frameworks.config import AugmentationSpec, ExperimentSpec
 from frameworks.errors import UserError
 
-# Seconds that a worker may take over one request. The longest is Jittor's first step on an empty cache, where it
-# compiles every kernel: minutes. An hour of silence is a worker that hangs.
+# Seconds after which a request to a worker counts as hanging. The longest takes minutes: a first step on an empty
+# cache of Jittor compiles every kernel.
 REQUEST_TIMEOUT_S = 3600.0
 
 
 @dataclass(frozen=True)
 class CpuBudget:
-    """What two CPU cores can do in minutes.
+    """Settings that two CPU cores train in minutes.
 
     Measured with `run.py --subset 50` on 2 cores: 10 s an epoch in PyTorch alone on the machine; with other work
     beside it 17 s in both frameworks, and 13 min 40 s for the whole run, evaluation and report included. A cold
@@ -45,11 +45,11 @@ def resolve_spec(
     image_size: int | None = None,
     batch_size: int | None = None,
 ) -> ExperimentSpec:
-    """The spec that a run trains: `official`, within the budget of `device`, with what was asked for explicitly.
+    """The spec that a run trains: `official` within the budget of `device`, with the given values.
 
     Raises:
         SpecError: a value that no spec allows.
-        UserError: a batch that `subset` images cannot fill, or a data set or classes that cannot be read.
+        UserError: `subset` images cannot fill a batch, or the data set or the number of classes is not COCO's.
     """
     if official.data.dataset != "coco":
         raise UserError(
@@ -76,9 +76,9 @@ def resolve_spec(
 
 
 def _as_implemented(official: ExperimentSpec) -> ExperimentSpec:
-    """What `experiments.data.batches` and `experiments.runs.prepare` do: a flip, one size, random initial weights.
+    """The part of the spec that runs implement: horizontal flips, one image size, random initial weights.
 
-    The resolved spec says what runs, so that comparing it with the official one finds every departure.
+    The resolved spec is exactly what runs, so that comparing it with the official one finds every difference.
     """
     flip_alone = AugmentationSpec(
         photometric_distort=0.0,
@@ -95,23 +95,13 @@ def _as_implemented(official: ExperimentSpec) -> ExperimentSpec:
 
 
 def _within_cpu(official: ExperimentSpec) -> ExperimentSpec:
-    """Nothing grows: a preset that is smaller than the budget already keeps its own size."""
-    return replace(official, data=_cpu_data(official.data), recipe=_cpu_recipe(official.recipe))
-
-
-def _cpu_data(data: DataSpec) -> DataSpec:
-    height, width = data.image_size
+    """The CPU's budget; a preset that is smaller than the budget keeps its own size."""
+    data, recipe = official.data, official.recipe
+    height, width = (min(side, CPU.image_size) for side in data.image_size)
+    groups = tuple(replace(group, lr=CPU.lr) for group in recipe.groups)
+    epochs = min(recipe.epochs, CPU.epochs)
     return replace(
-        data,
-        image_size=(min(height, CPU.image_size), min(width, CPU.image_size)),
-        batch_size=min(data.batch_size, CPU.batch_size),
-    )
-
-
-def _cpu_recipe(recipe: RecipeSpec) -> RecipeSpec:
-    return replace(
-        recipe,
-        groups=tuple(replace(group, lr=CPU.lr) for group in recipe.groups),
-        warmup_steps=CPU.warmup_steps,
-        epochs=min(recipe.epochs, CPU.epochs),
+        official,
+        data=replace(data, image_size=(height, width), batch_size=min(data.batch_size, CPU.batch_size)),
+        recipe=replace(recipe, groups=groups, warmup_steps=CPU.warmup_steps, epochs=epochs),
     )

@@ -1,4 +1,4 @@
-"""Checkpoints: everything a framework needs to go on, with the point it has reached."""
+"""Checkpoints: the complete training state of a framework, with the epochs and steps it has done."""
 
 import os
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from frameworks.arrays import Arrays, load_arrays, save_arrays
 from frameworks.errors import UserError
-
-NAME = "checkpoint.safetensors"
+from reports.run.files import CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,13 @@ class Reached:
 
 
 def save_checkpoint(folder: Path, state: Arrays, reached: Reached) -> None:
-    """Write atomically and to the disk: after a power cut, too, the old checkpoint or the new one is there.
+    """Write atomically and sync to the disk: even after a power cut the old checkpoint or the new one is complete.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    path = folder / NAME
-    fresh = folder / f"{NAME}.new"
+    path = folder / CHECKPOINT
+    fresh = folder / f"{CHECKPOINT}.new"
     metadata = {"epochs": str(reached.epochs), "steps": str(reached.steps), "spec_hash": reached.spec_hash}
     try:
         save_arrays(fresh, state, metadata)
@@ -36,19 +35,19 @@ def save_checkpoint(folder: Path, state: Arrays, reached: Reached) -> None:
             os.fsync(stream.fileno())
         fresh.replace(path)
     except (OSError, UserError) as error:
-        reason = str(error).rpartition("; ")[0] or str(error)  # what save_arrays advises is not for a run
+        reason = str(error).rpartition("; ")[0] or str(error)  # without the advice of save_arrays
         raise UserError(f"{reason}; free space and go on with --resume") from None
     finally:
         fresh.unlink(missing_ok=True)
 
 
 def read_reached(folder: Path, spec_hash: str) -> Reached | None:
-    """How far the checkpoint in `folder` has come; None if there is none yet.
+    """Epochs and steps of the checkpoint in `folder`; None if there is none yet.
 
     Raises:
         UserError: the file is broken, or belongs to another spec.
     """
-    path = folder / NAME
+    path = folder / CHECKPOINT
     if not path.exists():
         return None
     try:
@@ -64,4 +63,4 @@ def read_reached(folder: Path, spec_hash: str) -> Reached | None:
 
 def load_checkpoint(folder: Path) -> Arrays:
     """The state in the checkpoint. Raises UserError if it cannot be read."""
-    return load_arrays(folder / NAME)
+    return load_arrays(folder / CHECKPOINT)

@@ -1,4 +1,4 @@
-"""The images of a run: which they are, that every one can be read, and the few that a report shows."""
+"""The images of a run: choose them, check that each can be decoded, and keep a few for the report."""
 
 import json
 import os
@@ -19,6 +19,7 @@ from experiments.data.source import Source, resolve_source
 from experiments.data.subset import choose_subset
 from experiments.progress import Progress
 from frameworks.arrays import save_arrays
+from reports.run import files
 
 SPLITS: tuple[SplitName, SplitName] = ("train", "val")
 VAL_IMAGES = 5000  # COCO val2017: a download can hold no more
@@ -37,9 +38,9 @@ RunData = dict[SplitName, Subset]
 
 
 def choose_data(data: str | None, *, subset: int, seed: int) -> tuple[Source, RunData]:
-    """Find the data, take `subset` training images and as many validation images as there are up to that.
+    """Find the data; choose `subset` training images, and as many validation images or all if there are fewer.
 
-    Raises UserError for data that is missing or broken, every chosen image decoded, and for too large a subset.
+    Raises UserError for missing or broken data (every chosen image is decoded) and for too large a subset.
     """
     source = resolve_source(data, train_count=subset, val_count=min(subset, VAL_IMAGES), seed=seed)
     train, val = (load_split(source.root, name) for name in SPLITS)
@@ -52,22 +53,17 @@ def choose_data(data: str | None, *, subset: int, seed: int) -> tuple[Source, Ru
     return source, chosen
 
 
-def manifest_path(folder: Path, name: SplitName) -> Path:
-    """Where a run folder keeps the manifest of a split."""
-    return folder / f"manifest_{name}.json"
-
-
 def write_manifests(folder: Path, data: RunData, *, kind: str, seed: int) -> None:
-    """Record which images, with the hashes of their bytes. Raises UserError for a file that cannot be read."""
+    """Write the list of images of each split, with file hashes. Raises UserError for an unreadable file."""
     for name, subset in data.items():
-        build_manifest(subset.split, subset.ids, kind=kind, seed=seed).write(manifest_path(folder, name))
+        build_manifest(subset.split, subset.ids, kind=kind, seed=seed).write(folder / files.manifest(name))
 
 
 def reload_data(folder: Path, root: Path) -> RunData:
-    """The images that the manifests in `folder` list. Raises UserError where they are no longer the same."""
+    """The images that the manifests in `folder` list. Raises UserError if a file or annotation has changed."""
     data: RunData = {}
     for name in SPLITS:
-        manifest = read_manifest(manifest_path(folder, name))
+        manifest = read_manifest(folder / files.manifest(name))
         split = load_split(root, name)
         manifest.verify(split)
         data[name] = Subset(split, manifest.image_ids)
@@ -82,13 +78,13 @@ def write_samples(folder: Path, data: RunData) -> None:
         for image_id in _shown(subset, taken=pixels):
             pixels[f"image_{image_id}"] = np.asarray(load_annotated(subset.split, image_id))
             images.append({"image_id": image_id, "split": name, "ground_truth": _ground_truth(subset, image_id)})
-    save_arrays(folder / "samples.safetensors", pixels)
+    save_arrays(folder / files.SAMPLE_IMAGES, pixels)
     categories = {str(key): name for key, name in COCO_NAMES.items()}
-    write_atomically(folder / "samples.json", json.dumps({"categories": categories, "images": images}, indent=1))
+    write_atomically(folder / files.SAMPLES, json.dumps({"categories": categories, "images": images}, indent=1))
 
 
 def _shown(subset: Subset, taken: dict[str, np.ndarray]) -> Sequence[int]:
-    """Ids may repeat between the splits of a data set that is not COCO; a report can show each once."""
+    """Image ids to show. Ids may occur in both splits of a data set other than COCO; each is shown once."""
     free = [image_id for image_id in subset.ids if f"image_{image_id}" not in taken]
     with_objects = [image_id for image_id in free if subset.split.annotations[image_id]]
     return (with_objects or free)[:SAMPLES]
@@ -102,7 +98,7 @@ def _ground_truth(subset: Subset, image_id: int) -> list[dict[str, Any]]:
 
 
 def _decode_all(subset: Subset) -> None:
-    """A broken image must show before the training, not hours into it."""
+    """Decode every image now, so that a broken file is found before the training starts."""
     title = f"checking {subset.split.name} images"
     pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check")
     try:

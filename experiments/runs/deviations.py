@@ -1,4 +1,4 @@
-"""How a run departs from the official recipe, found by comparison so that no departure can be forgotten."""
+"""The differences between a run and the official training, found by comparing the two specs."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from frameworks.config import ExperimentSpec, to_dict
 
 TRAIN_IMAGES = 118_287  # COCO train2017
 
-# What no spec of this project can express yet, so that comparing specs cannot find it.
+# A difference that no field of a spec expresses, so that comparing specs cannot find it.
 ALWAYS = ("random initial weights; the official recipe starts from a backbone pretrained on ImageNet",)
 
 
 def deviations(
-    official: ExperimentSpec, resolved: ExperimentSpec, *, train_images: int, weights: Any = None
+    official: ExperimentSpec, resolved: ExperimentSpec, train_images: int, weights: dict[str, Any] | None = None
 ) -> list[str]:
-    """One line for every field of `resolved` that differs from `official`, and for what no field says.
+    """One line for every field of `resolved` that differs from `official`, and for differences outside the spec.
 
     `weights` is run.json's record of the file that the run starts from; None: random initial weights.
     """

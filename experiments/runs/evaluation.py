@@ -1,26 +1,23 @@
-"""Detections of the averaged model to COCO results, and COCO's statistics over exactly the subset's images."""
+"""COCO results and statistics of the averaged model on the images of a subset."""
 
 import contextlib
 import io
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from experiments.data.batches import Batch, evaluation_batches
-from experiments.data.coco import CocoSplit, label_to_category
+from experiments.data.categories import label_to_category
+from experiments.data.coco import CocoSplit
 from experiments.runs.data import Subset
 from frameworks.arrays import Arrays
 from frameworks.config import DataSpec
 from frameworks.protocol import Detections
-
-STATS = (
-    "AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
-    "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large",
-)  # fmt: skip
+from reports.run.meta import COCO_STATS
 
 Result = dict[str, Any]  # COCO's: image_id, category_id, bbox [x, y, width, height] in pixels, score
 Predict = Callable[[Arrays], Detections]
@@ -28,7 +25,7 @@ Predict = Callable[[Arrays], Detections]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """COCO's statistics (-1 where it defines none), the results they were taken from, and the seconds it took."""
+    """COCO's statistics (-1 where COCO defines none), the results behind them, and the duration in seconds."""
 
     stats: dict[str, float]
     results: list[Result]
@@ -38,7 +35,7 @@ class Evaluated:
 def evaluate(
     predict: Predict, subset: Subset, data: DataSpec, on_images: Callable[[int], None] = lambda count: None
 ) -> Evaluated:
-    """Detect on every image of `subset` and score with pycocotools; `on_images` hears of every batch done."""
+    """Detect on every image of `subset` and score with pycocotools; `on_images` receives each batch's size."""
     start = time.perf_counter()
     results: list[Result] = []
     batches = evaluation_batches(
@@ -60,14 +57,17 @@ def coco_results(image_ids: Sequence[int], detections: Arrays) -> list[Result]:
     """
     boxes_xywh_BQ4 = detections["boxes"].astype(float)
     boxes_xywh_BQ4[..., 2:] -= boxes_xywh_BQ4[..., :2]
+    images = zip(image_ids, detections["labels"], boxes_xywh_BQ4, detections["scores"], strict=True)
     return [
-        {"image_id": image_id, "category_id": label_to_category(int(label)), "bbox": box.tolist(),
-         "score": float(score)}
-        for image_id, labels_Q, boxes_Q4, scores_Q in zip(
-            image_ids, detections["labels"], boxes_xywh_BQ4, detections["scores"], strict=True
-        )
+        {
+            "image_id": image_id,
+            "category_id": label_to_category(int(label)),
+            "bbox": box.tolist(),
+            "score": float(score),
+        }
+        for image_id, labels_Q, boxes_Q4, scores_Q in images
         for label, box, score in zip(labels_Q, boxes_Q4, scores_Q, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def coco_stats(split: CocoSplit, ids: Sequence[int], results: Sequence[Result]) -> dict[str, float]:
@@ -81,16 +81,15 @@ def coco_stats(split: CocoSplit, ids: Sequence[int], results: Sequence[Result]) 
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return dict(zip(STATS, (float(value) for value in evaluation.stats), strict=True))
+    return dict(zip(COCO_STATS, (float(value) for value in evaluation.stats), strict=True))
 
 
 def _truth(split: CocoSplit, ids: Sequence[int]) -> list[dict[str, Any]]:
     return [
-        {"id": each.id, "image_id": image_id, "category_id": each.category_id, "bbox": list(each.bbox_xywh),
-         "area": each.area, "iscrowd": int(each.iscrowd)}
+        asdict(each) | {"bbox": list(each.bbox_xywh), "iscrowd": int(each.iscrowd)}
         for image_id in ids
         for each in split.annotations[image_id]
-    ]  # fmt: skip
+    ]
 
 
 def _index(split: CocoSplit, ids: Sequence[int], annotations: list[dict[str, Any]]) -> COCO:

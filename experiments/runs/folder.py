@@ -1,4 +1,4 @@
-"""A run's folder: claimed once, described by run.json, worked in by one process at a time."""
+"""A run folder: claimed when empty, described by run.json, locked by the one process that works in it."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments.data.files import write_atomically
 from experiments.runs.data import RunData
@@ -16,42 +15,44 @@ from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
 from frameworks.state.parameters import ModelFacts
 from reports.jsonl import read_object
+from reports.run import files
+from reports.run.meta import RunMeta
 
-META, COMPLETE, INITIAL, LOCK = "run.json", "complete.json", "initial.safetensors", ".lock"
-FAILURE = "failure.json"
+LOCK = ".lock"
 REST_BYTES = 16 << 20  # records, predictions, pictures
 
 
 @dataclass(frozen=True)
 class Run:
-    """A prepared run. `meta` is run.json, which gains what becomes known on the way."""
+    """A prepared run. `meta` gains what becomes known during the run."""
 
     folder: Path
-    meta: dict[str, Any]
+    meta: RunMeta
     spec: ExperimentSpec
     data: RunData
 
     @property
     def frameworks(self) -> list[str]:
-        return self.meta["frameworks"]
+        """Names of the frameworks, in the order in which they run."""
+        return self.meta.frameworks
 
     def write_meta(self) -> None:
         """Write run.json atomically. Raises UserError if it cannot be written."""
-        write_atomically(self.folder / META, json.dumps(self.meta, indent=1) + "\n")
+        write_atomically(self.folder / files.META, self.meta.to_json())
 
     def finished(self) -> list[str]:
         """The frameworks that are trained and evaluated."""
-        path = self.folder / COMPLETE
+        path = self.folder / files.COMPLETE
         return list(read_object(path).get("frameworks", ())) if path.exists() else []
 
     def mark_finished(self, name: str) -> None:
-        """Note in complete.json that a framework is done."""
+        """Record in complete.json that a framework is done."""
         names = [*self.finished(), name]
-        write_atomically(self.folder / COMPLETE, json.dumps({"frameworks": names}) + "\n")
+        write_atomically(self.folder / files.COMPLETE, json.dumps({"frameworks": names}) + "\n")
 
 
 def claim(folder: Path) -> None:
-    """Make sure that `folder` is there, empty and writable. Raises UserError naming what is in the way."""
+    """Make sure that `folder` exists, is empty and is writable. Raises UserError if it cannot be used."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -65,7 +66,7 @@ def claim(folder: Path) -> None:
 
 
 def release(folder: Path) -> None:
-    """Undo `claim` after a preparation that failed: the folder was empty, so all that it holds is of this run."""
+    """Remove the folder after a failed preparation; it was empty before, so it holds only files of this run."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -90,10 +91,10 @@ def _require_free(folder: Path, needed: int) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder; the lock goes with the process, however that ends.
+    """Lock a run folder against other processes; the system removes the lock when the process ends.
 
     Raises:
-        UserError: another process has it, or the folder cannot be written.
+        UserError: another process holds the lock, or the folder cannot be written.
     """
     try:
         stream = (folder / LOCK).open("w")

@@ -3,17 +3,19 @@
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+GENERATED = ROOT / "reports" / "generated"
 PACKAGES = ("numpy", "pillow", "pycocotools", "safetensors", "scipy")
-# Variables that change results or speed without any of our own settings showing it.
+# Environment variables that change results or speed.
 FLAGS = (
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE",
-    "CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED",
-)  # fmt: skip
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    *("CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG", "PYTHONHASHSEED"),
+)
 
 
 def host_record() -> dict[str, Any]:
@@ -21,14 +23,24 @@ def host_record() -> dict[str, Any]:
     return {
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_gib": _memory_gib(),
         "python": platform.python_version(),
         "git_commit": _git("rev-parse", "HEAD") or "unknown",
         "git_dirty": _dirty(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: package_version(name) for name in PACKAGES},
         "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
     }
+
+
+def now() -> str:
+    """The present time in UTC, as records write it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:
@@ -48,7 +60,8 @@ def _memory_gib() -> float | None:
         return None
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """The version of an installed package, or "not installed"."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -61,7 +74,7 @@ def _dirty() -> bool | str:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says, or None where there is no git or no repository."""
+    """Output of a git command, or None where there is no git or no repository."""
     try:
         done = subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=False

@@ -1,7 +1,7 @@
-"""The training loop: epochs, schedules, noise, records. It knows no framework and exists once.
+"""The training loop of every framework: epochs, schedules, noise, records and checkpoints.
 
-A framework brings a stepper, which computes one step; everything that decides what that step is (images, their
-order, noise, learning rates, EMA decay) is decided here, from the spec, the seed and the step's number alone.
+A framework's stepper computes one step. The inputs of that step (images in their order, noise, learning rates, EMA
+decay) are computed here, from the spec, the seed and the number of the step alone.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from experiments.data.batches import Batch, batch_count, epoch_batches
+from experiments.data.batches import Batch, EpochOrder, batch_count, epoch_batches
 from experiments.progress import Progress
 from experiments.record_writer import RecordWriter, append_all
 from experiments.runs.checkpoint import Reached, load_checkpoint, read_reached, save_checkpoint
@@ -24,28 +24,37 @@ from frameworks.config import ExperimentSpec, spec_hash
 from frameworks.protocol import Stepper, StepRecord
 from frameworks.shared.noise import draw_noise
 from frameworks.shared.schedules import ema_decay, learning_rates
+from reports.run.files import EPOCHS, STEPS
 
-STEPS, EPOCHS = "steps.jsonl", "epochs.jsonl"
 _NOISE_STREAM = 1  # keeps the noise apart from other streams of the same seed
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training as every framework does it."""
+    """What is trained: the same for every framework."""
 
     spec: ExperimentSpec
     subset: Subset
     seed: int
 
     @property
+    def order(self) -> EpochOrder:
+        """Size, order and flips of the training batches."""
+        data = self.spec.data
+        return EpochOrder(
+            self.seed, data.batch_size, data.image_size[0], flip_probability=data.augmentation.horizontal_flip
+        )
+
+    @property
     def steps_per_epoch(self) -> int:
+        """Number of optimizer steps of an epoch."""
         return batch_count(len(self.subset.ids), self.spec.data.batch_size, drop_last=True)
 
 
 def train(training: Training, stepper: Stepper, folder: Path, title: str, on_epoch: Callable[[str], None]) -> None:
-    """Train what is left of the epochs, with records and a checkpoint after each one in `folder`.
+    """Train the remaining epochs; write records, and a checkpoint after each epoch, to `folder`.
 
-    `folder` holds what an earlier call left (see experiments.runs.resume, which repairs it first), or nothing.
+    `folder` is empty, or holds the files of an interrupted call after `experiments.runs.resume.repair`.
 
     Raises:
         FloatingPointError: the loss or the gradient is not finite.
@@ -61,7 +70,7 @@ def train(training: Training, stepper: Stepper, folder: Path, title: str, on_epo
         with Progress(f"{title} epoch {epoch + 1}/{epochs}", training.steps_per_epoch, "step", waiting) as progress:
             record = _train_epoch(training, stepper, folder / STEPS, epoch, progress)
         append_all(folder / EPOCHS, [record])
-        # the checkpoint last: whatever it has reached is in the records, and what they have beyond it is dropped
+        # the checkpoint last: the records reach at least as far, and a resumed run drops what lies beyond it
         done = Reached(epoch + 1, (epoch + 1) * training.steps_per_epoch, spec_hash(training.spec))
         with Progress(f"{title} epoch {epoch + 1}/{epochs}", waiting="saving the checkpoint"):
             save_checkpoint(folder, stepper.state(), done)
@@ -75,16 +84,7 @@ def _train_epoch(
     training: Training, stepper: Stepper, path: Path, epoch: int, progress: Progress
 ) -> dict[str, Any]:
     start = time.perf_counter()
-    data = training.spec.data
-    batches = epoch_batches(
-        training.subset.split,
-        training.subset.ids,
-        epoch=epoch,
-        batch_size=data.batch_size,
-        image_size=data.image_size[0],
-        flip_probability=data.augmentation.horizontal_flip,
-        seed=training.seed,
-    )
+    batches = epoch_batches(training.subset.split, training.subset.ids, training.order, epoch)
     totals: list[float] = []
     first = epoch * training.steps_per_epoch
     first_seconds = None
@@ -132,7 +132,7 @@ def _step(
 
 
 def step_inputs(training: Training, batch: Arrays, step: int) -> Arrays:
-    """What a stepper receives: images, targets, and noise from a stream of the step's own."""
+    """Inputs of a stepper: images, targets, and denoising noise from a random stream of this step alone."""
     arrays = {name: batch[name] for name in ("images", "labels", "boxes", "counts")}
     stream = np.random.Generator(np.random.PCG64([training.seed, step, _NOISE_STREAM]))
     return arrays | draw_noise(training.spec.model, arrays["counts"], stream)

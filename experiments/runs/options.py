@@ -4,10 +4,10 @@ import argparse
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from experiments.command import Parser, parse_frameworks, parse_pythons
 from frameworks import ADAPTERS
-from frameworks.config.validation import nearest
 from frameworks.errors import UserError
 
 DEVICES = ("cpu", "cuda")
@@ -40,11 +40,6 @@ class Resume:
     folder: Path
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-
 def parse_options(arguments: list[str]) -> Options | Resume:
     """Read the command line.
 
@@ -65,12 +60,11 @@ def parse_options(arguments: list[str]) -> Options | Resume:
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python experiments/run.py",
         description="Train RT-DETR in each framework on the same images from the same weights, evaluate, report.",
-        argument_default=argparse.SUPPRESS,  # an absent option leaves no trace, so --resume can refuse the others
-        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,  # only given options, so that --resume can refuse them
     )
     add = parser.add_argument
     add("--subset", type=int, metavar="N", help="training images, and up to as many validation images")
@@ -84,11 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--image-size", type=int, metavar="PX", help="default: the official 640 on cuda, less on cpu")
     add("--batch-size", type=int, metavar="N", help="default: the official 16 on cuda, less on cpu")
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
-    add(
-        "--weights",
-        metavar="FILE",
-        help="initial weights of every framework, or the word official (default: drawn)",
-    )
+    add("--weights", metavar="FILE", help="initial weights, or the word official (default: drawn from the seed)")
     add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
     add("--in-process", action="store_true", help="no workers, for a debugger")
     add("--resume", metavar="DIR", help="go on with an interrupted run; no other option goes with it")
@@ -98,34 +88,15 @@ def _parser() -> argparse.ArgumentParser:
 def _converted(given: dict[str, Any]) -> dict[str, Any]:
     values = dict(given)
     if "frameworks" in values:
-        values["frameworks"] = tuple(name.strip() for name in values["frameworks"].split(","))
+        values["frameworks"] = parse_frameworks(values["frameworks"], ADAPTERS)
     if "out" in values:
         values["out"] = Path(values["out"]).expanduser()
     if "python" in values:
-        values["pythons"] = _pythons(values.pop("python"))
+        values["pythons"] = parse_pythons(values.pop("python"), values.get("frameworks", tuple(ADAPTERS)))
     return values
 
 
-def _pythons(pairs: list[str]) -> dict[str, str]:
-    pythons: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, path = pair.partition("=")
-        if not equals or not name or not path:
-            raise UserError(f"--python is {pair!r}; expected NAME=PATH, as in jittor=/opt/jittor/bin/python")
-        if name in pythons:
-            raise UserError(f"--python names {name!r} twice; give one interpreter for each framework")
-        pythons[name] = str(Path(path).expanduser())
-    return pythons
-
-
 def _check(options: Options) -> None:
-    for name in options.frameworks:
-        if name not in ADAPTERS:
-            raise UserError(
-                f"unknown framework {name!r}; known frameworks: {', '.join(ADAPTERS)}.{nearest(name, ADAPTERS)}"
-            )
-    if len(set(options.frameworks)) != len(options.frameworks):
-        raise UserError(f"--frameworks names one twice: {','.join(options.frameworks)}")
     for name in ("subset", "epochs", "image_size", "batch_size"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -137,7 +108,5 @@ def _check(options: Options) -> None:
     if options.pythons and options.in_process:
         raise UserError("--python names an interpreter for a worker, but --in-process starts none; leave one out")
     for name, path in options.pythons.items():
-        if name not in options.frameworks:
-            raise UserError(f"--python names {name!r}, which --frameworks {','.join(options.frameworks)} does not")
         if shutil.which(path) is None:
             raise UserError(f"--python {name}={path}: there is no such program to run; give the path of a python")

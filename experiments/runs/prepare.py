@@ -1,8 +1,7 @@
-"""A new run: everything is checked, then its folder is filled; run.json comes last and makes it a run."""
+"""Prepare a new run: check everything, then fill its folder; run.json is written last and makes it a run."""
 
 import shlex
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,20 @@ from experiments.data.source import Source
 from experiments.runs.budget import resolve_spec
 from experiments.runs.data import RunData, choose_data, write_manifests, write_samples
 from experiments.runs.deviations import deviations
-from experiments.runs.folder import INITIAL, Run, require_room
-from experiments.runs.host import ROOT, host_record
+from experiments.runs.folder import Run, require_room
+from experiments.runs.host import GENERATED, host_record, now
 from experiments.runs.options import Options
 from experiments.weight_files.initial import starting_weights
 from frameworks.arrays import Arrays, save_arrays
 from frameworks.config import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
 from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import model_facts
-from reports.run.records import SCHEMA
+from reports.run import files
+from reports.run.meta import DataMeta, ParameterCounts, RunMeta
 
 
 def spec_of(options: Options) -> ExperimentSpec:
-    """The resolved spec. Raises SpecError or UserError for what no run can be made of."""
+    """The resolved spec of a run. Raises SpecError or UserError if it cannot be trained."""
     loaded = load_with_account(options.preset)
     if loaded.left_aside:
         show = f"python experiments/spec.py show {options.preset}"
@@ -39,18 +39,18 @@ def spec_of(options: Options) -> ExperimentSpec:
 
 
 def folder_of(options: Options) -> Path:
-    """The folder asked for, or a new one named after the run and the time."""
+    """The folder of --out, or a new one named after preset, subset, seed and time."""
     if options.out is not None:
         return options.out.absolute()
     name = f"{Path(options.preset).stem}-subset{options.subset}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return ROOT / "reports" / "generated" / name
+    return GENERATED / name
 
 
 def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: list[str]) -> Run:
-    """Fill the claimed `folder` with what a run starts from.
+    """Fill the claimed `folder` with manifests, samples, initial weights and run.json.
 
     Raises:
-        UserError: data or weights that are missing, broken or of another model, or a disk without room.
+        UserError: data or weights are missing, broken or of another model, or the disk is too full.
     """
     require_room(folder, model_facts(spec.model), len(options.frameworks))
     weights, origin = _weights(options, spec)
@@ -58,15 +58,19 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: lis
     print(f"data: {source.sentence}", flush=True)
     write_manifests(folder, data, kind=source.kind, seed=options.seed)
     write_samples(folder, data)
-    save_arrays(folder / INITIAL, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
-    run = Run(folder, _meta(options, spec, source, data, origin, arguments), spec, data)
-    run.meta["initial_sha256"] = file_hash(folder / INITIAL)
+    initial = folder / files.INITIAL
+    save_arrays(initial, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
+    meta = _meta(options, spec, source, data)
+    meta.command = shlex.join(["python", "experiments/run.py", *arguments])
+    meta.weights, meta.initial_sha256 = origin, file_hash(initial)
+    meta.deviations = deviations(load_spec(options.preset), spec, len(data["train"].ids), origin)
+    run = Run(folder, meta, spec, data)
     run.write_meta()
     return run
 
 
 def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, Any] | None]:
-    """Initial weights of every framework, and where they came from; None: drawn from the seed."""
+    """Initial weights of every framework, and the record of their file; None if drawn from the seed."""
     if options.weights is None:
         return initial_weights(spec.model, options.seed), None
     weights, origin = starting_weights(options.weights, spec, seed=options.seed, partial=options.partial_weights)
@@ -75,44 +79,31 @@ def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, 
     return weights, origin
 
 
-def _meta(
-    options: Options,
-    spec: ExperimentSpec,
-    source: Source,
-    data: RunData,
-    origin: dict[str, Any] | None,
-    arguments: list[str],
-) -> dict[str, Any]:
+def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData) -> RunMeta:
     facts = model_facts(spec.model)
-    train_images, val_images = len(data["train"].ids), len(data["val"].ids)
-    return {
-        "schema": SCHEMA,
-        "command": shlex.join(["python", "experiments/run.py", *arguments]),
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "preset": options.preset,
-        "spec": to_dict(spec),
-        "spec_hash": spec_hash(spec),
-        "seed": options.seed,
-        "device": options.device,
-        "image_size": spec.data.image_size[0],
-        "epochs": spec.recipe.epochs,
-        "batch_size": spec.data.batch_size,
-        "frameworks": list(options.frameworks),
-        "pythons": options.pythons,
-        "in_process": options.in_process,
-        "data": {
-            "kind": source.kind,
-            "sentence": source.sentence,
-            "root": str(source.root.absolute()),
-            "train_images": train_images,
-            "val_images": val_images,
-        },
-        "parameters": {
-            "trainable_and_frozen": facts.parameters,
-            "with_running_statistics": facts.with_running_statistics,
-        },
-        "environment": {"host": host_record()},
-        "weights": origin,
-        "deviations": deviations(load_spec(options.preset), spec, train_images=train_images, weights=origin),
-        "resumed": [],
-    }
+    return RunMeta(
+        created=now(),
+        preset=options.preset,
+        spec=to_dict(spec),
+        spec_hash=spec_hash(spec),
+        seed=options.seed,
+        device=options.device,
+        image_size=spec.data.image_size[0],
+        epochs=spec.recipe.epochs,
+        batch_size=spec.data.batch_size,
+        frameworks=list(options.frameworks),
+        pythons=options.pythons,
+        in_process=options.in_process,
+        data=DataMeta(
+            kind=source.kind,
+            sentence=source.sentence,
+            root=str(source.root.absolute()),
+            train_images=len(data["train"].ids),
+            val_images=len(data["val"].ids),
+        ),
+        parameters=ParameterCounts(
+            trainable_and_frozen=facts.parameters,
+            with_running_statistics=facts.with_running_statistics,
+        ),
+        environment={"host": host_record()},
+    )

@@ -206,7 +206,7 @@ class FakeFramework:
 
 def run_fakes(fakes: dict[str, FakeFramework], folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(
-        timing, "_open", lambda name, plan: contextlib.nullcontext(fakes.get(name, FakeFramework()))
+        timing, "open_framework", lambda name, **_: contextlib.nullcontext(fakes.get(name, FakeFramework()))
     )
     names = ["--frameworks", "torch,jittor", "--preset", "tiny", "--image-size", "64", "96", "--rounds", "4"]
     return benchmark.main([*names, "--out", str(folder)])

@@ -5,17 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from experiments.data.categories import COCO_NAMES
-from experiments.data.coco import (
+from experiments.data.categories import (
     COCO_CATEGORY_IDS,
     COCO_CATEGORY_NAMES,
-    annotation_path,
+    COCO_NAMES,
     category_to_label,
-    image_folder,
     label_to_category,
-    load_split,
-    parse_split,
 )
+from experiments.data.coco import annotation_path, image_folder, load_split, parse_split
 from experiments.tests.data_sets import ROOT, annotation, document, real_coco, user_error, write
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from experiments.data.categories import category_to_label
 from experiments.data.coco import CocoSplit, parse_split
-from experiments.runs.evaluation import STATS, coco_results, coco_stats
+from experiments.runs.evaluation import coco_results, coco_stats
 from experiments.tests.data_sets import ROOT, document, split_of
+from reports.run.meta import COCO_STATS
 
 
 def detections(label: int, *boxes_xyxy: list[float]) -> dict[str, np.ndarray]:
@@ -39,7 +40,7 @@ def test_boxes_become_top_left_and_size_with_coco_ids_and_are_not_clipped() -> N
 def test_a_perfect_detection_scores_one() -> None:
     results = coco_results([3], detections(79, [5, 5, 15, 25]))
     stats = coco_stats(one_object(), [3, 7], results)
-    assert tuple(stats) == STATS
+    assert tuple(stats) == COCO_STATS
     assert [stats[name] for name in ("AP", "AP50", "AR1", "AR100")] == pytest.approx([1.0] * 4)
     assert stats["AP_large"] == -1.0, "COCO defines none where no object is large"
 

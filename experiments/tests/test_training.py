@@ -12,11 +12,12 @@ import pytest
 from experiments.data.coco import load_split
 from experiments.runs.checkpoint import read_reached
 from experiments.runs.data import Subset
-from experiments.runs.loop import EPOCHS, STEPS, Training, train
+from experiments.runs.loop import Training, train
 from experiments.runs.resume import repair
 from experiments.tests.data_sets import shapes, user_error
 from experiments.tests.steppers import CountingStepper
 from frameworks.config import preset, spec_hash
+from reports.run.files import CHECKPOINT, EPOCHS, STEPS
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_a_number_that_is_not_finite_ends_the_training(
 def test_a_checkpoint_of_another_spec_is_refused(training: Training, tmp_path: Path) -> None:
     run(training, tmp_path, CountingStepper())
     user_error(lambda: read_reached(tmp_path, "0" * 16), "made with spec", spec_hash(training.spec))
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"not a checkpoint")
+    (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")
     user_error(lambda: read_reached(tmp_path, spec_hash(training.spec)), "no checkpoint", "delete it")
 
 

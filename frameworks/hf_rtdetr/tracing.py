@@ -1,7 +1,7 @@
-"""Answers of Hugging Face's model under the names of ``frameworks.protocol``: the counterpart of a twin's tracing.
+"""Run Hugging Face's model for one parity ``Case``; return its tensors under the names of ``frameworks.protocol``.
 
-The file asks their code; what it computes itself is only what they keep inside (``select/topk`` from their
-scores) or draw themselves (the noise of denoising queries).
+Everything comes from transformers' code, except ``select/topk``, which it does not return and which is computed
+here from its scores, and the noise of the denoising queries, which replaces its own draws.
 """
 
 import contextlib
@@ -20,59 +20,65 @@ from torch.nn.modules.module import register_module_forward_hook
 from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
 from frameworks.hf_rtdetr.model import ImageProcessor, Matcher, Model
-from frameworks.hf_rtdetr.names import from_hf, hf_names, read_rules
+from frameworks.hf_rtdetr.names import from_huggingface, huggingface_names
 from frameworks.protocol import Case
+from frameworks.shared import trace_names
 from frameworks.state.parameters import state_shapes, trainable_names
 from frameworks.torch_rtdetr.decoder import Prediction
-from frameworks.torch_rtdetr.exchange import read_targets, to_numpy, to_tensor
+from frameworks.torch_rtdetr.exchange import read_targets, to_arrays, to_numpy, to_tensor
 
 Captured = dict[str, Tensor]
 
 
 def trace_forward(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """Predictions, query selection and captured outputs in evaluation mode, without gradients."""
+    """Trace ``forward``: predictions, query selection and captured outputs in evaluation mode."""
     model.eval()
     with torch.no_grad(), _capture(case, model) as captured:
         outputs = model(pixel_values=to_tensor(inputs["images"], model))
-    named = {"": prediction(outputs, case.spec.model.decoder.eval_layer), "aux_0.": _encoder(outputs)}
-    return _predictions(named) | _selection(case, outputs) | _arrays(captured) | _statistics(case, model)
+    named = trace_names.name_predictions(
+        [prediction(outputs, case.spec.model.decoder.eval_layer)], _encoder(outputs)
+    )
+    arrays = _forward(named) | _selection(case, outputs)
+    return arrays | _arrays(captured) | _statistics(case, model)
 
 
 def trace_loss(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """One forward and backward pass in training mode: losses, matchings, gradients."""
+    """Trace ``loss``: one forward and backward pass in training mode, with losses, matchings and gradients."""
     model.train()
     images = to_tensor(inputs["images"], model).requires_grad_()
     with given_noise(model, inputs), _capture(case, model) as captured, _matchings() as matchings:
         outputs = model(pixel_values=images, labels=labels(inputs, model))
-    arrays = _predictions(_named(outputs)) | _selection(case, outputs) | _arrays(captured) | matchings
-    terms = {name.removeprefix("loss_"): value for name, value in outputs.loss_dict.items()}
-    arrays |= {f"loss/{name}": to_numpy(value) for name, value in (terms | {"total": outputs.loss}).items()}
+    arrays = _forward(_named(outputs)) | _selection(case, outputs) | _arrays(captured) | matchings
+    arrays |= trace_names.losses(to_arrays(outputs.loss_dict | {"total": outputs.loss}))
     return arrays | _gradients(case, model, outputs.loss, images) | _statistics(case, model)
 
 
 def trace_denoising(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """Their denoising queries from given targets and noise."""
-    decoder = case.spec.model.decoder
+    """Trace ``denoising``: the denoising queries from given targets and noise."""
+    spec = case.spec.model
     with given_noise(model, inputs):
         classes, boxes, mask, meta = _module(model).get_contrastive_denoising_training_group(
-            labels(inputs, model), case.spec.model.num_classes, decoder.num_queries,
+            labels(inputs, model),
+            spec.num_classes,
+            spec.decoder.num_queries,
             class_embed=lambda label: label,  # the labels themselves, not their embedding
-            num_denoising_queries=decoder.num_denoising, label_noise_ratio=decoder.label_noise_ratio,
-            box_noise_scale=decoder.box_noise_scale,
-        )  # fmt: skip
+            num_denoising_queries=spec.decoder.num_denoising,
+            label_noise_ratio=spec.decoder.label_noise_ratio,
+            box_noise_scale=spec.decoder.box_noise_scale,
+        )
     if meta is None:
-        return {"denoising/groups": np.zeros((), np.int64)}
-    arrays = {
-        "denoising/labels": to_numpy(classes).astype(np.int64),
-        "denoising/boxes_unact": to_numpy(boxes),
-        "denoising/blocked": to_numpy(mask == -torch.inf),
-        "denoising/groups": np.asarray(meta["dn_num_group"], np.int64),
-    }
-    return arrays | {f"denoising/positive/{i}": to_numpy(p) for i, p in enumerate(meta["dn_positive_idx"])}
+        return trace_names.denoising(groups=0)
+    return trace_names.denoising(
+        meta["dn_num_group"],
+        labels=to_numpy(classes).astype(np.int64),
+        boxes_unact=to_numpy(boxes),
+        blocked=to_numpy(mask == -torch.inf),
+        positive=[to_numpy(indices) for indices in meta["dn_positive_idx"]],
+    )
 
 
 def trace_postprocess(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """Labels, boxes in pixels and scores by their image processor; its threshold lets every detection pass."""
+    """Trace ``postprocess``: labels, boxes in pixels and scores of the image processor, without a threshold."""
     given = SimpleNamespace(
         logits=to_tensor(inputs["prediction/pred_logits"], model),
         pred_boxes=to_tensor(inputs["prediction/pred_boxes"], model),
@@ -84,29 +90,29 @@ def trace_postprocess(case: Case, model: Model, inputs: Arrays) -> Arrays:
 
 
 def labels(inputs: Arrays, model: Model) -> list[dict[str, Tensor]]:
-    """Targets in their form: per image class labels and cxcywh boxes."""
+    """Targets in the form of transformers: for each image its class labels [N] and cxcywh boxes [N, 4]."""
     targets = read_targets(inputs, model)
     pairs = zip(targets.labels, targets.boxes_cxcywh, strict=True)
     return [{"class_labels": label, "boxes": boxes} for label, boxes in pairs]
 
 
 def prediction(outputs: Any, layer: int) -> Prediction:
-    """The answer of one decoder layer; theirs always run all of them."""
+    """Logits [B, Q, K] and boxes [B, Q, 4] of one decoder layer; transformers always runs all of them."""
     return Prediction(outputs.intermediate_logits[:, layer], outputs.intermediate_reference_points[:, layer])
 
 
 @contextlib.contextmanager
 def given_noise(model: Model, inputs: Arrays) -> Iterator[None]:
-    """Their denoising queries from our noise, in the model's dtype.
+    """Make transformers build its denoising queries from the noise in ``inputs`` and in the model's dtype.
 
-    They draw with ``rand_like`` (labels, boxes) and ``randint_like`` (new labels, signs), make boxes in the
+    It draws with ``rand_like`` (labels, boxes) and ``randint_like`` (new labels, signs), and makes boxes in the
     default dtype and the mask in float32, which float64 attention refuses.
     """
     module, name = _module(model), "get_contrastive_denoising_training_group"
     original = getattr(module, name)
 
     def with_noise(*arguments: Any, **options: Any) -> Any:
-        noise = {n: to_tensor(inputs[f"noise/{n}"], model) for n in ("label_u", "part", "new_label", "sign")}
+        noise = {n: to_tensor(inputs[f"noise/{n}"], model) for n in trace_names.NOISE}
         before = torch.get_default_dtype()
         torch.set_default_dtype(model.dtype)
         try:
@@ -124,44 +130,40 @@ def given_noise(model: Model, inputs: Arrays) -> Iterator[None]:
 
 
 def module_path(spec: ModelSpec, canonical: str) -> str:
-    """Their module that holds exactly what one of ours holds: the common part of the names inside."""
-    rules = read_rules()
-    inside = [n for name in state_shapes(spec) if name.startswith(f"{canonical}.") for n in hf_names(name, rules)]
-    return os.path.commonpath([name.replace(".", "/") for name in inside]).replace("/", ".")
+    """Path of the Hugging Face module with a canonical module's parameters: the common part of their names."""
+    inside = [name for name in state_shapes(spec) if name.startswith(f"{canonical}.")]
+    paths = [path.replace(".", "/") for name in inside for path in huggingface_names(name)]
+    return os.path.commonpath(paths).replace("/", ".")
 
 
-def _named(outputs: Any) -> dict[str, Prediction]:
+def _named(outputs: Any) -> dict[str, Tensor]:
     """Every layer's predictions under the official names; denoising queries come first in a layer."""
-    layers = range(outputs.intermediate_logits.shape[1])
     meta = outputs.denoising_meta_values
     split = meta["dn_num_split"][0] if meta else 0
-    found = {layer: prediction(outputs, layer) for layer in layers}
-    matching = {i: Prediction(p.logits[:, split:], p.boxes_cxcywh[:, split:]) for i, p in found.items()}
-    named = {"": matching[layers[-1]], f"aux_{layers[-1]}.": _encoder(outputs)}
-    named |= {f"aux_{i}.": matching[i] for i in layers[:-1]}
-    denoising = {f"dn_{i}.": Prediction(p.logits[:, :split], p.boxes_cxcywh[:, :split]) for i, p in found.items()}
-    return named | (denoising if split else {})
+    layers = [prediction(outputs, layer) for layer in range(outputs.intermediate_logits.shape[1])]
+    matching = [Prediction(p.logits[:, split:], p.boxes_cxcywh[:, split:]) for p in layers]
+    denoising = [Prediction(p.logits[:, :split], p.boxes_cxcywh[:, :split]) for p in layers if split]
+    return trace_names.name_predictions(matching, _encoder(outputs), denoising)
 
 
 def _encoder(outputs: Any) -> Prediction:
     return Prediction(outputs.enc_topk_logits, outputs.enc_topk_bboxes)
 
 
-def _predictions(named: dict[str, Prediction]) -> Arrays:
-    arrays = {f"forward/{key}pred_logits": to_numpy(p.logits) for key, p in named.items()}
-    return arrays | {f"forward/{key}pred_boxes": to_numpy(p.boxes_cxcywh) for key, p in named.items()}
+def _forward(named: dict[str, Tensor]) -> Arrays:
+    return trace_names.prefixed("forward", to_arrays(named))
 
 
 def _selection(case: Case, outputs: Any) -> Arrays:
     best_BN = outputs.enc_outputs_class.max(-1).values
     scores_BQ, topk_BQ = torch.topk(best_BN, case.spec.model.decoder.num_queries, dim=1)
-    return {"select/topk": to_numpy(topk_BQ), "select/scores": to_numpy(scores_BQ)}
+    return trace_names.selection(to_numpy(topk_BQ), to_numpy(scores_BQ))
 
 
 def _gradients(case: Case, model: Model, loss: Tensor, images: Tensor) -> Arrays:
-    """Gradients under canonical names, packed again; an unused parameter has none."""
-    parameters, rules = dict(model.named_parameters()), read_rules()
-    targets = {name: hf_names(name, rules) for name in trainable_names(case.spec.model)}
+    """Gradients under canonical names, parts joined again; an unused parameter has none."""
+    parameters = dict(model.named_parameters())
+    targets = {name: huggingface_names(name) for name in trainable_names(case.spec.model)}
     wanted = {n: parameters[n] for names in targets.values() for n in names} | {"images": images}
     results = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
     found = {n: to_numpy(g) for n, g in zip(wanted, results, strict=True) if g is not None}
@@ -175,14 +177,13 @@ def _gradients(case: Case, model: Model, loss: Tensor, images: Tensor) -> Arrays
 
 
 def _statistics(case: Case, model: Model) -> Arrays:
-    state = {name: to_numpy(value) for name, value in model.state_dict().items()}
-    canonical = from_hf(state, list(state_shapes(case.spec.model)), read_rules())
-    return {f"statistic/{name}": array for name, array in canonical.items() if ".running_" in name}
+    names = list(state_shapes(case.spec.model))
+    return trace_names.statistics(from_huggingface(to_arrays(model.state_dict()), names))
 
 
 @contextlib.contextmanager
 def _capture(case: Case, model: Model) -> Iterator[Captured]:
-    """First outputs of the modules that ``case.capture`` names canonically."""
+    """Record the first output of every module that ``case.capture`` names."""
     captured: Captured = {}
 
     def record(name: str) -> Any:
@@ -192,7 +193,7 @@ def _capture(case: Case, model: Model) -> Iterator[Captured]:
         return hook
 
     handles = [
-        _answering(model, case.spec.model, name).register_forward_hook(record(name)) for name in case.capture
+        _last_module(model, case.spec.model, name).register_forward_hook(record(name)) for name in case.capture
     ]
     try:
         yield captured
@@ -203,7 +204,7 @@ def _capture(case: Case, model: Model) -> Iterator[Captured]:
 
 @contextlib.contextmanager
 def _matchings() -> Iterator[Arrays]:
-    """Every matching of a loss, in their order, which is ours: the matcher lives inside their loss function."""
+    """Record every matching of a loss with a hook: the matcher is created inside the loss function."""
     arrays: Arrays = {}
 
     def hook(module: Any, _inputs: Any, output: Any) -> None:
@@ -220,8 +221,8 @@ def _matchings() -> Iterator[Arrays]:
         handle.remove()
 
 
-def _answering(model: Model, spec: ModelSpec, canonical: str) -> torch.nn.Module:
-    """The module whose output is that of ours: of layers that they call one by one, the last."""
+def _last_module(model: Model, spec: ModelSpec, canonical: str) -> torch.nn.Module:
+    """The module with the output of the canonical one: the last, where transformers calls a list one by one."""
     module = model.get_submodule(module_path(spec, canonical))
     return module[-1] if isinstance(module, (torch.nn.ModuleList, torch.nn.Sequential)) else module
 

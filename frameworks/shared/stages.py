@@ -1,6 +1,6 @@
 """Stages and modules of a parity comparison in data-flow order, and the stage of each array of a trace."""
 
-# Reading a table downwards meets a cause before what it spoils.
+# In a table in this order, a faulty stage comes before the stages that its fault spoils.
 STAGES = (
     "denoising queries",
     "activations",

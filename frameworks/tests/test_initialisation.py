@@ -1,4 +1,4 @@
-"""Initial weights: one stream a name, and the distributions of the official model."""
+"""Initial weights: one random stream per name, and the distributions of the official model."""
 
 import math
 import subprocess

@@ -1,4 +1,4 @@
-"""Counts, groups and names of r18vd and small variants; test_presets.py holds all presets to the official ones."""
+"""Counts, groups and names of r18vd and small variants; test_presets.py compares all presets with the official."""
 
 from dataclasses import replace
 from pathlib import Path

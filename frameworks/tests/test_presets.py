@@ -213,7 +213,7 @@ def test_names_and_shapes_of_what_the_torch_twin_builds(name: str):
 
 @pytest.fixture(scope="module")
 def jittor() -> Iterator[Framework]:
-    """A process of its own, so that the memory of the largest model goes with it."""
+    """The Jittor twin in a process of its own, whose memory is freed at the end."""
     with open_framework("jittor", timeout=900) as framework:
         yield framework
 

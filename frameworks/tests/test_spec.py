@@ -1,4 +1,4 @@
-"""The spec: frozen, strict about what it takes, precise about what it refuses. Its hash: test_spec_hash.py."""
+"""Specs are frozen, refuse wrong values and types, and name the field. Their hash: test_spec_hash.py."""
 
 import dataclasses
 import subprocess

@@ -1,4 +1,4 @@
-"""A spec survives its YAML file; a file may say only what differs; whatever is wrong is one line with its place."""
+"""YAML files: a spec read back is equal, inheriting files, and errors as one line with the place."""
 
 import dataclasses
 from itertools import pairwise

@@ -133,7 +133,7 @@ def _decoder_by_version(section: Section, version: str, legacy: bool, *, levels:
     if legacy:
         section.only("position_embed_type", "sine", default="sine")
     fields: dict[str, Any] = {"num_layers": section.take(layers, int, 6)}
-    if version == "v2" and section.is_list(points):
+    if version == "v2" and section.holds(points, list):
         fields["num_points"] = section.take(points, Indices)
     else:
         fields["num_points"] = (section.take(points, int, 4),) * levels

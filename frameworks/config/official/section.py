@@ -54,13 +54,9 @@ class Section:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def is_list(self, key: str) -> bool:
-        """Whether the value of a key is a list; the official classes take a list or one number."""
-        return isinstance(self._values.get(key), list)
-
-    def is_mapping(self, key: str) -> bool:
-        """Whether the value of a key is a mapping; the official form takes a mapping or a name."""
-        return isinstance(self._values.get(key), dict)
+    def holds(self, key: str, kind: type) -> bool:
+        """Whether the value of a key is of a type, for keys whose values may have one of two."""
+        return isinstance(self._values.get(key), kind)
 
     def take(self, key: str, kind: Any, default: Any = _NEEDED) -> Any:
         """The value of a key as the type ``kind``, see ``convert``; the official default where it is left out."""

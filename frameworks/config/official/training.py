@@ -34,7 +34,7 @@ def read_criterion(top: Section, name: str) -> CriterionSpec:
 
 
 def _read_matcher(top: Section, criterion: Section) -> MatcherSpec:
-    inline = criterion.is_mapping("matcher")
+    inline = criterion.holds("matcher", dict)
     if not inline:
         criterion.only("matcher", "HungarianMatcher")
     elif "HungarianMatcher" in top:

@@ -25,7 +25,6 @@ TINY = ExperimentSpec(
 )
 
 PRESETS = {spec.name: spec for spec in (*V1_PRESETS.values(), *V2_PRESETS, TINY)}
-__all__ = ["ALIASES", "PRESETS", "preset"]
 
 
 def preset(name: str) -> ExperimentSpec:

@@ -1,0 +1,69 @@
+"""Scaffolding of the commands in experiments/: parser, one-line errors, exit statuses and --python NAME=PATH."""
+
+import argparse
+import sys
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from frameworks.config.validation import nearest
+from frameworks.errors import UserError
+
+COMPLETE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit statuses
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UserError and accepts no abbreviated options; subcommands inherit both."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings["allow_abbrev"] = False
+        super().__init__(**settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError instead of printing the usage and exiting."""
+        raise UserError(f"{message}; see --help")
+
+
+def run_command(command: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Run `command` and return its exit status; a UserError or Ctrl-C becomes one line on stderr."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return INTERRUPTED
+
+
+def parse_frameworks(text: str, known: Collection[str]) -> tuple[str, ...]:
+    """The names in `text`, "A,B". Raises UserError for a name that is not in `known` or that occurs twice."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"unknown framework {name!r}; known frameworks: {', '.join(known)}.{nearest(name, known)}"
+            )
+    if len(set(names)) != len(names):
+        raise UserError(f"--frameworks names one twice: {text}; give each name once")
+    return names
+
+
+def parse_pythons(pairs: Iterable[str], frameworks: Collection[str]) -> dict[str, str]:
+    """Interpreter of each framework's worker, from the values NAME=PATH of --python.
+
+    Raises:
+        UserError: not NAME=PATH, a name that is not in `frameworks`, or one that occurs twice.
+    """
+    pythons: dict[str, str] = {}
+    for pair in pairs:
+        name, _, path = pair.partition("=")
+        if name not in frameworks or not path:
+            known = ",".join(frameworks)
+            raise UserError(
+                f"--python {pair}: expected NAME=PATH with a name of --frameworks {known}, found {name!r}"
+            )
+        if name in pythons:
+            raise UserError(f"--python names {name!r} twice; give one interpreter for each framework")
+        pythons[name] = str(Path(path).expanduser())
+    return pythons
