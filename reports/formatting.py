@@ -1,4 +1,4 @@
-"""How numbers and names are written in every report, so that two reports can be compared by eye."""
+"""Format numbers and names the same way in every report."""
 
 import math
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ ABSENT = "–"
 
 
 def label(framework: str) -> str:
-    """The framework's name as people write it."""
+    """The framework's display name."""
     return style_of(framework).label
 
 
@@ -20,7 +20,7 @@ def labels(frameworks: Iterable[str]) -> str:
 
 
 def small(value: float | None) -> str:
-    """An error or a difference: `0` exactly, `nan` and `inf` as such, else two significant digits."""
+    """An error or a difference: `0` if it is exactly zero, `nan`, `inf`, else two significant digits."""
     if value is None:
         return ABSENT
     if value == 0 or not math.isfinite(value):
@@ -29,21 +29,17 @@ def small(value: float | None) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """A relative difference in percent, in scientific notation where percent would only show zeros."""
-    if value_missing(fraction):
-        return ABSENT if fraction is None else "an undefined amount (NaN)"
-    assert fraction is not None
+    """A relative difference in percent, in scientific notation where it would round to 0."""
+    if fraction is None:
+        return ABSENT
+    if math.isnan(fraction):
+        return "an undefined amount (NaN)"
     percents = 100 * fraction
     if fraction == 0:
         return "0 %"
     if abs(percents) < 0.001:
         return f"{percents:.1e} %"
     return f"{percents:.2g} %" if abs(percents) < 100 else f"{percents:.0f} %"
-
-
-def value_missing(value: float | None) -> bool:
-    """Whether there is no number to show."""
-    return value is None or math.isnan(value)
 
 
 def loss(value: float | None) -> str:

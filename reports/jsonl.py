@@ -1,4 +1,4 @@
-"""Reading JSON and JSON-lines files so that a person is told which file and line is wrong."""
+"""Read JSON and JSON-lines files; every error names the file and the line."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from frameworks.errors import UserError
 
 
 def read_text(path: Path) -> str:
-    """The file's text; a UserError of one line when it is missing or is not text."""
+    """Read a text file. Raises UserError if it is missing or not UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -18,7 +18,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file; a UserError naming the file and the line where it stops being JSON."""
+    """Read a JSON file. Raises UserError with file and line if it is not valid JSON."""
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
@@ -26,7 +26,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; a UserError when it holds anything else."""
+    """Read a JSON file that holds one object. Raises UserError if it holds anything else."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
@@ -34,9 +34,9 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], str | None]:
-    """The objects of a JSON-lines file, and a note when its last line was cut off while being written.
+    """Read a JSON-lines file: its objects, and a note if its last line was cut off (None otherwise).
 
-    Only a last line with no newline can be half-written: every other broken line is a UserError.
+    Only a last line without a newline can be cut off. Raises UserError for every other broken line.
     """
     text = read_text(path)
     lines = text.split("\n")

@@ -1,4 +1,4 @@
-"""Turning filled templates and figures into files, so that a reader never sees half a page."""
+"""Fill the templates of the reports, and install a finished page together with its figures."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(template: str, context: dict[str, Any]) -> str:
-    """Fill a Markdown template; a name that the template wants and `context` lacks is an error."""
+    """Fill a Markdown template. Raises jinja2's UndefinedError for a name that `context` lacks."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -25,9 +25,10 @@ def render(template: str, context: dict[str, Any]) -> str:
 
 
 def install(source: Path, target: Path, page: str, pattern: str) -> Path:
-    """Move finished figures and then the page, so that the page never names a figure that is not there.
+    """Move the figures that match `pattern`, then the page, from `source` to `target`; return the page's path.
 
-    Both folders are on one file system. Figures of an earlier page that this one lacks are removed.
+    The page goes last, so that it never links a missing figure; figures of an earlier page that this one lacks are
+    removed. Both folders must be on one file system.
     """
     fresh = sorted(source.glob(pattern))
     for path in fresh:

@@ -1,7 +1,7 @@
 """The table of all official presets: python -m reports.zoo writes reports/zoo.md.
 
-Sizes are computed from the spec and the PyTorch twin; accuracy is what the official repository published. A test
-holds the committed page to what this makes.
+Sizes come from the specs, operations from zoo_flops.json (a test compares them with the PyTorch model), accuracy
+from published_accuracy.json (numbers of the official repository).
 """
 
 import json
@@ -9,34 +9,39 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from frameworks.config import PRESETS, ExperimentSpec
+from frameworks.config import ALIASES, PRESETS, ExperimentSpec
 from frameworks.state import backbones
 from frameworks.state.parameters import model_facts
-from frameworks.tests.flops import flops_after_fusion, module_flops
 from reports import formatting as show
 from reports.markdown import table
 from reports.publish import render
 
 PAGE = Path(__file__).parent / "zoo.md"
 PUBLISHED = Path(__file__).parent / "published_accuracy.json"
+FLOPS = Path(__file__).parent / "zoo_flops.json"  # of one image of 640 x 640
 
 
 def zoo_page() -> str:
     """The whole page as Markdown."""
     published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
-    presets = published["presets"]
+    presets, flops = published["presets"], json.loads(FLOPS.read_text(encoding="utf-8"))
     return render(
         "zoo.md.j2",
         {
-            "table": table([_row(PRESETS[name], facts) for name, facts in presets.items()], left=3),
+            "table": table([_row(PRESETS[name], facts, flops[name]) for name, facts in presets.items()], left=3),
             "source": published["source"],
             "notes": {name: facts["note"] for name, facts in presets.items() if facts["note"]},
+            "aliases": {name: _preset_of(spec) for name, spec in ALIASES.items()},
         },
     )
 
 
-def _row(spec: ExperimentSpec, published: dict[str, Any]) -> dict[str, str]:
-    facts, flops = model_facts(spec.model), module_flops(spec.model)
+def _preset_of(alias: ExperimentSpec) -> str:
+    return next(name for name, spec in PRESETS.items() if (spec.model, spec.data) == (alias.model, alias.data))
+
+
+def _row(spec: ExperimentSpec, published: dict[str, Any], flops: dict[str, int]) -> dict[str, str]:
+    facts = model_facts(spec.model)
     return {
         "preset": f"`{spec.name}`",
         "backbone": backbones.label(spec.model.backbone),
@@ -44,8 +49,8 @@ def _row(spec: ExperimentSpec, published: dict[str, Any]) -> dict[str, str]:
         "parameters, M": f"{facts.parameters / 1e6:.2f}",
         "with statistics, M": f"{facts.with_running_statistics / 1e6:.2f}",
         "trainable, M": f"{facts.size(facts.trainable) / 1e6:.2f}",
-        "GFLOPs": f"{flops[''] / 1e9:.1f}",
-        "GFLOPs, fused": f"{flops_after_fusion(flops) / 1e9:.1f}",
+        "GFLOPs": f"{flops['flops'] / 1e9:.1f}",
+        "GFLOPs, fused": f"{flops['flops_fused'] / 1e9:.1f}",
         "published AP": _percent(published["ap"]),
         "AP50": _percent(published["ap50"]),
     }

@@ -18,12 +18,12 @@ MEANING = {
     "huggingface": "against Hugging Face",
     "self": "against itself",
 }
-FAILED = "failed: no number, or by the judge's word"
+FAILED = "failed: not a number, or marked as failed"
 Margins = dict[tuple[str, str, str], float]
 
 
 def margin_figure(records: ParityRecords, path: Path) -> Path:
-    """A panel per judge, a row per module, a mark per framework and dtype; right of the line at 1 is failure."""
+    """Draw a panel per judge, a row per module, a mark per framework and dtype; failures lie right of 1."""
     depth = _depth(records)
     names = {_module(record, depth) for record in records.comparisons}
     modules = sorted(names, key=lambda name: (module_position(name), name))
@@ -49,7 +49,7 @@ def margin_figure(records: ParityRecords, path: Path) -> Path:
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=9
     )
-    figure.suptitle("Worst error of each module as a part of its limit", fontsize=12, x=0.01, ha="left")
+    figure.suptitle("Worst error of each module, divided by its limit", fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)
 
 
@@ -58,7 +58,7 @@ def _module(record: ParityRecord, depth: int) -> str:
 
 
 def _depth(records: ParityRecords) -> int:
-    """The deepest cut of dotted names that still fits the page; the maximum of a whole is that of its parts."""
+    """How many parts of dotted names to keep, so that at most MOST_ROWS rows are left."""
     deepest = max(record.module.count(".") + 1 for record in records.comparisons)
     for depth in range(deepest, 1, -1):
         if len({_module(record, depth) for record in records.comparisons}) <= MOST_ROWS:
@@ -71,7 +71,7 @@ def _worst(records: ParityRecords, judge: str, depth: int) -> Margins:
     for record in records.comparisons:
         if record.judge == judge:
             key = _module(record, depth), record.framework, record.dtype
-            # a record that the judge failed for another reason than its error must not look like a pass
+            # a record that failed for another reason than its error must not look like a pass
             value = record.margin if record.ok or record.margin > 1 else math.inf
             worst[key] = max(worst.get(key, 0.0), value)
     return worst

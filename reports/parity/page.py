@@ -8,6 +8,7 @@ from pathlib import Path
 from frameworks.errors import UserError
 from reports import formatting as show
 from reports.jsonl import read_lines
+from reports.markdown import table
 from reports.parity.figure import margin_figure
 from reports.parity.records import ParityRecord, ParityRecords, parse
 from reports.parity.tables import (
@@ -16,8 +17,8 @@ from reports.parity.tables import (
     environment_tables,
     failure_table,
     margin,
-    preset_table,
-    skip_table,
+    preset_rows,
+    skip_rows,
     summary_of,
     summary_table,
 )
@@ -31,8 +32,8 @@ FIGURE = "parity.png"
 def build_parity_page(records: Path, out_dir: Path) -> Path:
     """Write parity.md and parity.png into `out_dir` from a file of JSON lines, one comparison a line.
 
-    Returns the page's path. A page with failures is written all the same and says so first. Raises UserError
-    for a missing or broken file and when it holds no comparison; then nothing is written.
+    Returns the page's path. A page with failures is written too, and its first sentence reports them. Raises
+    UserError, before anything is written, for a missing or broken file and for one without a comparison.
     """
     raw, note = read_lines(Path(records))
     parsed = parse(raw, source=str(records))
@@ -45,13 +46,13 @@ def build_parity_page(records: Path, out_dir: Path) -> Path:
             "verdict": parity_verdict(parsed),
             "notes": [note] if note else [],
             "summary": summary_of(parsed),
-            "presets": preset_table(parsed),
+            "presets": table(preset_rows(parsed), left=2),
             "figure": FIGURE,
             "caption": _caption(parsed),
             "failures": failure_table(parsed),
             "failure_count": len(parsed.failures),
             "most_failures": MOST_FAILURES,
-            "skips": skip_table(parsed),
+            "skips": table(skips, left=2) if (skips := skip_rows(parsed)) else None,
             "environments": environment_tables(parsed),
             "records": Path(records).name,
         }
@@ -87,18 +88,15 @@ def _where(record: ParityRecord) -> str:
 
 def _caption(records: ParityRecords) -> str:
     failed = list(dict.fromkeys(record.module for record in records.failures))
-    meaning = (
-        "Each mark is the worst tensor of a module, as a part of the limit it is held to; modules stand in the "
-        "order in which data pass them."
-    )
+    meaning = "Each mark is the worst error of a module, divided by its limit; the modules are in data-flow order."
     if not failed:
-        return f"{meaning} Every mark lies left of the line at 1: no module is beyond its limit."
+        return f"{meaning} Every mark lies left of the line at 1: no module exceeds its limit."
     names = ", ".join(f"`{name}`" for name in failed[:6]) + (", …" if len(failed) > 6 else "")
-    return f"{meaning} **Beyond the line, or failed without a number**: {names}."
+    return f"{meaning} **Right of the line, or failed without a number**: {names}."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; 0 when all passed, 1 when parity fails, 2 with one line for records that cannot be read."""
+    """The command. Returns 0 if all passed, 1 if parity fails, 2 (one line on stderr) for unreadable records."""
     parser = argparse.ArgumentParser(prog="reports.parity_page", description="Build the page of a parity session.")
     parser.add_argument("records", type=Path, help="JSON lines, one comparison a line")
     parser.add_argument("out_dir", type=Path, help="where parity.md and parity.png go")

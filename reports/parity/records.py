@@ -1,4 +1,4 @@
-"""The records of the judge, typed. Nothing here trusts a record's own `passed`: the numbers decide too."""
+"""Typed records of the parity tests. A comparison passes only if both its `passed` and its numbers say so."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -42,7 +42,7 @@ class ParityRecord:
 
     @property
     def ok(self) -> bool:
-        """Whether the judge passed it and its own numbers agree; NaN never passes."""
+        """Whether `passed` is true and the margin is at most 1; NaN never passes."""
         return self.passed and self.margin <= 1
 
     @property
@@ -61,18 +61,18 @@ class ParityRecords:
 
     @property
     def failures(self) -> tuple[ParityRecord, ...]:
-        """What did not pass, worst first."""
+        """The failed comparisons, worst first."""
         failed = [record for record in self.comparisons if not record.ok]
         return tuple(sorted(failed, key=lambda record: -record.margin))
 
     @property
     def worst(self) -> ParityRecord:
-        """The comparison nearest its limit, or furthest beyond it."""
+        """The comparison with the largest margin."""
         return max(self.comparisons, key=lambda record: record.margin)
 
 
 def parse(raw: Iterable[Mapping[str, Any]], source: str = "parity records") -> ParityRecords:
-    """Type the judge's records; UserError for a broken one, and when nothing at all was compared."""
+    """Check and type raw records. Raises UserError for a broken record, and if there is no comparison."""
     comparisons: list[ParityRecord] = []
     skips: list[tuple[str, str]] = []
     environments: list[dict[str, Any]] = []
@@ -106,7 +106,7 @@ def _typed(name: str, value: Any, optional: bool) -> Any:
     if optional:
         return None if value is None else float(value)
     if name in ("error", "limit"):
-        # strict JSON has no NaN: null is how a careful writer spells it, and it must fail, not vanish
+        # strict JSON has no NaN, so a writer may put null: that must fail, not disappear
         return math.nan if value is None else float(value)
     if name == "passed":
         if not isinstance(value, bool):

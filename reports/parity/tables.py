@@ -1,4 +1,4 @@
-"""The tables of the parity page. `summary_table` is also what a pytest session prints at its end."""
+"""The tables of the parity page. A pytest session also prints `summary_table` at its end."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,6 +21,12 @@ def summary_table(records: Iterable[Mapping[str, Any]]) -> str:
 
 
 def summary_of(records: ParityRecords) -> str:
+    """The summary as a Markdown table."""
+    rows = summary_rows(records)
+    return table(rows, left=3 + ("device" in rows[0]))
+
+
+def summary_rows(records: ParityRecords) -> list[dict[str, str]]:
     """A row per judge, stage and dtype (and device, where there are several)."""
     devices = {record.device for record in records.comparisons}
     groups: dict[tuple[str, ...], list[ParityRecord]] = {}
@@ -28,11 +34,10 @@ def summary_of(records: ParityRecords) -> str:
         key = (record.judge, record.stage, record.dtype) + ((record.device,) if len(devices) > 1 else ())
         groups.setdefault(key, []).append(record)
     names = ("judge", "stage", "dtype", "device")
-    rows = [
+    return [
         dict(zip(names, key, strict=False)) | _summary_row(groups[key])
         for key in sorted(groups, key=lambda key: (judge_position(key[0]), stage_position(key[1]), key))
     ]
-    return table(rows, left=3 + (len(devices) > 1))
 
 
 def _summary_row(group: list[ParityRecord]) -> dict[str, str]:
@@ -56,12 +61,12 @@ def _summary_row(group: list[ParityRecord]) -> dict[str, str]:
 SHOWN_STAGES = {"forward": "forward", "losses": "losses", "backward": "gradients", "update": "update"}
 
 
-def preset_table(records: ParityRecords) -> str:
-    """A row per preset: who judged it, the worst float64 error of the main stages, the worst margin of all."""
+def preset_rows(records: ParityRecords) -> list[dict[str, str]]:
+    """A row per preset: its judges, the worst float64 error of the main stages, the worst margin of all stages."""
     groups: dict[str, list[ParityRecord]] = {}
     for record in records.comparisons:
         groups.setdefault(record.preset, []).append(record)
-    return table([_preset_row(preset, group) for preset, group in groups.items()], left=2)
+    return [_preset_row(preset, group) for preset, group in groups.items()]
 
 
 def _preset_row(preset: str, group: list[ParityRecord]) -> dict[str, str]:
@@ -79,7 +84,7 @@ def _preset_row(preset: str, group: list[ParityRecord]) -> dict[str, str]:
 
 
 def distinct_tensors(group: Iterable[ParityRecord]) -> int:
-    """How many tensors these comparisons are about: one compared in two cases or dtypes counts once."""
+    """Number of different tensors: one that is compared in two cases or dtypes counts once."""
     return len({(record.preset, record.module, record.tensor) for record in group})
 
 
@@ -90,7 +95,7 @@ def span(values: list[float]) -> str:
 
 
 def margin(value: float) -> str:
-    """error / limit as people read it: two digits, and bold beyond 1."""
+    """Format error / limit: two digits, and bold beyond 1."""
     text = f"{value:.2g}" if 0.001 <= value < 1000 or value == 0 else show.small(value)
     return text if value <= 1 else f"**{text}**"
 
@@ -101,15 +106,8 @@ def failure_table(records: ParityRecords) -> str | None:
     if not failures:
         return None
     rows = [
-        {
-            "module": f"`{record.module}`",
-            "tensor": f"`{record.tensor}`",
-            "stage": record.stage,
-            "dtype": record.dtype,
-            "device": record.device,
-            "framework": show.label(record.framework),
-            "judge": record.judge,
-            "case": f"{record.preset}: {record.case}",
+        _where(record)
+        | {
             "error": show.small(record.error),
             "limit": show.small(record.limit),
             "reference's own error": show.small(record.reference_error),
@@ -119,11 +117,28 @@ def failure_table(records: ParityRecords) -> str | None:
     return table(rows, left=8)
 
 
-def skip_table(records: ParityRecords) -> str | None:
-    """Every skipped test and why, or None."""
-    if not records.skips:
-        return None
-    return table([{"test": f"`{test}`", "reason": reason} for test, reason in records.skips], left=2)
+def closest_rows(records: ParityRecords, most: int = 10) -> list[dict[str, str]]:
+    """The comparisons with the largest margins, one per module, largest first."""
+    worst: dict[str, ParityRecord] = {}
+    for record in sorted(records.comparisons, key=lambda record: -record.margin):
+        worst.setdefault(record.module, record)
+    return [
+        _where(record)
+        | {"error": show.small(record.error), "limit": show.small(record.limit)}
+        | {"margin": margin(record.margin)}
+        for record in list(worst.values())[:most]
+    ]
+
+
+def _where(record: ParityRecord) -> dict[str, str]:
+    names = {"module": f"`{record.module}`", "tensor": f"`{record.tensor}`", "stage": record.stage}
+    by = {"dtype": record.dtype, "device": record.device, "framework": show.label(record.framework)}
+    return names | by | {"judge": record.judge, "case": f"{record.preset}: {record.case}"}
+
+
+def skip_rows(records: ParityRecords) -> list[dict[str, str]]:
+    """Every skipped test and why."""
+    return [{"test": f"`{test}`", "reason": reason} for test, reason in records.skips]
 
 
 def environment_tables(records: ParityRecords) -> list[str]:

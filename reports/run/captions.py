@@ -1,4 +1,4 @@
-"""What a reader should conclude from each figure, computed from the same records as the figure."""
+"""Captions of the figures, computed from the same records as the figures."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from reports.run.records import FrameworkRecords, RunRecords
 
 
 def loss_curves(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> str:
-    """How far each loss fell and how fast the curves part."""
+    """Caption of the loss curves: how far each loss fell, and how fast the curves diverge."""
     falls = "; ".join(_fall(framework) for framework in run.trained)
     parts = [f"Total loss per step, from its first to its last value: {falls}."]
     for comparison in comparisons:
@@ -35,22 +35,22 @@ def _parting(comparison: TrainingDifference) -> str:
     return (
         f"Beneath, their relative difference {trend}, from {start} to {end}; it is largest "
         f"({show.percent(relative_S[worst])}) at step {comparison.steps[worst] + 1}. Rounding that differs in the "
-        "last bit is amplified by every update, so a difference that starts at rounding and rises is what two "
-        "correct programs give; one that is large from the first step on would not be."
+        "last bit is amplified by every update, so two correct programs give a difference that starts at rounding "
+        "and grows. A difference that is large from the first step on has another cause."
     )
 
 
 def loss_terms(run: RunRecords) -> str:
-    """What the small multiples are for."""
+    """Caption of the panels of loss terms."""
     one = len(run.trained) == 1
     return (
-        "The total taken apart: a kind of loss in each column, the place where it is computed in each row. "
-        + ("" if one else "A fault in one loss would part the curves of one panel before those of the others.")
+        "The total split into its terms: a kind of loss per column, a place where it is computed per row. "
+        + ("" if one else "An error in one loss would separate the curves of its panel before the others.")
     ).strip()
 
 
 def first_step(comparison: TrainingDifference) -> str:
-    """Whether the first step, where chaos has had no time, meets the published bound."""
+    """Caption of the first step: whether every term is within the published bound."""
     terms = comparison.first_terms
     within = sum(term.within_bound for term in terms)
     worst = comparison.worst_term
@@ -70,7 +70,7 @@ def first_step(comparison: TrainingDifference) -> str:
 
 
 def detections(run: RunRecords) -> str:
-    """How sure the frameworks are of what is drawn."""
+    """Caption of the detections, with the highest score of each framework."""
     shown = {sample.image_id for sample in run.samples}
     parts = []
     for framework in run.frameworks:
@@ -80,7 +80,7 @@ def detections(run: RunRecords) -> str:
             parts.append(f"{show.label(framework.name)} {max(scores):.2f}")
     best = ", ".join(parts) if parts else "none"
     return (
-        "The ten best-scored boxes of each image, with no threshold, so that an early model shows its guesses "
-        f"too. The highest score in these pictures: {best}. Judge likeness between the columns of one row; four "
-        "pictures measure nothing."
+        "The ten best-scored boxes of each image, without a threshold, so that a model early in training shows "
+        f"boxes too. The highest score in these pictures: {best}. Compare the columns of a row; a few pictures "
+        "measure nothing."
     )

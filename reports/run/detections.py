@@ -1,4 +1,4 @@
-"""The picture of detections: a row per sample image, ground truth beside each framework's best boxes."""
+"""The figure of detections: a row per sample image, a column for the ground truth and for each framework."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ LABEL_SIZE = 6.5
 
 
 def detection_grid(run: RunRecords, path: Path) -> Path | None:
-    """Draw it; None when the run kept no samples or no framework wrote predictions."""
+    """Draw the figure and return `path`; None if the run has no samples or no predictions."""
     predictors = [framework for framework in run.frameworks if framework.predictions]
     if not run.samples or not predictors:
         return None
@@ -48,7 +48,7 @@ def detection_grid(run: RunRecords, path: Path) -> Path | None:
 
 
 def load_images(run: RunRecords) -> dict[int, NDArray[np.uint8]]:
-    """image id -> uint8 [H, W, 3]; a UserError when a sample's image is missing or has another shape."""
+    """Read the samples: image id -> uint8 [H, W, 3]. Raises UserError if one is missing or has another shape."""
     path = run.folder / SAMPLE_IMAGES
     try:
         tensors = load_file(path)
@@ -96,10 +96,8 @@ def _draw(
     halo = [patheffects.withStroke(linewidth=2.8, foreground="white")]
     # worst first, so that the best boxes lie on top and keep their labels in the best places
     for box in reversed(boxes):
-        axes.add_patch(
-            Rectangle(box.bbox[:2], box.bbox[2], box.bbox[3], fill=False, edgecolor=color, linewidth=1.3,
-                      path_effects=halo)
-        )  # fmt: skip
+        look = {"fill": False, "edgecolor": color, "linewidth": 1.3, "path_effects": halo}
+        axes.add_patch(Rectangle(box.bbox[:2], box.bbox[2], box.bbox[3], **look))
     taken: list[Bbox] = []
     for box in boxes:
         _label(axes, box, color, (width, height), cell_inches, taken)
@@ -119,8 +117,6 @@ def _label(axes: Axes, box: Box, color: str, size: tuple[int, int], cell_inches:
     free = (place for place in places if not any(place.overlaps(other) for other in taken))
     place = next(free, Bbox.from_bounds(x, min(top, max(lowest, 0.0)), wide, tall))
     taken.append(place)
-    y = place.y0
-    axes.text(
-        x, y, text, fontsize=LABEL_SIZE, color="white", va="top", ha="left", clip_on=True,
-        bbox={"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
-    )  # fmt: skip
+    ground = {"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+    look = {"fontsize": LABEL_SIZE, "color": "white", "va": "top", "ha": "left", "clip_on": True}
+    axes.text(x, place.y0, text, bbox=ground, **look)

@@ -1,7 +1,7 @@
-"""Two frameworks' training records, compared step by step. Shapes: S steps that both recorded.
+"""Compare the training records of two frameworks step by step. Shapes: S steps that both recorded.
 
 A relative difference is |other - reference| / |reference|. It is NaN where either side is not a finite
-number, and NaN counts as different everywhere: it is never agreement.
+number, and NaN always counts as different.
 """
 
 import math
@@ -38,7 +38,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class TrainingDifference:
-    """`other` held against `reference`; `steps` and `relative` are [S], one value per common step."""
+    """`other` compared with `reference`; `steps` and `relative` are [S], one value per common step."""
 
     reference: FrameworkRecords
     other: FrameworkRecords
@@ -66,7 +66,7 @@ class TrainingDifference:
 
     @property
     def worst_term(self) -> Difference | None:
-        """The loss term of the first step that differs most, NaN before anything else."""
+        """The loss term of the first step that differs most; NaN counts as the largest difference."""
         return max(self.first_terms, key=lambda term: _badness(term.relative), default=None)
 
 
@@ -80,7 +80,7 @@ def relative_difference(reference: float, other: float) -> float:
 
 
 def compare_run(run: RunRecords) -> tuple[TrainingDifference, ...]:
-    """Every other trained framework against the first one of run.json."""
+    """Compare every other trained framework with the first one of run.json."""
     trained = run.trained
     return tuple(compare(trained[0], other) for other in trained[1:])
 
@@ -122,7 +122,7 @@ def _first_where(left: list[Step], right: list[Step], differ: Callable[[Step, St
 
 
 def _learning_rates_differ(left: Step, right: Step) -> bool:
-    # One schedule feeds both; the tolerance only forgives a framework that stores its rates in float32.
+    # Both use one schedule; the tolerance is for a framework that stores its rates in float32.
     return len(left.lr) != len(right.lr) or not np.allclose(left.lr, right.lr, rtol=1e-6, atol=0)
 
 

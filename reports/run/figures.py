@@ -1,4 +1,4 @@
-"""The curves and dots of a run report. Steps are counted from 1 in pictures, from 0 in steps.jsonl."""
+"""The curves of a run report. Steps are counted from 1 in figures, from 0 in steps.jsonl."""
 
 import math
 import re
@@ -24,7 +24,7 @@ GROUPS = {
 
 
 def loss_curves(run: RunRecords, comparisons: tuple[TrainingDifference, ...], path: Path) -> Path:
-    """Total loss per step of every framework; beneath it, on a log axis, their relative difference."""
+    """Draw the total loss per step of every framework and, below on a log axis, their relative difference."""
     figure = style.new_figure(6.4 if comparisons else 4.0)
     if comparisons:
         above, beneath = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
@@ -52,7 +52,7 @@ def _differences(axes: Axes, comparisons: tuple[TrainingDifference, ...]) -> Non
     # the one difference of two frameworks belongs to both, so it has neither one's look
     one = {"color": style.NEUTRAL_COLOR, "linestyle": "-", "linewidth": 1.3} if len(comparisons) == 1 else {}
     for comparison in comparisons:
-        # zero has no place on a log axis, and a gap says "identical" without inventing a value
+        # zero cannot be drawn on a log axis, so identical losses leave a gap
         positive = np.isfinite(comparison.relative) & (comparison.relative > 0)
         values = np.where(positive, comparison.relative, np.nan)
         few = len(values) <= 60
@@ -94,7 +94,7 @@ def _mark_epochs(axes: Axes, framework: FrameworkRecords) -> None:
 
 
 def loss_terms(run: RunRecords, path: Path) -> Path | None:
-    """Small multiples, a column per kind of loss and a row per place it is taken; None without known names."""
+    """Draw a column per kind of loss and a row per place where it is computed; None if no name is known."""
     series = {framework.name: _grouped(framework.steps) for framework in run.trained}
     keys = [key for grouped in series.values() for key in grouped]
     kinds = list(dict.fromkeys(kind for kind, _ in keys))
@@ -140,7 +140,7 @@ def _grouped(steps: tuple[Step, ...]) -> dict[tuple[str, str], tuple[list[int], 
 
 
 def first_step(comparison: TrainingDifference, path: Path) -> Path | None:
-    """A dot per loss term of the first step: its relative difference, beside the published bound."""
+    """Draw the relative difference of each loss term of the first step, and the published bound."""
     terms = comparison.first_terms
     if not terms:
         return None

@@ -21,8 +21,8 @@ FIGURES = "report_*.png"
 def build_report(run_dir: Path) -> Path:
     """Write report.md and its figures into `run_dir` and return the report's path.
 
-    Everything is made in a folder beside them first, so an interrupted or failing build leaves the report
-    that was there. Raises UserError for a folder that is no run or holds a broken record.
+    They are built in a temporary folder first, so that a failed build keeps the old report. Raises UserError for a
+    folder that is no run folder or holds a broken record.
     """
     run = read_run(Path(run_dir))
     with tempfile.TemporaryDirectory(prefix=".report-", dir=run.folder) as name:
@@ -78,34 +78,34 @@ def _first_step(comparison: TrainingDifference, folder: Path) -> dict[str, Any]:
 
 
 def limits(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> list[str]:
-    """What the reader must not conclude from this run, one Markdown sentence or two each."""
+    """The conclusions that this run does not support, as Markdown paragraphs."""
     meta, data = run.meta, run.meta.data
     train, val = data.train_images or 0, data.val_images or 0
     said = [
         f"**How well the model detects.** {show.count(train, 'training image')} and "
         f"{show.count(val, 'validation image')}, {show.count(meta.epochs, 'epoch')}: AP on the training images "
-        "measures memory, and AP on so few validation images is mostly chance. One seed, no interval.",
+        "measures memorisation, and AP on so few validation images is mostly chance. One seed, no interval.",
     ]
     if data.kind == "shapes":
         said.append("**Anything about COCO.** The data are drawn shapes; no AP here compares with a published one.")
     if comparisons:
         said.append(
             "**Parity.** Training is chaotic: after enough steps two correct programs, or one program run twice "
-            "with other rounding, part for good. Equal or unequal end values prove nothing either way; "
+            "with different rounding, diverge. Equal or unequal final values prove nothing; "
             "the proof is `nox -s parity`."
         )
     said.append(
-        f"**Speed or memory as such.** Times are those of one training run on {meta.device}, which other "
+        f"**Speed or memory.** Times are those of one training run on {meta.device}, which other "
         "work on the machine may disturb, and a first epoch includes the compilation of kernels. Speed needs a "
         "benchmark that interleaves the frameworks."
     )
     if meta.deviations:
-        said.append("**The official recipe.** This run departs from it in what is listed below.")
+        said.append("**The official recipe.** This run differs from it in the points listed below.")
     return said
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; returns the exit status, 2 with one line on stderr for a folder it cannot report on."""
+    """The command. Returns 0, or 2 (one line on stderr) for a folder that cannot be reported on."""
     parser = argparse.ArgumentParser(prog="reports.build", description="Build the report of a run folder.")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that experiments/run.py wrote")
     options = parser.parse_args(arguments)

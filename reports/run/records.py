@@ -1,7 +1,7 @@
-"""A run folder as typed records. Everything a report says comes from here, and nothing here knows a model.
+"""Read a run folder as typed records, the only source of the numbers in its report.
 
-`read_run` accepts what a run leaves behind when it is cut off or crashes: files that a framework had no
-time to write become absent values, and a note says so. A file that is there and wrong is a UserError.
+`read_run` accepts interrupted and crashed runs: a missing file becomes an absent value and a note. A broken file
+raises UserError.
 """
 
 import hashlib
@@ -41,7 +41,6 @@ class Epoch:
     seconds: float
     loss: float
     peak_memory_mb: float | None
-    first_step_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,12 @@ class RunRecords:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Everything that had to be tolerated while reading, with the framework it concerns."""
+        """Missing, repeated and cut-off records that were accepted, each with its framework."""
         return tuple(f"{item.name}/{note}" for item in self.frameworks for note in item.notes)
 
 
 def read_run(folder: Path) -> RunRecords:
-    """Read a run folder; UserError when it is not one, when a file is broken, or when nothing was recorded."""
+    """Read a run folder. Raises UserError if it is none, if a file is broken, or if no step was recorded."""
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such run folder; give the one that experiments/run.py wrote")
     meta = RunMeta.read(folder / files.META)
@@ -195,12 +194,12 @@ def _step(item: dict[str, Any]) -> Step:
 
 
 def _epoch(item: dict[str, Any]) -> Epoch:
-    optional = {key: item.get(key) for key in ("peak_memory_mb", "first_step_seconds")}
+    memory = item.get("peak_memory_mb")
     return Epoch(
         epoch=int(item["epoch"]),
         seconds=_number(item["seconds"]),
         loss=_number(item["loss"]),
-        **{key: None if value is None else float(value) for key, value in optional.items()},
+        peak_memory_mb=None if memory is None else float(memory),
     )
 
 
@@ -215,7 +214,7 @@ def _evaluation(item: dict[str, Any]) -> Evaluation:
 
 
 def _number(value: Any) -> float:
-    # Strict JSON has no NaN, so a writer may put null: a value that is not a number must stay visible as one.
+    # Strict JSON has no NaN, so a writer may put null: it is shown as NaN.
     return float("nan") if value is None else float(value)
 
 

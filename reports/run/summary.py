@@ -1,4 +1,4 @@
-"""One framework's run in a dozen numbers: what the main table shows and the verdict argues from."""
+"""Summary of one framework's run: the numbers of the main table and of the verdict."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -8,7 +8,7 @@ from reports.run.records import Evaluation, FrameworkRecords
 
 @dataclass(frozen=True)
 class Summary:
-    """Durations in seconds, memory in MB; None is what the run did not record."""
+    """Durations in seconds, memory in MB; None where the run recorded nothing."""
 
     name: str
     epochs: int
@@ -18,7 +18,6 @@ class Summary:
     val: Evaluation | None
     first_epoch_seconds: float | None
     epoch_seconds: float | None
-    first_step_seconds: float | None
     step_seconds: float | None
     peak_memory_mb: float | None
 
@@ -27,9 +26,6 @@ def summarize(records: FrameworkRecords) -> Summary:
     """The numbers of one framework; medians leave out the first epoch (or step), where kernels compile."""
     epochs = records.epochs
     memory = [epoch.peak_memory_mb for epoch in epochs if epoch.peak_memory_mb is not None]
-    first_step = epochs[0].first_step_seconds if epochs else None
-    if first_step is None and records.steps:
-        first_step = records.steps[0].seconds
     return Summary(
         name=records.name,
         epochs=len(epochs),
@@ -39,7 +35,6 @@ def summarize(records: FrameworkRecords) -> Summary:
         val=records.last_evaluation("val"),
         first_epoch_seconds=epochs[0].seconds if epochs else None,
         epoch_seconds=median(epoch.seconds for epoch in epochs[1:]) if len(epochs) > 1 else None,
-        first_step_seconds=first_step,
         step_seconds=_median_step(records),
         peak_memory_mb=max(memory, default=None),
     )

@@ -1,4 +1,4 @@
-"""The tables of a run report: records in, Markdown out, by way of pandas."""
+"""The tables of a run report, as Markdown."""
 
 from typing import Any
 
@@ -102,7 +102,7 @@ def evaluation_table(run: RunRecords) -> str | None:
 
 
 def environment_table(run: RunRecords) -> str | None:
-    """Versions and flags, a row a fact and a column per framework; facts of the host are in every column."""
+    """Versions and flags: a row per fact, a column per framework; facts of the host fill every column."""
     environment = run.meta.environment
     columns = {name: flat(facts) for name, facts in environment.items() if isinstance(facts, dict)}
     host = columns.pop("host", {})

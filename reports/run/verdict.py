@@ -1,4 +1,4 @@
-"""The verdict: one paragraph computed from the records, claiming no more than they hold."""
+"""The verdict of a run: one paragraph, computed from its records."""
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def _what(run: RunRecords) -> str:
 def _first_step(comparison: TrainingDifference) -> str:
     worst, total = comparison.worst_term, comparison.first_total
     if worst is None or total is None:
-        return "The two did not both record the first step, so nothing is said about the same weights."
+        return "The first step was not recorded for both, so losses of equal weights are not compared."
     bound = show.percent(PUBLISHED_LOSS_BOUND)
     terms = show.count(len(comparison.first_terms), "loss term")
     broken = [term for term in (*comparison.first_terms, total) if not term.within_bound]
@@ -104,14 +104,14 @@ def _curves(comparison: TrainingDifference) -> str:
 def _precision(run: RunRecords, comparison: TrainingDifference) -> str:
     left, right = summarize(comparison.reference), summarize(comparison.other)
     if not comparable(left, right):
-        return "APs are not compared, because the two stand at different epochs."
+        return "APs are not compared, because the two are at different epochs."
     parts, values = [], []
     for split in ("train", "val"):
         ours, theirs = evaluation_of(left, split), evaluation_of(right, split)
         if ours is None or theirs is None:
             continue
         pair = ours.stats["AP"], theirs.stats["AP"]
-        if not min(pair) >= 0:  # COCO writes -1 where no object was there to find; NaN is no AP either
+        if not min(pair) >= 0:  # COCO writes -1 where there is no object; NaN is no AP either
             continue
         values.append((split, *pair))
         parts.append(

@@ -5,20 +5,39 @@ from pathlib import Path
 from typing import Any
 
 MODULES = (
-    "criterion", "decoder.input_proj", "decoder.decoder.layers.0",
-    "decoder.decoder.layers.1", "encoder.fpn_blocks.0", "encoder.input_proj",
-    "backbone.conv1", "backbone.res_layers.0", "backbone.res_layers.1",
-)  # fmt: skip
+    "criterion",
+    "decoder.input_proj",
+    "decoder.decoder.layers.0",
+    "decoder.decoder.layers.1",
+    "encoder.fpn_blocks.0",
+    "encoder.input_proj",
+    "backbone.conv1",
+    "backbone.res_layers.0",
+    "backbone.res_layers.1",
+)
 LIMITS = {"float64": 1e-10, "float32": 2e-6}
 
 
 def record(**changes: Any) -> dict[str, Any]:
     """A passing comparison, with `changes`."""
     base = {
-        "stage": "forward", "module": "backbone.conv1", "tensor": "out", "preset": "rtdetr_r18vd", "case": "train",
-        "dtype": "float64", "device": "cpu", "framework": "jittor", "judge": "twin", "error": 1e-13, "limit": 1e-10,
-        "reference_error": 2e-16, "cosine": 1.0, "max_abs": 3e-13, "published_bound": 1e-5, "passed": True,
-    }  # fmt: skip
+        "stage": "forward",
+        "module": "backbone.conv1",
+        "tensor": "out",
+        "preset": "rtdetr_r18vd",
+        "case": "train",
+        "dtype": "float64",
+        "device": "cpu",
+        "framework": "jittor",
+        "judge": "twin",
+        "error": 1e-13,
+        "limit": 1e-10,
+        "reference_error": 2e-16,
+        "cosine": 1.0,
+        "max_abs": 3e-13,
+        "published_bound": 1e-5,
+        "passed": True,
+    }
     return base | changes
 
 
@@ -32,9 +51,17 @@ def session() -> list[dict[str, Any]]:
                     part = 3.0 ** -(number + (framework == "torch") + 2 * (dtype == "float64") + len(tensor) / 3)
                     part = 0.0 if (number, framework) == (3, "torch") else part
                     lines.append(
-                        record(module=module, dtype=dtype, judge=judge, framework=framework, tensor=tensor,
-                               error=limit * part, limit=limit, stage="loss" if number == 0 else "forward")
-                    )  # fmt: skip
+                        record(
+                            module=module,
+                            dtype=dtype,
+                            judge=judge,
+                            framework=framework,
+                            tensor=tensor,
+                            error=limit * part,
+                            limit=limit,
+                            stage="loss" if number == 0 else "forward",
+                        )
+                    )
     return [*lines, {"skipped": "no GPU here", "test": "test_forward[cuda]"}]
 
 

@@ -14,8 +14,14 @@ SUFFIXES = ("", "_aux_0", "_aux_1", "_aux_2", "_dn_0", "_dn_1", "_dn_2")
 SPEED = {"torch": 2.0, "jittor": 2.6, "numpy": 9.0}
 
 
-def write_run(folder: Path, *, frameworks: tuple[str, ...] = ("torch", "jittor"), epochs: int = 5, kind: str =
-              "coco-folder", ap: float = 0.0004) -> Path:  # fmt: skip
+def write_run(
+    folder: Path,
+    *,
+    frameworks: tuple[str, ...] = ("torch", "jittor"),
+    epochs: int = 5,
+    kind: str = "coco-folder",
+    ap: float = 0.0004,
+) -> Path:
     """Write a complete run of `epochs` epochs; `ap` is torch's AP on the training images."""
     folder.mkdir(parents=True, exist_ok=True)
     _json(folder / "run.json", _meta(frameworks, epochs, kind))
@@ -62,14 +68,29 @@ def _write_framework(folder: Path, name: str, epochs: int, ap: float) -> None:
         numbers = range(epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH)
         seconds = [SPEED[name] + 0.01 * (step % 5) + (40.0 if step == 0 else 0) for step in numbers]
         for step, duration in zip(numbers, seconds, strict=True):
-            steps.append({
-                "step": step, "epoch": epoch, "losses": losses(name, step), "total": total(name, step),
-                "grad_norm": 30.0 + step, "lr": [1e-4 * min(1, (step + 1) / 20), 1e-5], "seconds": duration,
-                "match_hash": f"{step}" if name == "torch" or step < 30 else f"other {step}",
-            })  # fmt: skip
+            steps.append(
+                {
+                    "step": step,
+                    "epoch": epoch,
+                    "losses": losses(name, step),
+                    "total": total(name, step),
+                    "grad_norm": 30.0 + step,
+                    "lr": [1e-4 * min(1, (step + 1) / 20), 1e-5],
+                    "seconds": duration,
+                    "match_hash": f"{step}" if name == "torch" or step < 30 else f"other {step}",
+                }
+            )
         mean = sum(total(name, step) for step in numbers) / STEPS_PER_EPOCH
-        rows.append({"epoch": epoch, "seconds": sum(seconds), "loss": mean, "steps": STEPS_PER_EPOCH,
-                     "peak_memory_mb": 2000.0 * SPEED[name], "first_step_seconds": seconds[0]})  # fmt: skip
+        rows.append(
+            {
+                "epoch": epoch,
+                "seconds": sum(seconds),
+                "loss": mean,
+                "steps": STEPS_PER_EPOCH,
+                "peak_memory_mb": 2000.0 * SPEED[name],
+                "first_step_seconds": seconds[0],
+            }
+        )
         evaluations += [_evaluation(epoch, split, name, ap) for split in ("train", "val")]
     for file, items in (("steps", steps), ("epochs", rows), ("evaluation", evaluations)):
         (folder / f"{file}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
@@ -79,8 +100,17 @@ def _write_framework(folder: Path, name: str, epochs: int, ap: float) -> None:
 
 def _evaluation(epoch: int, split: str, name: str, ap: float) -> dict[str, Any]:
     value = ap * (epoch + 1) * (1.0 if name == "torch" else 1.02) * (1.0 if split == "train" else 0.5)
-    stats = {"AP": value, "AP50": 2 * value, "AP75": value / 2, "AP_small": -1.0, "AP_medium": value,
-             "AP_large": value, "AR1": value, "AR10": value, "AR100": value}  # fmt: skip
+    stats = {
+        "AP": value,
+        "AP50": 2 * value,
+        "AP75": value / 2,
+        "AP_small": -1.0,
+        "AP_medium": value,
+        "AP_large": value,
+        "AR1": value,
+        "AR10": value,
+        "AR100": value,
+    }
     return {"epoch": epoch, "split": split, "images": 50, "stats": stats, "seconds": 12.0}
 
 
@@ -128,15 +158,28 @@ def _meta(frameworks: tuple[str, ...], epochs: int, kind: str) -> dict[str, Any]
         "git_commit": "abc",
     }
     return {
-        "schema": 1, "command": "python experiments/run.py", "created": "2026-01-02T03:04:05Z",
-        "preset": "rtdetr_r18vd", "spec": {"model": {}}, "spec_hash": "0123456789abcdef", "seed": 7,
-        "device": "cpu", "image_size": 320, "epochs": epochs, "batch_size": 4, "frameworks": list(frameworks),
-        "data": {"kind": kind, "sentence": "50 images drawn by seed from a folder.", "train_images": 50,
-                 "val_images": 50},
+        "schema": 1,
+        "command": "python experiments/run.py",
+        "created": "2026-01-02T03:04:05Z",
+        "preset": "rtdetr_r18vd",
+        "spec": {"model": {}},
+        "spec_hash": "0123456789abcdef",
+        "seed": 7,
+        "device": "cpu",
+        "image_size": 320,
+        "epochs": epochs,
+        "batch_size": 4,
+        "frameworks": list(frameworks),
+        "data": {
+            "kind": kind,
+            "sentence": "50 images drawn by seed from a folder.",
+            "train_images": 50,
+            "val_images": 50,
+        },
         "parameters": {"trainable_and_frozen": 20184464, "with_running_statistics": 20209749},
         "environment": environment,
         "deviations": ["5 epochs instead of 72", "images of 320 px instead of 640"],
-    }  # fmt: skip
+    }
 
 
 def _json(path: Path, value: Any) -> None:

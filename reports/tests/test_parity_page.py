@@ -82,24 +82,36 @@ def test_a_failure_is_named_with_all_that_is_known_of_it(tmp_path: Path) -> None
     text = page(tmp_path, [*session(), bad])
     assert verdict(text).startswith("**Parity fails**: 1 of 109 comparisons")
     assert cells(text, "`decoder.layers.2`", "`boxes`") == [
-        "`decoder.layers.2`", "`boxes`", "forward", "float64", "cuda", "Jittor", "twin", "rtdetr_r18vd: eval",
-        "3.0e-09", "1.0e-10", "2.0e-16",
-    ]  # fmt: skip
+        "`decoder.layers.2`",
+        "`boxes`",
+        "forward",
+        "float64",
+        "cuda",
+        "Jittor",
+        "twin",
+        "rtdetr_r18vd: eval",
+        "3.0e-09",
+        "1.0e-10",
+        "2.0e-16",
+    ]
     assert cells(text, "twin", "forward", "float64", "cuda")[-1] == "**1**"
-    assert "**Beyond the line, or failed without a number**: `decoder.layers.2`" in text
+    assert "**Right of the line, or failed without a number**: `decoder.layers.2`" in text
 
 
-@pytest.mark.parametrize("changes", [
-    {"error": float("nan")},
-    {"error": None},
-    {"error": float("inf")},
-    {"error": -1.0},
-    {"limit": float("nan")},
-    {"limit": float("inf"), "error": float("inf")},
-    {"error": 2e-10},
-    {"error": 1e-30, "limit": 0.0},
-    {"passed": False},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"error": float("nan")},
+        {"error": None},
+        {"error": float("inf")},
+        {"error": -1.0},
+        {"limit": float("nan")},
+        {"limit": float("inf"), "error": float("inf")},
+        {"error": 2e-10},
+        {"error": 1e-30, "limit": 0.0},
+        {"passed": False},
+    ],
+)
 def test_what_never_passes_even_if_the_record_says_so(tmp_path: Path, changes: dict[str, Any]) -> None:
     text = page(tmp_path, [record(), record(**({"module": "encoder"} | changes))])
     assert verdict(text).startswith("**Parity fails**: 1 of 2 comparisons") and "`encoder`" in verdict(text)
@@ -118,11 +130,14 @@ def test_comparing_nothing_is_an_error(tmp_path: Path, lines: list[dict[str, Any
         summary_table(lines)
 
 
-@pytest.mark.parametrize("line, said", [
-    ({"stage": "forward"}, "record 2 lacks 'module'"),
-    (record(error="small"), "record 2: error is 'small'"),
-    (record(passed="yes"), "record 2: passed is 'yes'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ({"stage": "forward"}, "record 2 lacks 'module'"),
+        (record(error="small"), "record 2: error is 'small'"),
+        (record(passed="yes"), "record 2: passed is 'yes'"),
+    ],
+)
 def test_a_broken_record_is_an_error(tmp_path: Path, line: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         page(tmp_path, [record(), line])

@@ -52,11 +52,14 @@ def test_a_broken_last_line_that_was_finished_is_an_error(run_dir: Path) -> None
     assert "epochs.jsonl: line 6 is not JSON" in read_error(run_dir)
 
 
-@pytest.mark.parametrize("text, expected", [
-    ('{"step": 65}\n', "record 66 lacks 'epoch'"),
-    ('[1, 2]\n', "line 66 is list"),
-    ('{"step": 65, "epoch": 5, "losses": 3, "total": 1}\n', "record 66 is not what a run writes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('{"step": 65}\n', "record 66 lacks 'epoch'"),
+        ("[1, 2]\n", "line 66 is list"),
+        ('{"step": 65, "epoch": 5, "losses": 3, "total": 1}\n', "record 66 is not what a run writes"),
+    ],
+)
 def test_a_record_of_another_form_is_an_error(run_dir: Path, text: str, expected: str) -> None:
     with (run_dir / "jittor" / "steps.jsonl").open("a") as file:
         file.write(text)
@@ -110,6 +113,20 @@ def test_a_run_that_recorded_nothing_is_an_error(run_dir: Path) -> None:
     assert "no framework has recorded a step yet" in read_error(run_dir)
 
 
-def test_reports_import_no_framework() -> None:
-    code = "import sys, reports.build, reports.parity.page; sys.exit(bool({'torch', 'jittor'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+def test_reports_import_no_framework(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "from reports.tests import parity_lines, run_folder\n"
+        "import reports.build, reports.evidence, reports.parity_page, reports.zoo\n"
+        "reports.build.build_report(run_folder.write_run(folder / 'run'))\n"
+        "records = parity_lines.write(folder / 'records', parity_lines.session())\n"
+        "assert reports.parity_page.main([str(records), sys.argv[1]]) == 0\n"
+        "reports.zoo.zoo_page(), reports.evidence.evidence_page()\n"
+        "found = [name for name in sys.modules if name.split('.')[0] in ('torch', 'jittor', 'transformers')]\n"
+        "found += [name for name in sys.modules if '_rtdetr' in name]\n"
+        "assert not found, found\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -2,8 +2,11 @@
 
 import json
 
-from frameworks.config import PRESETS
-from reports.zoo import PAGE, PUBLISHED, zoo_page
+import pytest
+
+from frameworks.config import ALIASES, PRESETS
+from frameworks.tests.flops import flops_after_fusion, module_flops
+from reports.zoo import FLOPS, PAGE, PUBLISHED, zoo_page
 
 
 def test_the_committed_page_is_what_the_generator_makes():
@@ -13,6 +16,19 @@ def test_the_committed_page_is_what_the_generator_makes():
 def test_every_official_preset_has_a_row():
     rows = [line.split("|")[1].strip(" `") for line in zoo_page().splitlines() if line.startswith("| `")]
     assert rows == [name for name in PRESETS if name != "tiny"]
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "tiny"])
+def test_operations_are_those_of_the_model(name):
+    counted = module_flops(PRESETS[name].model)
+    expected = {"flops": counted[""], "flops_fused": flops_after_fusion(counted)}
+    assert json.loads(FLOPS.read_text(encoding="utf-8"))[name] == expected
+
+
+def test_every_alias_is_listed_with_its_preset():
+    for name, spec in ALIASES.items():
+        line = next(line for line in zoo_page().splitlines() if line.startswith(f"- `{name}`"))
+        assert PRESETS[line.split("`")[3]].model == spec.model
 
 
 def test_published_numbers_say_where_they_come_from():
