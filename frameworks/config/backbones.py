@@ -70,6 +70,7 @@ class PResNetSpec(_Backbone):
 
     @property
     def stage_widths(self) -> tuple[int, ...]:
+        """Output channels of the four stages."""
         return tuple(width * self.expansion for width in self.stage_channels)
 
 
@@ -122,6 +123,7 @@ class HGNetv2Spec(_Backbone):
 
     @property
     def stage_widths(self) -> tuple[int, ...]:
+        """Output channels of the four stages."""
         return tuple(stage.out_channels for stage in self.stages)
 
 
@@ -159,6 +161,7 @@ class DLASpec(_Backbone):
 
     @property
     def stage_widths(self) -> tuple[int, ...]:
+        """Output channels of the four stages."""
         return self.channels[2:]
 
 
@@ -187,6 +190,7 @@ class RegNetSpec(_Backbone):
 
     @property
     def stage_widths(self) -> tuple[int, ...]:
+        """Output channels of the four stages."""
         return self.widths
 
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
-from reports.run.differences import PUBLISHED_LOSS_BOUND, TrainingDifference
+from reports.run.differences import PUBLISHED_LOSS_BOUND, Difference, TrainingDifference
 from reports.run.records import FrameworkRecords, RunRecords, Step
 
 TERM = re.compile(r"^loss_(?P<kind>[a-z0-9]+?)(?:_(?P<group>aux|dn|enc)(?:_.*)?)?$")
@@ -139,6 +139,19 @@ def _grouped(steps: tuple[Step, ...]) -> dict[tuple[str, str], tuple[list[int], 
     return grouped
 
 
+def _mark_term(axes: Axes, term: Difference, row: int, limits: tuple[float, float]) -> None:
+    (left, right), value = limits, term.relative
+    if not math.isfinite(value):
+        axes.plot(right / 1.3, row, "X", color="black", markersize=8)
+        axes.annotate("not a number ", (right / 1.6, row), ha="right", va="center", fontsize=8.5)
+    elif value == 0:
+        axes.annotate("identical", (left * 1.1, row), va="center", fontsize=8.5, color=style.NEUTRAL_COLOR)
+    else:
+        axes.plot([left, value], [row, row], color="#cccccc", linewidth=1, zorder=1)
+        inside = term.within_bound
+        axes.plot(value, row, "o" if inside else "X", color=style.NEUTRAL_COLOR if inside else "black")
+
+
 def first_step(comparison: TrainingDifference, path: Path) -> Path | None:
     """Draw the relative difference of each loss term of the first step, and the published bound."""
     terms = comparison.first_terms
@@ -146,22 +159,13 @@ def first_step(comparison: TrainingDifference, path: Path) -> Path | None:
         return None
     figure = style.new_figure(1.5 + 0.2 * len(terms))
     axes = figure.subplots()
-    relative = [term.relative for term in terms]
-    positive = [value for value in relative if math.isfinite(value) and value > 0]
+    positive = [term.relative for term in terms if math.isfinite(term.relative) and term.relative > 0]
     left = min([*positive, PUBLISHED_LOSS_BOUND]) / 5
     right = max([*positive, PUBLISHED_LOSS_BOUND]) * 5
     axes.set_xscale("log")
     axes.set_xlim(left, right)
-    for row, (term, value) in enumerate(zip(terms, relative, strict=True)):
-        if not math.isfinite(value):
-            axes.plot(right / 1.3, row, "X", color="black", markersize=8)
-            axes.annotate("not a number ", (right / 1.6, row), ha="right", va="center", fontsize=8.5)
-        elif value == 0:
-            axes.annotate("identical", (left * 1.1, row), va="center", fontsize=8.5, color=style.NEUTRAL_COLOR)
-        else:
-            axes.plot([left, value], [row, row], color="#cccccc", linewidth=1, zorder=1)
-            inside = term.within_bound
-            axes.plot(value, row, "o" if inside else "X", color=style.NEUTRAL_COLOR if inside else "black")
+    for row, term in enumerate(terms):
+        _mark_term(axes, term, row, (left, right))
     axes.axvline(PUBLISHED_LOSS_BOUND, color="black", linewidth=1.2, linestyle="--")
     text = f"published bound {show.percent(PUBLISHED_LOSS_BOUND)}"
     place = {"xy": (PUBLISHED_LOSS_BOUND, 1.0), "xycoords": ("data", "axes fraction"), "xytext": (-4, 3)}

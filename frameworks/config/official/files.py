@@ -7,8 +7,8 @@ the file itself: mappings key by key, lists and all else replaced (docs/pitfalls
 from pathlib import Path
 from typing import Any
 
+from frameworks.config.mappings import merged, read_mapping
 from frameworks.config.validation import SpecError
-from frameworks.config.yaml.reading import merged, read_mapping
 
 INCLUDE = "__include__"
 

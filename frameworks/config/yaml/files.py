@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from frameworks.config.experiment import ExperimentSpec
+from frameworks.config.mappings import merged, read_mapping, write_mapping
 from frameworks.config.official.files import is_official
 from frameworks.config.presets import preset
 from frameworks.config.serialization import from_dict, recorded, to_dict
 from frameworks.config.validation import SpecError
-from frameworks.config.yaml.reading import merged, read_mapping, write_mapping
 
 INHERIT = "inherit"
 
