@@ -30,11 +30,14 @@ def unit(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Formatting, style and types."""
+    """Formatting, style, types, the direction of imports, dead code and spelling."""
     session.install("-e", ".[lint,huggingface]")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("pyright")
+    session.run("lint-imports", "--no-logo")
+    session.run("vulture")
+    session.run("codespell")
 
 
 @nox.session

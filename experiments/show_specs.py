@@ -3,35 +3,24 @@
 import sys
 
 from experiments.command import COMPLETE, Parser
-from frameworks.config import (
-    PRESETS,
-    BackboneSpec,
-    DLASpec,
-    ExperimentSpec,
-    HGNetv2Spec,
-    PResNetSpec,
-    RegNetSpec,
-    dump_changes,
-    dump_yaml,
-    load_with_account,
-    preset,
-)
+from frameworks.config import ALIASES, PRESETS, ExperimentSpec, dump_changes, dump_yaml, load_with_account, preset
+from frameworks.state import backbones
 
 
 def show_specs(arguments: list[str] | None) -> int:
     """Do what the arguments of experiments/spec.py ask for; returns the exit status. Raises UserError."""
     given = _parser().parse_args(arguments)
     if given.command == "list":
-        print("\n".join(_line(preset(name)) for name in PRESETS))
+        print("\n".join(_line(preset(name)) for name in (*PRESETS, *ALIASES)))
     else:
         _show(given.spec, given.diff)
     return COMPLETE
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python experiments/spec.py", description="Look at specs.")
+    parser = Parser(prog="python experiments/spec.py", description="Print specs.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|show")
-    commands.add_parser("list", help="the presets, one line each")
+    commands.add_parser("list", help="the presets and their aliases, one line each")
     show = commands.add_parser("show", help="one spec as complete YAML")
     show.add_argument("spec", metavar="NAME|FILE", help="a preset, our YAML, or an official YAML file")
     show.add_argument("--diff", metavar="PRESET", help="only what differs, as YAML that inherits from PRESET")
@@ -44,30 +33,18 @@ def _line(spec: ExperimentSpec) -> str:
     sampling = f"points {'-'.join(map(str, decoder.num_points))}"
     if decoder.cross_attn_method != "default":
         sampling += f" {decoder.cross_attn_method}"
+    backbone = backbones.summary(model.backbone)
+    warm_up = f", warm-up {recipe.warmup_steps}" if recipe.warmup_steps else ""
     return (
-        f"{spec.name:<22} {model.version}  {_backbone(model.backbone):<27} encoder {model.encoder.hidden_dim:<3}  "
+        f"{spec.name:<22} {model.version}  {backbone:<27} encoder {model.encoder.hidden_dim:<3}  "
         f"decoder {decoder.num_layers} layers, {sampling:<21}  {recipe.epochs:>3} epochs of {data.dataset}, "
-        f"batches of {data.batch_size}"
+        f"batches of {data.batch_size}{warm_up}"
     )
-
-
-def _backbone(backbone: BackboneSpec) -> str:
-    kind = backbone.kind
-    match backbone:
-        case PResNetSpec():
-            kind, depths = f"{kind} {backbone.block}", backbone.blocks
-        case HGNetv2Spec():
-            depths = tuple(stage.blocks for stage in backbone.stages)
-        case DLASpec():
-            depths = backbone.levels
-        case RegNetSpec():
-            depths = backbone.depths
-    return f"{kind} {'-'.join(map(str, depths))}"
 
 
 def _show(name: str, base: str | None) -> None:
     loaded = load_with_account(name)
-    # Both are made before anything is printed: an error leaves no half of an answer.
+    # The text is complete before anything is printed, so that an error prints nothing else.
     text = dump_yaml(loaded.spec) if base is None else dump_changes(loaded.spec, preset(base))
     for entry in loaded.left_aside:
         print(f"left aside: {entry.key}: {entry.why}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Named NumPy arrays: the only tensors that cross the boundary, and their safetensors files."""
+"""Named NumPy arrays, the form in which tensors pass between frameworks, and their safetensors files."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def save_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
-    """Write atomically: a reader sees the old file or the whole new one, never a part.
+    """Write arrays to a safetensors file, atomically: a reader sees the old file or the whole new one.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.

@@ -1,5 +1,5 @@
-"""The one exception that a command shows to its user as a single line."""
+"""The exception that commands show to the user as one line."""
 
 
 class UserError(Exception):
-    """What was given, what was expected, where, and what to do: one line, no traceback, exit status 2."""
+    """A mistake in what the user gave; the message says what, where, and what to do. Exit status 2."""

@@ -1,18 +1,23 @@
 """The boundary between a framework and everything else: cases in, traces out, NumPy arrays only.
 
-A framework is any object with the members of ``Framework``. ``parity_tests/test_contract.py`` tells the
-author of a third one what is missing.
+A framework is any object with the members of ``Framework``; ``parity_tests/test_contract.py`` tests them.
+A trace is a dictionary of named arrays, with the same names in every framework:
 
-Array names of a trace (each twin writes the same ones):
+    framework = frameworks.load("torch")
+    case = Case("loss", preset("tiny"), training=True)
+    trace = framework.trace(case, weights, inputs, device="cpu", dtype="float64")
+    trace["loss/total"], trace["gradient/decoder.enc_score_head.bias"]
 
-- ``forward/...`` predictions; ``select/topk``, ``select/scores`` query selection
-- ``loss/TERM``, ``loss/total``; ``match/C/B/queries`` and ``targets`` of matching C, image B
+Names of a trace:
+
+- ``forward/...`` predictions; ``select/topk`` [B, Q] and ``select/scores`` [B, Q] of query selection
+- ``loss/TERM`` and ``loss/total``; ``match/C/B/queries`` and ``match/C/B/targets`` of matching C, image B
 - ``gradient/PARAMETER``, ``gradient_input/images``, ``gradient_norm/total`` before clipping
-- ``statistic/NAME`` running statistics after the forward pass
-- ``capture/MODULE/{input,output,cotangent}/K`` what a module received, answered, and got back
+- ``statistic/NAME``: running statistics of norms after the forward pass
+- ``capture/MODULE/{input,output,cotangent}/K``: a module's inputs, outputs and gradients of its outputs
 - ``output/K``, ``gradient_input/K`` of a module run alone
-- ``stepT/...`` the above at optimizer step T; ``parameter/NAME``, ``moment1/NAME``, ``moment2/NAME``,
-  ``steps/NAME``, ``ema/NAME`` after the last one
+- ``stepT/...``: the above at optimizer step T; ``parameter/NAME``, ``moment1/NAME``, ``moment2/NAME``,
+  ``steps/NAME``, ``ema/NAME`` after the last step
 - ``postprocess/{labels,boxes,scores}``; ``denoising/{labels,boxes_unact,blocked,groups}`` and
   ``denoising/positive/B`` for image B
 """
@@ -24,53 +29,64 @@ from typing import Any, Protocol, runtime_checkable
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 
-# Device of a worker process, set before its framework is imported: some decide at import.
+# Device of a worker process. It is set before the framework is imported: Jittor chooses its device at import.
 DEVICE_VARIABLE = "TWIN_DETR_DEVICE"
 QUESTIONS = ("forward", "loss", "steps", "module", "criterion", "postprocess", "denoising", "optimizer")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question to a framework.
+    """What a framework computes for one trace: a question, a spec, and what to record.
 
-    Inputs by question: ``images`` [B, 3, H, W]; targets as ``labels`` [N], ``boxes`` [N, 4] cxcywh,
-    ``counts`` [B]; denoising noise as ``noise/...`` (see frameworks.shared.noise); ``sizes_wh`` [B, 2];
-    ``forced/topk`` [B, Q] and ``forced/match/C/B/{queries,targets}`` replace discrete decisions (of optimizer
-    step T: ``stepT/forced/...``);
-    ``input/K`` and ``cotangent/K`` for a module; ``prediction/...`` for criterion and postprocess;
-    ``gradient/T/NAME`` for the optimizer alone.
+    ``question`` selects the computation and the inputs that it reads:
+
+    - "forward", "loss", "steps": ``images`` [B, 3, H, W] in [0, 1]; with a loss also the targets ``labels`` [N],
+      ``boxes`` [N, 4] cxcywh in [0, 1] and ``counts`` [B], and the denoising noise ``noise/...``
+      (frameworks.shared.noise)
+    - "module": ``input/K``, and ``cotangent/K`` for gradients
+    - "criterion": targets, ``prediction/...`` and noise; "denoising": targets and noise
+    - "postprocess": ``prediction/...`` and ``sizes_wh`` [B, 2] in pixels
+    - "optimizer": ``gradient/T/NAME`` for step T
+
+    ``forced/topk`` [B, Q] and ``forced/match/C/B/{queries,targets}`` replace the discrete decisions, and
+    ``stepT/forced/...`` those of optimizer step T.
+
+    Raises:
+        ValueError: an unknown question, or the deploy form of anything but a forward pass in evaluation.
     """
 
     question: str
     spec: ExperimentSpec
     training: bool = False  # batch statistics, every decoder layer, denoising
-    deploy: bool = False  # norms folded into convolutions, RepVGG branches merged; for "forward" in evaluation
-    module: str = ""  # canonical path, for the question "module"
-    capture: tuple[str, ...] = ()  # module paths to record, with cotangents where there is a loss
+    deploy: bool = False  # norms folded into convolutions, RepVGG branches merged; "forward" in evaluation only
+    module: str = ""  # canonical path, for "module"
+    capture: tuple[
+        str, ...
+    ] = ()  # paths of modules to record, with gradients of their outputs where there is a loss
     steps: int = 0  # optimizer steps, for "steps" and "optimizer"
-    lr_scale: float = 1.0
+    lr_scale: float = 1.0  # factor on every learning rate, for "steps" and "optimizer"
 
     def __post_init__(self) -> None:
         if self.question not in QUESTIONS:
             raise ValueError(f"unknown question {self.question!r}; expected one of {', '.join(QUESTIONS)}")
         if self.deploy and (self.training or self.question != "forward"):
-            raise ValueError("the deploy form is for inference: ask 'forward' with training=False")
+            raise ValueError("the deploy form is for inference: use the question 'forward' with training=False")
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one training step reports."""
+    """Losses, gradient norm, time and matching of one training step."""
 
     losses: dict[str, float]  # weighted terms
     total: float
     gradient_norm: float  # before clipping
-    seconds: float  # forward to EMA, synchronised
-    matching: str  # hash of every matching, to see when the twins part
+    seconds: float  # from the forward pass to the EMA update, synchronised
+    matching: str  # hash of every matching: shows the step at which two frameworks begin to differ
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Scored boxes of a batch: labels [B, Q] int64, boxes [B, Q, 4] xyxy in pixels, scores [B, Q]."""
+    """Scored boxes of a batch: ``labels`` [B, Q] int64, ``boxes`` [B, Q, 4] xyxy in pixels, ``scores`` [B, Q]."""
 
     arrays: Arrays
     seconds: float
@@ -78,19 +94,32 @@ class Detections:
 
 @runtime_checkable
 class Stepper(Protocol):
-    """A model in training. The loop around it is framework-neutral and exists once."""
+    """A model in training. The loop around it is experiments/runs/loop.py, for every framework."""
 
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord: ...
+    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+        """Run one training step: forward, losses, backward, clip, AdamW, EMA.
+
+        Args:
+            batch: ``images``, targets and noise, as a ``Case`` "loss" reads them.
+            learning_rates: one for each parameter group of the spec.
+            ema_decay: share of the old average that is kept.
+
+        Raises:
+            FloatingPointError: the loss is not finite.
+        """
+        ...
 
     def predict(self, images: Arrays) -> Detections:
-        """Detections of the averaged (EMA) model; ``images`` and ``sizes_wh``."""
+        """Detections of the averaged (EMA) model for ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2] in pixels."""
         ...
 
     def state(self) -> Arrays:
-        """Everything needed to go on: ``parameter/``, ``moment1/``, ``moment2/``, ``steps/``, ``ema/``."""
+        """Everything that continuing needs: ``parameter/``, ``moment1/``, ``moment2/``, ``steps/``, ``ema/``."""
         ...
 
-    def load(self, state: Arrays) -> None: ...
+    def load(self, state: Arrays) -> None:
+        """Restore a state from ``state()``; the next step is then the same to the bit."""
+        ...
 
     def peak_memory_mb(self) -> float:
         """Peak resident (CPU) or allocated (GPU) memory of the process so far, in MB."""
@@ -99,7 +128,7 @@ class Stepper(Protocol):
 
 @runtime_checkable
 class Framework(Protocol):
-    """Everything that a port must offer to be compared."""
+    """Everything that a port must offer to be compared. Its adapter module defines one as ``FRAMEWORK``."""
 
     name: str
 
@@ -112,13 +141,40 @@ class Framework(Protocol):
         ...
 
     def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-        """Canonical state names and shapes of the model as this framework really builds it."""
+        """Canonical names and shapes of the state of the model that this framework builds."""
         ...
 
-    def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays: ...
+    def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        """Run one case and return what it computed.
 
-    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> Stepper: ...
+        Args:
+            case: what to compute and record.
+            weights: the whole state by canonical name (float32, counters int64), loaded strictly.
+            inputs: the arrays that ``Case`` lists for the question.
+            device: "cpu" or "cuda".
+            dtype: "float32" or "float64"; weights and floating inputs are converted to it.
+
+        Returns:
+            named arrays (see the top of this file): floating ones in ``dtype``, indices int64.
+
+        Raises:
+            UserError: ``supports`` gives a reason against this device or dtype.
+            ValueError: names or shapes of the weights are not exactly the model's.
+        """
+        ...
+
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> Stepper:
+        """Build a model with these weights, its optimizer and its average, and return them ready to train.
+
+        Training is in float32. ``spec`` gives model, losses and optimizer; learning rates and EMA decay come with
+        each step. ``weights`` is the whole state by canonical name, loaded strictly.
+
+        Raises:
+            UserError: ``supports`` gives a reason against this device.
+            ValueError: names or shapes of the weights are not exactly the model's.
+        """
+        ...
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
-        """Detections of one batch: ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
+        """Detections of a batch in float32: ``images`` [B, 3, H, W] in [0, 1] and ``sizes_wh`` [B, 2] in pixels."""
         ...

@@ -1,127 +1,14 @@
-"""Build a run's report from its folder alone: python -m reports.build RUN_DIR.
+"""Build a run's report from its folder alone: python -m reports.build RUN_DIR. See `reports/run/page.py`."""
 
-Every number and picture is computed again from the records; no model and no framework is imported.
-"""
-
-import argparse
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 if __package__ in (None, ""):  # python reports/build.py: Python put reports/ on the path, not the checkout
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from frameworks.errors import UserError
-from reports import formatting as show
-from reports.publish import install, render
-from reports.run import captions, detections, figures, tables
-from reports.run.differences import Comparison, compare_run
-from reports.run.records import RunRecords, read_run
-from reports.run.verdict import verdict
+from reports.run.page import build_report, main
 
-REPORT = "report.md"
-FIGURES = "report_*.png"
-
-
-def build_report(run_dir: Path) -> Path:
-    """Write report.md and its figures into `run_dir` and return the report's path.
-
-    Everything is made in a folder beside them first, so an interrupted or failing build leaves the report
-    that was there. Raises UserError for a folder that is no run or holds a broken record.
-    """
-    run = read_run(Path(run_dir))
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=run.folder) as name:
-        folder = Path(name)
-        context = _context(run, folder)
-        (folder / REPORT).write_text(render("run.md.j2", context), encoding="utf-8")
-        return install(folder, run.folder, REPORT, FIGURES)
-
-
-def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
-    comparisons = compare_run(run)
-    return {
-        "run": run,
-        "meta": run.meta,
-        "data": run.meta.data,
-        "title": " and ".join(show.label(framework.name) for framework in run.frameworks),
-        "verdict": verdict(run),
-        "failures": [framework for framework in run.frameworks if framework.failure],
-        "summary_table": tables.summary_table(run),
-        "evaluation_table": tables.evaluation_table(run),
-        "environment_table": tables.environment_table(run),
-        "data_table": tables.data_table(run),
-        "figures": _run_figures(run, comparisons, folder),
-        "first_steps": [_first_step(comparison, folder) for comparison in comparisons if comparison.first_terms],
-        "limits": limits(run, comparisons),
-    }
-
-
-def _run_figures(
-    run: RunRecords, comparisons: tuple[Comparison, ...], folder: Path
-) -> dict[str, dict[str, str] | None]:
-    made: dict[str, tuple[Path | None, str]] = {}
-    if run.trained:
-        path = figures.loss_curves(run, comparisons, folder / "report_loss.png")
-        made["loss"] = path, captions.loss_curves(run, comparisons)
-        made["terms"] = figures.loss_terms(run, folder / "report_terms.png"), captions.loss_terms(run)
-    path = detections.detection_grid(run, folder / "report_detections.png")
-    made["detections"] = path, captions.detections(run)
-    shown: dict[str, dict[str, str] | None] = dict.fromkeys(("loss", "terms", "detections"))
-    return shown | {key: {"file": path.name, "caption": text} for key, (path, text) in made.items() if path}
-
-
-def _first_step(comparison: Comparison, folder: Path) -> dict[str, Any]:
-    path = figures.first_step(comparison, folder / f"report_first_step_{comparison.other.name}.png")
-    assert path is not None, "only comparisons that share the first step come here"
-    return {
-        "title": f"{show.label(comparison.reference.name)} and {show.label(comparison.other.name)}",
-        "table": tables.first_step_table(comparison),
-        "file": path.name,
-        "caption": captions.first_step(comparison),
-        "grad_norm": comparison.first_grad_norm and show.percent(comparison.first_grad_norm.relative),
-    }
-
-
-def limits(run: RunRecords, comparisons: tuple[Comparison, ...]) -> list[str]:
-    """What the reader must not conclude from this run, one Markdown sentence or two each."""
-    meta, data = run.meta, run.meta.data
-    train, val = data.train_images or 0, data.val_images or 0
-    said = [
-        f"**How well the model detects.** {show.count(train, 'training image')} and "
-        f"{show.count(val, 'validation image')}, {show.count(meta.epochs, 'epoch')}: AP on the training images "
-        "measures memory, and AP on so few validation images is mostly chance. One seed, no interval.",
-    ]
-    if data.kind == "shapes":
-        said.append("**Anything about COCO.** The data are drawn shapes; no AP here compares with a published one.")
-    if comparisons:
-        said.append(
-            "**Parity.** Training is chaotic: after enough steps two correct programs, or one program run twice "
-            "with other rounding, part for good. Equal or unequal end values prove nothing either way; "
-            "the proof is `nox -s parity`."
-        )
-    said.append(
-        f"**Speed or memory as such.** Times are those of one training run on {meta.device}, which other "
-        "work on the machine may disturb, and a first epoch includes the compilation of kernels. Speed needs a "
-        "benchmark that interleaves the frameworks."
-    )
-    if meta.deviations:
-        said.append("**The official recipe.** This run departs from it in what is listed below.")
-    return said
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns the exit status, 2 with one line on stderr for a folder it cannot report on."""
-    parser = argparse.ArgumentParser(prog="reports.build", description="Build the report of a run folder.")
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that experiments/run.py wrote")
-    options = parser.parse_args(arguments)
-    try:
-        print(build_report(options.run_dir))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
+__all__ = ["build_report", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

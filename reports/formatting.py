@@ -1,14 +1,22 @@
 """How numbers and names are written in every report, so that two reports can be compared by eye."""
 
 import math
+from collections.abc import Iterable
 
-LABELS = {"torch": "PyTorch", "jittor": "Jittor"}
+from reports.frameworks import style_of
+
 ABSENT = "–"
 
 
 def label(framework: str) -> str:
     """The framework's name as people write it."""
-    return LABELS.get(framework, framework)
+    return style_of(framework).label
+
+
+def labels(frameworks: Iterable[str]) -> str:
+    """The names of several frameworks: `A`, `A and B`, `A, B and C`."""
+    *others, last = [label(framework) for framework in frameworks] or [""]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def small(value: float | None) -> str:

@@ -5,22 +5,20 @@ holds the committed page to what this makes.
 """
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
-from frameworks.config import PRESETS, BackboneSpec, DLASpec, ExperimentSpec, HGNetv2Spec, PResNetSpec, RegNetSpec
-from frameworks.config.presets.v2 import HGNETV2_H, HGNETV2_L, HGNETV2_X
-from frameworks.state.parameters import counts, state_shapes, trainable_names
+from frameworks.config import PRESETS, ExperimentSpec
+from frameworks.state import backbones
+from frameworks.state.parameters import model_facts
 from frameworks.tests.flops import flops_after_fusion, module_flops
 from reports import formatting as show
+from reports.markdown import table
 from reports.publish import render
-from reports.run.tables import markdown
 
 PAGE = Path(__file__).parent / "zoo.md"
 PUBLISHED = Path(__file__).parent / "published_accuracy.json"
-HGNETV2_SIZES = {HGNETV2_L: "L", HGNETV2_X: "X", HGNETV2_H: "H"}
 
 
 def zoo_page() -> str:
@@ -30,7 +28,7 @@ def zoo_page() -> str:
     return render(
         "zoo.md.j2",
         {
-            "table": markdown([_row(PRESETS[name], facts) for name, facts in presets.items()], left=3),
+            "table": table([_row(PRESETS[name], facts) for name, facts in presets.items()], left=3),
             "source": published["source"],
             "notes": {name: facts["note"] for name, facts in presets.items() if facts["note"]},
         },
@@ -38,34 +36,19 @@ def zoo_page() -> str:
 
 
 def _row(spec: ExperimentSpec, published: dict[str, Any]) -> dict[str, str]:
-    counted, shapes, flops = counts(spec.model), state_shapes(spec.model), module_flops(spec.model)
-    trainable = sum(math.prod(shapes[name]) for name in trainable_names(spec.model))
+    facts, flops = model_facts(spec.model), module_flops(spec.model)
     return {
         "preset": f"`{spec.name}`",
-        "backbone": backbone_name(spec.model.backbone),
+        "backbone": backbones.label(spec.model.backbone),
         "official config": f"`{published['config']}`",
-        "parameters, M": f"{counted['parameters'] / 1e6:.2f}",
-        "with statistics, M": f"{counted['with_running_statistics'] / 1e6:.2f}",
-        "trainable, M": f"{trainable / 1e6:.2f}",
+        "parameters, M": f"{facts.parameters / 1e6:.2f}",
+        "with statistics, M": f"{facts.with_running_statistics / 1e6:.2f}",
+        "trainable, M": f"{facts.size(facts.trainable) / 1e6:.2f}",
         "GFLOPs": f"{flops[''] / 1e9:.1f}",
         "GFLOPs, fused": f"{flops_after_fusion(flops) / 1e9:.1f}",
         "published AP": _percent(published["ap"]),
         "AP50": _percent(published["ap50"]),
     }
-
-
-def backbone_name(spec: BackboneSpec) -> str:
-    """An official backbone as papers call it."""
-    match spec:
-        case PResNetSpec():
-            layers = 3 if spec.block == "bottleneck" else 2  # convolutions in a block
-            return f"ResNet-{layers * sum(spec.blocks) + 2}-vd"  # and the stem and the classifier count as one each
-        case HGNetv2Spec():
-            return f"HGNetv2-{HGNETV2_SIZES[spec]}"
-        case DLASpec():
-            return "DLA-34"
-        case RegNetSpec():
-            return "RegNetY-4.0GF"
 
 
 def _percent(value: float | None) -> str:

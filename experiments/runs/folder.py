@@ -11,9 +11,9 @@ from pathlib import Path
 
 from experiments.data.files import write_atomically
 from experiments.runs.data import RunData
-from frameworks.config import ExperimentSpec, ModelSpec
+from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
-from frameworks.state.parameters import counts
+from frameworks.state.parameters import ModelFacts
 from reports.jsonl import read_object
 from reports.run import files
 from reports.run.meta import RunMeta
@@ -70,13 +70,13 @@ def release(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def require_room(folder: Path, model: ModelSpec, frameworks: int) -> None:
+def require_room(folder: Path, model: ModelFacts, frameworks: int) -> None:
     """Raises UserError unless the disk has room for the weights and checkpoints of a run.
 
     A checkpoint is four times the model (weights, two moments, average), and a second one is there while it is
     written; the exchange with a worker needs as much again in the temporary folder.
     """
-    model_bytes = 4 * counts(model)["with_running_statistics"]
+    model_bytes = 4 * model.with_running_statistics
     _require_free(folder, model_bytes * (1 + 4 * frameworks + 4) + REST_BYTES)
     _require_free(Path(tempfile.gettempdir()), model_bytes * 5)
 

@@ -17,7 +17,7 @@ from experiments.weight_files.initial import starting_weights
 from frameworks.arrays import Arrays, save_arrays
 from frameworks.config import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
 from frameworks.state.initialisation import initial_weights
-from frameworks.state.parameters import counts
+from frameworks.state.parameters import model_facts
 from reports.run import files
 from reports.run.meta import DataMeta, ParameterCounts, RunMeta
 
@@ -52,7 +52,7 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: lis
     Raises:
         UserError: data or weights are missing, broken or of another model, or the disk is too full.
     """
-    require_room(folder, spec.model, len(options.frameworks))
+    require_room(folder, model_facts(spec.model), len(options.frameworks))
     weights, origin = _weights(options, spec)
     source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
     print(f"data: {source.sentence}", flush=True)
@@ -80,7 +80,7 @@ def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, 
 
 
 def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData) -> RunMeta:
-    numbers = counts(spec.model)
+    facts = model_facts(spec.model)
     return RunMeta(
         created=now(),
         preset=options.preset,
@@ -102,8 +102,8 @@ def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData)
             val_images=len(data["val"].ids),
         ),
         parameters=ParameterCounts(
-            trainable_and_frozen=numbers["parameters"],
-            with_running_statistics=numbers["with_running_statistics"],
+            trainable_and_frozen=facts.parameters,
+            with_running_statistics=facts.with_running_statistics,
         ),
         environment={"host": host_record()},
     )

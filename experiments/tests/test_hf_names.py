@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib.util
+import resource
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,14 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
 from frameworks.hf_rtdetr.names import (
+    RULES,
     Rule,
     constants,
-    from_hf,
-    hf_names,
+    from_huggingface,
+    huggingface_names,
     name_table,
-    read_rules,
     require_supported,
-    to_hf,
+    to_huggingface,
     unsupported,
 )
 from frameworks.protocol import Case
@@ -35,7 +37,6 @@ SHAPES = state_shapes(SPEC.model)
 WEIGHTS = draws.weights(SHAPES, "hf")  # far from initialisation: zeros would hide a wrong entry
 SIDE = 128  # 336 tokens: the smallest square from which 300 queries can be selected
 LIMIT = 1e-9
-RULES = read_rules()
 
 
 # One preset for every way in which names differ: both blocks of PResNet, all depths, both versions, HGNetv2.
@@ -56,7 +57,7 @@ PRESET_NAMES = (
 every_preset = pytest.mark.parametrize("name", PRESET_NAMES)
 
 
-def hf_state_shapes(spec: ExperimentSpec) -> dict[str, tuple[int, ...]]:
+def huggingface_shapes(spec: ExperimentSpec) -> dict[str, tuple[int, ...]]:
     """Of a model without storage: names and shapes only."""
     import torch
 
@@ -68,11 +69,11 @@ def hf_state_shapes(spec: ExperimentSpec) -> dict[str, tuple[int, ...]]:
 
 
 def shaped(spec: ExperimentSpec) -> Arrays:
-    """Arrays of the right shapes without memory, whatever is in them."""
+    """Arrays of the right shapes and of no content, which take no memory."""
     return {n: np.broadcast_to(np.float32(0), shape) for n, shape in state_shapes(spec.model).items()}
 
 
-def hf_answer(weights: Arrays, images: np.ndarray, rules: list[Rule] = RULES) -> Arrays:
+def huggingface_predictions(weights: Arrays, images: np.ndarray, rules: list[Rule] = RULES) -> Arrays:
     """Evaluation-mode logits and boxes in float64."""
     import torch
 
@@ -84,7 +85,7 @@ def hf_answer(weights: Arrays, images: np.ndarray, rules: list[Rule] = RULES) ->
     return {"pred_logits": outputs.logits.numpy(), "pred_boxes": outputs.pred_boxes.numpy()}
 
 
-def twin_answer(weights: Arrays, images: np.ndarray) -> Arrays:
+def twin_predictions(weights: Arrays, images: np.ndarray) -> Arrays:
     import frameworks
 
     case = Case("forward", SPEC)
@@ -92,16 +93,16 @@ def twin_answer(weights: Arrays, images: np.ndarray) -> Arrays:
     return {name: trace[f"forward/{name}"] for name in ("pred_logits", "pred_boxes")}
 
 
-def difference(ours: Arrays, theirs: Arrays) -> float:
-    """The worst relative Frobenius error."""
-    return max(float(np.linalg.norm(theirs[n] - ours[n]) / np.linalg.norm(ours[n])) for n in ours)
+def difference(twin: Arrays, other: Arrays) -> float:
+    """The worst relative Frobenius error of ``other``."""
+    return max(float(np.linalg.norm(other[n] - twin[n]) / np.linalg.norm(twin[n])) for n in twin)
 
 
 def swapped(rules: list[Rule], pattern: str, first: int, second: int) -> list[Rule]:
     """The rules with two targets of one rule exchanged."""
     found = [rule for rule in rules if rule.canonical == pattern]
     assert len(found) == 1
-    targets = list(found[0].hf)
+    targets = list(found[0].huggingface)
     targets[first], targets[second] = targets[second], targets[first]
     return [Rule(pattern, tuple(targets)) if rule is found[0] else rule for rule in rules]
 
@@ -110,16 +111,16 @@ def swapped(rules: list[Rule], pattern: str, first: int, second: int) -> list[Ru
 @every_preset
 def test_every_name_is_covered_once_both_ways_with_its_shape(name: str) -> None:
     spec = preset(name)
-    mapped = {n: a.shape for n, a in to_hf(shaped(spec), RULES).items()}  # raises on no rule, two, or one place
-    theirs = hf_state_shapes(spec)
-    alone = {n for n in theirs if any(rule.is_theirs_alone(n) for rule in RULES)}
-    assert mapped == {n: shape for n, shape in theirs.items() if n not in alone}
-    table = name_table(list(state_shapes(spec.model)), RULES)
+    mapped = {n: a.shape for n, a in to_huggingface(shaped(spec)).items()}  # raises on no rule, two, or one place
+    shapes = huggingface_shapes(spec)
+    alone = {n for n in shapes if any(rule.has_no_canonical(n) for rule in RULES)}
+    assert mapped == {n: shape for n, shape in shapes.items() if n not in alone}
+    table = name_table(list(state_shapes(spec.model)))
     assert {n for n, _ in table.values()} == set(state_shapes(spec.model))
 
 
 @needs_transformers
-def test_what_is_theirs_alone_is_a_copy_or_a_constant() -> None:
+def test_an_entry_without_a_canonical_name_is_a_copy_or_a_constant() -> None:
     import torch
 
     from frameworks.hf_rtdetr.model import build, empty
@@ -128,30 +129,33 @@ def test_what_is_theirs_alone_is_a_copy_or_a_constant() -> None:
     weights = draws.weights(state_shapes(spec.model), "hf")
     model = build(spec.model, spec.criterion, weights, "cpu", torch.float64)
     state, given = model.state_dict(), constants(spec.model)
-    alone = {n for n in state if any(rule.is_theirs_alone(n) for rule in RULES)}
+    alone = {n for n in state if any(rule.has_no_canonical(n) for rule in RULES)}
     assert alone == model.all_tied_weights_keys.keys() | given.keys()
     for copy, name in model.all_tied_weights_keys.items():
         assert state[copy].data_ptr() == state[name].data_ptr()
     own = empty(spec.model, spec.criterion).state_dict()
     for name, array in given.items():
         np.testing.assert_array_equal(own[name].numpy(), array.astype(np.float32))
-    back = from_hf({n: value.numpy() for n, value in state.items()}, list(weights), RULES)
+    back = from_huggingface({n: value.numpy() for n, value in state.items()}, list(weights))
     assert all((back[n] == array).all() for n, array in weights.items())
 
 
 @every_preset
 def test_round_trip_is_bit_exact(name: str) -> None:
-    """Of a pattern that no two places share; a permutation of equal shapes would show."""
-    weights = {n: np.frombuffer(np.random.default_rng(i).bytes(4 * a.size), np.float32).reshape(a.shape)
-               for i, (n, a) in enumerate(shaped(preset(name)).items()) if a.size <= 2**18}  # fmt: skip
-    back = from_hf(to_hf(weights, RULES), list(weights), RULES)
+    """Every entry holds other random bits, so that two exchanged entries of equal shape would be seen."""
+    weights: Arrays = {}
+    for i, (entry, array) in enumerate(shaped(preset(name)).items()):
+        if array.size <= 2**18:
+            data = np.random.default_rng(i).bytes(4 * array.size)
+            weights[entry] = np.frombuffer(data, np.float32).reshape(array.shape)
+    back = from_huggingface(to_huggingface(weights), list(weights))
     assert back.keys() == weights.keys()
     assert all(back[n].tobytes() == array.tobytes() for n, array in weights.items())
 
 
 def test_packed_attention_is_cut_in_the_order_query_key_value() -> None:
     packed = np.arange(6.0).reshape(6, 1)
-    state = to_hf({"decoder.decoder.layers.2.self_attn.in_proj_weight": packed}, RULES)
+    state = to_huggingface({"decoder.decoder.layers.2.self_attn.in_proj_weight": packed})
     prefix = "model.decoder.layers.2.self_attn"
     assert {name: array.ravel().tolist() for name, array in state.items()} == {
         f"{prefix}.q_proj.weight": [0, 1],
@@ -163,7 +167,7 @@ def test_packed_attention_is_cut_in_the_order_query_key_value() -> None:
 @needs_transformers
 def test_same_function_as_the_torch_twin() -> None:
     images = draws.images(1, SIDE, SIDE, "hf")
-    assert difference(twin_answer(WEIGHTS, images), hf_answer(WEIGHTS, images)) <= LIMIT
+    assert difference(twin_predictions(WEIGHTS, images), huggingface_predictions(WEIGHTS, images)) <= LIMIT
 
 
 @needs_transformers
@@ -177,18 +181,20 @@ def test_same_function_as_the_torch_twin() -> None:
 def test_swapped_entries_are_seen(pattern: str) -> None:
     """Query and value have equal shapes: only the comparison of outputs can see them exchanged."""
     images = draws.images(1, SIDE, SIDE, "hf")
-    faulty = hf_answer(WEIGHTS, images, swapped(RULES, pattern, 0, 2))
-    assert difference(twin_answer(WEIGHTS, images), faulty) > 1e3 * LIMIT
+    faulty = huggingface_predictions(WEIGHTS, images, swapped(RULES, pattern, 0, 2))
+    assert difference(twin_predictions(WEIGHTS, images), faulty) > 1e3 * LIMIT
 
 
 def test_a_name_without_a_rule_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"decoder\.new\.weight: 0 rules"):
-        hf_names("decoder.new.weight", RULES)
+        huggingface_names("decoder.new.weight")
 
 
 def test_a_name_with_two_rules_is_an_error() -> None:
     with pytest.raises(ValueError, match="2 rules"):
-        hf_names("decoder.enc_score_head.bias", [*RULES, Rule("decoder.enc_score_head.{leaf}", ("x.{leaf}",))])
+        huggingface_names(
+            "decoder.enc_score_head.bias", [*RULES, Rule("decoder.enc_score_head.{leaf}", ("x.{leaf}",))]
+        )
 
 
 def test_two_names_in_one_place_are_an_error() -> None:
@@ -199,7 +205,7 @@ def test_two_names_in_one_place_are_an_error() -> None:
 
 def test_a_state_with_an_entry_too_many_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"differ in 1 names, first \['model\.extra'\]"):
-        from_hf(to_hf(WEIGHTS, RULES) | {"model.extra": np.zeros(1)}, list(SHAPES), RULES)
+        from_huggingface(to_huggingface(WEIGHTS) | {"model.extra": np.zeros(1)}, list(SHAPES))
 
 
 def test_a_model_that_hugging_face_cannot_express_is_refused() -> None:
@@ -215,12 +221,12 @@ def test_a_model_that_hugging_face_cannot_express_is_refused() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"stage_channels": (32, 64, 128, 256)},  # their first stage would pool
-        {"stage_channels": (64, 128, 128, 256)},  # their third stage would stride without pooling
-        {"block": "bottleneck", "stage_channels": (16, 128, 256, 512)},  # their first stage would have no shortcut
+        {"stage_channels": (32, 64, 128, 256)},  # the first stage would pool
+        {"stage_channels": (64, 128, 128, 256)},  # the third stage would stride without pooling
+        {"block": "bottleneck", "stage_channels": (16, 128, 256, 512)},  # the first stage would have no shortcut
     ],
 )
-def test_widths_that_their_blocks_take_for_another_stage_are_refused(change: dict[str, Any]) -> None:
+def test_widths_that_its_blocks_take_for_another_stage_are_refused(change: dict[str, Any]) -> None:
     backbone = dataclasses.replace(SPEC.model.backbone, **change)
     reason = unsupported(dataclasses.replace(SPEC.model, backbone=backbone))
     assert reason is not None
@@ -237,14 +243,14 @@ def test_a_training_step_does_the_twins_work() -> None:
     spec = dataclasses.replace(SPEC, data=data)
     batch, rates = make_inputs(spec).batch, [group.lr for group in spec.recipe.groups]
     run = TrainingRun(spec, WEIGHTS, "cpu")
-    theirs = run.step(batch, rates, 0.5)
+    step = run.step(batch, rates, 0.5)
     with open_framework("torch") as framework:
-        ours = framework.trainer(spec, WEIGHTS, device="cpu").step(batch, rates, 0.5)
-    shared = [name for name in ours.losses if "_dn_" not in name]
-    assert ours.losses.keys() == theirs.losses.keys()
-    np.testing.assert_allclose([theirs.losses[n] for n in shared], [ours.losses[n] for n in shared], rtol=1e-4)
+        twin = framework.trainer(spec, WEIGHTS, device="cpu").step(batch, rates, 0.5)
+    shared = [name for name in twin.losses if "_dn_" not in name]
+    assert twin.losses.keys() == step.losses.keys()
+    np.testing.assert_allclose([step.losses[n] for n in shared], [twin.losses[n] for n in shared], rtol=1e-4)
     groups: dict[int, int] = {}
-    for name in hf_names_trained():
+    for name in trained_names():
         index = spec.recipe.group_of(name)
         groups[index] = groups.get(index, 0) + WEIGHTS[name].size
     sizes = [sum(p.numel() for p in group["params"]) for group in run.optimizer.param_groups]
@@ -256,7 +262,7 @@ def test_a_training_step_does_the_twins_work() -> None:
     np.testing.assert_allclose(averaged, 0.5 * (WEIGHTS[name] + moved), rtol=1e-5, atol=1e-7)
 
 
-def hf_names_trained() -> list[str]:
+def trained_names() -> list[str]:
     from frameworks.state.parameters import trainable_names
 
     return trainable_names(SPEC.model)
@@ -267,5 +273,17 @@ def test_worker_speaks_like_the_twins() -> None:
     with open_framework("hf") as worker:
         assert worker.parameter_shapes(SPEC.model) == SHAPES
         assert worker.environment("cpu")["framework"] == "hf"
-        with pytest.raises(UserError, match="answers only 'forward'"):
+        with pytest.raises(UserError, match="traces only 'forward'"):
             worker.trace(Case("module", SPEC), {}, {}, device="cpu", dtype="float64")
+
+
+@needs_transformers
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="without /proc there is no better figure")
+def test_peak_memory_is_not_the_parents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ru_maxrss of a worker starts at its parent's peak, so it must not be used."""
+    from frameworks.hf_rtdetr.adapter import TrainingRun
+
+    monkeypatch.setattr(resource, "getrusage", lambda _: pytest.fail("ru_maxrss is read"))
+    run = TrainingRun.__new__(TrainingRun)
+    run.device = "cpu"
+    assert 1 < run.peak_memory_mb() < 1e6

@@ -10,7 +10,7 @@ from experiments.runs.options import Options, parse_options
 from experiments.runs.prepare import folder_of, spec_of
 from experiments.spec import main
 from experiments.tests.runs import said_error
-from frameworks.config import PRESETS, dump_yaml, load_yaml, preset
+from frameworks.config import ALIASES, PRESETS, dump_yaml, load_yaml, preset
 from frameworks.tests.official_form import r50vd_v1, setting, write
 from frameworks.workers.client import REPOSITORY
 
@@ -20,7 +20,7 @@ Capture = pytest.CaptureFixture[str]
 def test_list_has_one_line_a_preset(capsys: Capture) -> None:
     assert main(["list"]) == 0
     out, err = capsys.readouterr()
-    assert [line.split()[0] for line in out.splitlines()] == list(PRESETS)
+    assert [line.split()[0] for line in out.splitlines()] == [*PRESETS, *ALIASES]
     assert "discrete" in next(line for line in out.splitlines() if line.startswith("rtdetrv2_r18vd_dsp"))
     assert err == ""
 

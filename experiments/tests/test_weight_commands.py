@@ -150,7 +150,7 @@ def test_nothing_is_overwritten(whole: Path, tmp_path: Path, capsys: Capture) ->
         (["convert", "WHOLE", "."], ["is a folder"]),
         (["convert", "WHOLE", "OUT.pth", "--to", "onnx"], ["--to", "onnx"]),
         (["convert", "WHOLE", "OUT.pth", "--preset", "tinny"], ["Did you mean 'tiny'?"]),
-        (["convert", "WHOLE", "OUT.safetensors", "--to", "hf"], ["Hugging Face", "cannot be this model"]),
+        (["convert", "WHOLE", "OUT.safetensors", "--to", "hf"], ["Hugging Face", "cannot represent this model"]),
         (["convert", "missing.pth", "OUT.pth"], ["no such file: missing.pth"]),
         (["inspect", "."], ["is a folder"]),
         (["inspect", "official"], ["--preset"]),

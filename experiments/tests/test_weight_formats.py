@@ -17,7 +17,7 @@ from safetensors.torch import save_file as save_torch_safetensors
 
 from experiments.weight_files.account import best_presets
 from experiments.weight_files.computed_entries import computed_constants, is_constant
-from experiments.weight_files.names import canonical_names, hugging_face_state
+from experiments.weight_files.names import canonical_names, huggingface_state
 from experiments.weight_files.readers import read_weights
 from experiments.weight_files.writers import write_weights
 from frameworks.arrays import Arrays, save_arrays
@@ -78,7 +78,7 @@ def test_round_trip_through_hugging_face(tmp_path: Path, v2_weights: Arrays, mid
 def test_hugging_face_names_before_transformers_5(v2_weights: Arrays) -> None:
     """Files on the hub: older names, and the heads under a second name."""
     state = {}
-    for name, array in hugging_face_state(v2_weights, V2.model).items():
+    for name, array in huggingface_state(v2_weights, V2.model).items():
         old = name.replace("o_proj", "out_proj").replace("mlp.", "").replace("encoder.aifi.", "encoder.encoder.")
         state[old] = array
         if name.startswith("model.decoder.class_embed."):
@@ -88,7 +88,7 @@ def test_hugging_face_names_before_transformers_5(v2_weights: Arrays) -> None:
 
 
 def test_a_head_with_two_contents_is_found_out(v2_weights: Arrays) -> None:
-    state = hugging_face_state(v2_weights, V2.model)
+    state = huggingface_state(v2_weights, V2.model)
     state["class_embed.0.bias"] = state["model.decoder.class_embed.0.bias"] + 1
     with pytest.raises(UserError, match=r"class_embed\.0\.bias .*other numbers"):
         canonical_names(state, V2.model)
@@ -97,9 +97,9 @@ def test_a_head_with_two_contents_is_found_out(v2_weights: Arrays) -> None:
 def test_hugging_face_files_tell_their_version(v2_weights: Arrays) -> None:
     """Their names are the same for both; only version 2 has shares of points."""
     v1 = preset("rtdetr_r18vd")
-    old = hugging_face_state(initial_weights(v1.model, 1), v1.model)
+    old = huggingface_state(initial_weights(v1.model, 1), v1.model)
     assert best_presets(old)[0] == ["rtdetr_r18vd"]
-    assert best_presets(hugging_face_state(v2_weights, V2.model))[0] == ["rtdetrv2_r18vd", "rtdetrv2_r18vd_dsp"]
+    assert best_presets(huggingface_state(v2_weights, V2.model))[0] == ["rtdetrv2_r18vd", "rtdetrv2_r18vd_dsp"]
 
 
 @pytest.mark.parametrize(

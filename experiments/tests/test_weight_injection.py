@@ -71,7 +71,7 @@ def resnet(blocks: tuple[int, ...], *, bottleneck: bool, deep: bool) -> Arrays:
 
 
 @pytest.mark.parametrize("name", ["tiny", "rtdetrv2_hgnetv2_l", "rtdetr_dla34", "rtdetr_regnet"])
-@pytest.mark.parametrize("start", ["backbone.", "", "module.", "model.backbone."])
+@pytest.mark.parametrize("start", ["backbone.", "", "module.", "model.backbone.", "regnet."])
 def test_every_family_under_every_prefix(name: str, start: str) -> None:
     ours = backbone(name)
     theirs = {start + key.removeprefix("backbone."): array for key, array in ours.items()}

@@ -1,24 +1,36 @@
 """Published checkpoints: where they are, and a server that cuts, corrupts and refuses."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.data.fetch import Policy
 from experiments.tests.coco_server import LocalCoco, serve
 from experiments.tests.runs import said_error
-from experiments.weight_files import official
-from experiments.weight_files.official import Published, official_checkpoint, published
+from experiments.weight_files import sources
+from experiments.weight_files.official import (
+    IMAGENET,
+    OBJECTS365,
+    OFFICIAL,
+    Published,
+    fetch_published,
+    published,
+    published_files,
+)
+from experiments.weight_files.readers import read_weights
 from experiments.weight_files.writers import write_weights
 from experiments.weights import main
 from frameworks.config import PRESETS, preset
 from frameworks.errors import UserError
 from frameworks.state.initialisation import initial_weights
 
+Capture = pytest.CaptureFixture[str]
 QUICK = Policy(connect_s=2, silence_s=0.5, attempts=3, backoff_s=0.01)
-UNPUBLISHED = {"rtdetr_dla34", "rtdetr_regnet", "rtdetrv2_r18vd_voc", "tiny"}
+UNPUBLISHED = {"rtdetrv2_r18vd_voc", "tiny"}
 
 
 @pytest.fixture
@@ -35,39 +47,61 @@ def entry(server: LocalCoco, sha256: str = "", name: str = "tiny.pth") -> Publis
 
 
 def test_every_preset_has_a_checkpoint_or_an_error() -> None:
-    names = set()
-    for name in PRESETS.keys() - UNPUBLISHED:
-        found = published(name)
-        assert found.url.startswith("https://github.com/lyuwenyu/storage/releases/download/v0.")
+    files = published_files()
+    assert files.keys() == PRESETS.keys() - UNPUBLISHED
+    for name, found in files.items():
         assert name.removesuffix("_dsp")[:-1] in found.file_name or "_sp" in name
-        assert len(found.sha256) in (0, 64)
-        names.add(found.file_name)
-    assert len(names) == len(PRESETS) - len(UNPUBLISHED), "no two presets share a file"
+    assert len({found.file_name for found in files.values()}) == len(files), "no two presets share a file"
     for name in UNPUBLISHED:
         with pytest.raises(UserError, match=f"{name} has no published"):
             published(name)
 
 
+def test_the_other_tables_name_presets() -> None:
+    assert {name.partition("_")[2] for name in published_files(OBJECTS365)} == {"r18vd", "r50vd", "r101vd"}
+    backbones = published_files(IMAGENET)
+    assert backbones.keys() == PRESETS.keys() - {"tiny"}
+    families = {}
+    for name, found in backbones.items():
+        families.setdefault(found.url, set()).add(PRESETS[name].model.backbone.out_channels)
+    assert len(families) == 9 and all(len(widths) == 1 for widths in families.values()), "one file, one backbone"
+
+
+def test_every_address_is_one_of_the_known_servers() -> None:
+    servers = (
+        "https://github.com/lyuwenyu/storage/releases/download/v0.",
+        "https://drive.usercontent.google.com/download?id=",
+        "https://huggingface.co/facebook/regnet-y-040/resolve/main/",
+        "http://dl.yf.io/dla/models/imagenet/",
+    )
+    names: dict[str, str] = {}
+    for table in (OFFICIAL, OBJECTS365, IMAGENET):
+        for found in published_files(table).values():
+            assert found.url.startswith(servers) and len(found.sha256) in (0, 64)
+            assert re.fullmatch(r"[\w.-]+\.pth", found.file_name)
+            assert names.setdefault(found.file_name, found.url) == found.url, "the cache would mix up two files"
+
+
 def test_downloaded_once_and_held_to_its_first_hash(server: LocalCoco, tmp_path: Path) -> None:
-    path = official_checkpoint("tiny", entry=entry(server), cache=tmp_path / "cache", policy=QUICK)
+    path = fetch_published(entry(server), cache=tmp_path / "cache", policy=QUICK)
     data = server.files["/tiny.pth"]
     assert path.read_bytes() == data
     assert path.with_name("tiny.pth.sha256").read_text().strip() == hashlib.sha256(data).hexdigest()
-    assert official_checkpoint("tiny", entry=entry(server), cache=tmp_path / "cache", policy=QUICK) == path
+    assert fetch_published(entry(server), cache=tmp_path / "cache", policy=QUICK) == path
     assert len(server.requests) == 1
     path.write_bytes(data + b"x")
     with pytest.raises(UserError, match=r"sha256 is .* delete it"):
-        official_checkpoint("tiny", entry=entry(server), cache=tmp_path / "cache", policy=QUICK)
+        fetch_published(entry(server), cache=tmp_path / "cache", policy=QUICK)
     path.unlink()
     server.files["/tiny.pth"] = data + b"y"  # the release was replaced since
     with pytest.raises(UserError, match=r"sha256 is .* expected"):
-        official_checkpoint("tiny", entry=entry(server), cache=tmp_path / "cache", policy=QUICK)
+        fetch_published(entry(server), cache=tmp_path / "cache", policy=QUICK)
     assert not path.exists()
 
 
 def test_a_cut_connection_resumes(server: LocalCoco, tmp_path: Path) -> None:
     server.faults["/tiny.pth"].append("cut")
-    path = official_checkpoint("tiny", entry=entry(server), cache=tmp_path / "cache", policy=QUICK)
+    path = fetch_published(entry(server), cache=tmp_path / "cache", policy=QUICK)
     assert path.read_bytes() == server.files["/tiny.pth"]
     half = len(server.files["/tiny.pth"]) // 2
     assert [asked for _, asked in server.requests] == ["", f"bytes={half}-"]
@@ -75,30 +109,67 @@ def test_a_cut_connection_resumes(server: LocalCoco, tmp_path: Path) -> None:
 
 def test_a_wrong_hash_is_refused(server: LocalCoco, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"sha256 is .* expected 0000"):
-        official_checkpoint("tiny", entry=entry(server, "0" * 64), cache=tmp_path / "cache", policy=QUICK)
+        fetch_published(entry(server, "0" * 64), cache=tmp_path / "cache", policy=QUICK)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_page_is_no_checkpoint(server: LocalCoco, tmp_path: Path) -> None:
     server.files["/tiny.pth"] = b"<html>please sign in</html>"
     with pytest.raises(UserError, match="starts with"):
-        official_checkpoint("tiny", entry=entry(server), cache=tmp_path / "cache", policy=QUICK)
+        fetch_published(entry(server), cache=tmp_path / "cache", policy=QUICK)
 
 
 def test_404(server: LocalCoco, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="HTTP 404"):
-        official_checkpoint("tiny", entry=entry(server, name="gone.pth"), cache=tmp_path / "cache", policy=QUICK)
+        fetch_published(entry(server, name="gone.pth"), cache=tmp_path / "cache", policy=QUICK)
 
 
-def test_the_command(
-    server: LocalCoco, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def catalogue(server: LocalCoco, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Published]:
+    """What is published for the preset tiny, by table; nothing else is."""
+    files: dict[str, Published] = {}
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(official, "published", lambda name: entry(server))
-    assert main(["convert", "official", str(tmp_path / "a.safetensors"), "--preset", "tiny"]) == 0
+    monkeypatch.setattr(sources, "published", lambda preset, table=OFFICIAL: files[f"{preset} {table}"])
+    return files
+
+
+@pytest.mark.parametrize("word", [OFFICIAL, OBJECTS365])
+def test_the_command(
+    word: str,
+    server: LocalCoco,
+    catalogue: dict[str, Published],
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    catalogue[f"tiny {word}"] = entry(server)
+    assert main(["convert", word, str(tmp_path / "a.safetensors"), "--preset", "tiny"]) == 0
     assert (tmp_path / ".cache" / "twin-detr" / "weights" / "tiny.pth").is_file()
-    assert main(["verify", "official", "--preset", "tiny", "--against", str(tmp_path / "a.safetensors")]) == 0
-    monkeypatch.setattr(official, "published", lambda name: entry(server, name="gone.pth"))
+    assert main(["verify", word, "--preset", "tiny", "--against", str(tmp_path / "a.safetensors")]) == 0
+    catalogue[f"tiny {word}"] = entry(server, name="gone.pth")
     capsys.readouterr()
-    assert main(["inspect", "official", "--preset", "tiny"]) == 2
+    assert main(["inspect", word, "--preset", "tiny"]) == 2
     said_error(capsys, "gone.pth", "HTTP 404")
+    assert main(["inspect", word]) == 2
+    said_error(capsys, f"{word} needs --preset")
+
+
+def test_the_official_backbone(server: LocalCoco, catalogue: dict[str, Published], tmp_path: Path) -> None:
+    """``official`` means the ImageNet backbone here, never the whole detector."""
+    spec, out = preset("tiny"), tmp_path / "out.safetensors"
+    weights = initial_weights(spec.model, 2)
+    backbone = {name: array for name, array in weights.items() if name.startswith("backbone.")}
+    bare = {name.removeprefix("backbone."): array for name, array in backbone.items()}
+    write_weights(tmp_path / "bare.safetensors", bare, spec, "safetensors")
+    server.files["/bare.pth"] = (tmp_path / "bare.safetensors").read_bytes()
+    catalogue |= {"tiny official": entry(server), f"tiny {IMAGENET}": entry(server, name="bare.pth")}
+    assert main(["inject-backbone", "official", "--preset", "tiny", "--tuning", "--out", str(out)]) == 0
+    found = read_weights(out).arrays
+    assert found.keys() == backbone.keys()
+    assert all(np.array_equal(found[name], backbone[name]) for name in found)
+    assert server.requests == [("/bare.pth", "")]
+
+
+def test_a_preset_without_an_official_backbone(tmp_path: Path, capsys: Capture) -> None:
+    out = str(tmp_path / "out.pth")
+    assert main(["inject-backbone", "official", "--preset", "tiny", "--tuning", "--out", out]) == 2
+    said_error(capsys, "tiny has no published imagenet-backbone", "rtdetr_dla34")

@@ -1,4 +1,4 @@
-"""What of a file fits a model, and what does not: the account that every command prints."""
+"""Compare a file's tensors with a model's; every command prints the account of it."""
 
 from dataclasses import dataclass, field
 
@@ -18,32 +18,37 @@ _SHOWN = 8  # names of each kind that the account lists
 
 @dataclass
 class Account:
-    """Names by their fate. Counters of batch norms (no weights) are set to 0 where missing and never mismatch."""
+    """Names grouped by outcome.
+
+    A batch norm's counter is no weight: it becomes 0 where the file has none, and never mismatches.
+    """
 
     matched: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    mismatched: dict[str, str] = field(default_factory=dict)  # name -> what is wrong with it
+    mismatched: dict[str, str] = field(default_factory=dict)  # name -> the difference
     unused: list[str] = field(default_factory=list)
     counters: list[str] = field(default_factory=list)  # set to 0, or dropped
     constants: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
-        return not (self.missing or self.mismatched or self.unused)
+        """Whether the file is exactly the model."""
+        return self.faults == 0
 
     @property
     def faults(self) -> int:
+        """Number of names that are missing, mismatched or unused."""
         return len(self.missing) + len(self.mismatched) + len(self.unused)
 
     def summary(self) -> str:
-        """One line, with the first name of each fault."""
+        """One line: the counts, each with its first name."""
         parts = [f"{len(self.matched)} matched"]
         for title, names in self._faults().items():
             parts.append(f"{len(names)} {title}" + (f" (first {names[0]})" if names else ""))
         return ", ".join(parts)
 
     def lines(self) -> list[str]:
-        """The whole account, long lists cut."""
+        """The account as lines of text; a long list of names is cut."""
         lines = [f"matched            {len(self.matched)}"]
         for title, names in self._faults().items():
             lines.append(f"{title:<18} {len(names)}")
@@ -63,10 +68,13 @@ class Account:
 
 
 def fit(arrays: Arrays, spec: ModelSpec) -> tuple[Arrays, Account]:
-    """What fits, under canonical names in canonical order, and the account.
+    """Select the arrays that fit a model.
+
+    Returns:
+        these arrays under canonical names in canonical order, with every counter, and the account.
 
     Raises:
-        UserError: the names are Hugging Face's, and Hugging Face has no such model.
+        UserError: the names are Hugging Face's, and it cannot represent this model.
     """
     named, shapes = canonical_names(arrays, spec), state_shapes(spec)
     weights, account = {}, Account()
@@ -82,20 +90,20 @@ def fit(arrays: Arrays, spec: ModelSpec) -> tuple[Arrays, Account]:
             weights[name] = named[name]
             account.matched.append(name)
     for name in named.keys() - shapes.keys():
-        place = account.constants if is_constant(name) else account.unused
-        (account.counters if name.endswith(f".{_COUNTER}") else place).append(name)
+        group = account.constants if is_constant(name) else account.unused
+        (account.counters if name.endswith(f".{_COUNTER}") else group).append(name)
     for names in (account.unused, account.constants):
         names.sort()
     return weights, account
 
 
 def best_presets(arrays: Arrays) -> tuple[list[str], Account | None]:
-    """The presets that a file fits best, all equally well, and the account; none if hardly anything fits."""
+    """The presets that a file fits best, all equally well, and the account; none if less than a third fits."""
     found: dict[str, Account] = {}
     for name, spec in PRESETS.items():
         try:
             found[name] = fit(arrays, spec.model)[1]
-        except UserError:  # a model that Hugging Face does not have
+        except UserError:  # Hugging Face's names, and it cannot represent this preset
             continue
     fewest = min((account.faults for account in found.values()), default=0)
     best = {name: account for name, account in found.items() if account.faults == fewest}
@@ -106,7 +114,7 @@ def best_presets(arrays: Arrays) -> tuple[list[str], Account | None]:
 
 
 def looks_like(arrays: Arrays) -> str:
-    """``it looks like P`` for an error, or that it looks like nothing known."""
+    """The end of an error message: which preset the file looks like."""
     names, account = best_presets(arrays)
     if account is None:
         return "its names are those of no preset"
@@ -114,7 +122,7 @@ def looks_like(arrays: Arrays) -> str:
 
 
 def require_finite(weights: Arrays, source: object) -> None:
-    """Raises UserError, with the first name, if a weight is NaN or infinite."""
+    """Raise UserError, with the first name, if a weight is NaN or infinite; ``source`` is named in the message."""
     bad = [name for name, array in weights.items() if not is_constant(name) and not_finite(array)]
     if bad:
         raise UserError(
@@ -124,12 +132,12 @@ def require_finite(weights: Arrays, source: object) -> None:
 
 
 def not_finite(array: np.ndarray) -> int:
-    """How many numbers are NaN or infinite."""
+    """Number of elements that are NaN or infinite."""
     return int(array.size - np.count_nonzero(np.isfinite(array))) if array.dtype.kind == "f" else 0
 
 
 def _counter(array: np.ndarray | None) -> np.ndarray:
-    """int64, shape (): Jittor has no scalars and no 64-bit integers, and its batch norm has no counter at all."""
+    """The counter as int64 of shape []: Jittor's files have an int32 of shape [1], or no counter."""
     return np.asarray(0 if array is None or array.size != 1 else array.reshape(()), np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Entries of the official RT-DETRv2 state that are computed: their values, and how to tell them from weights.
+"""Entries of the official RT-DETRv2 state that are computed, not learned: recognise them and compute their values.
 
 Suffixes: N tokens of all levels, P sampling points of all levels.
 """
@@ -11,7 +11,7 @@ from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
 from frameworks.state.constants import constant_shapes
 
-_CELL = 0.05  # side of an anchor on the finest level, as a part of the image
+_CELL = 0.05  # side of an anchor on the finest level, as a fraction of the image
 _NAMES = re.compile(r"decoder\.(anchors|valid_mask)|decoder\.decoder\.layers\.\d+\.cross_attn\.num_points_scale")
 
 
@@ -21,13 +21,17 @@ def is_constant(name: str) -> bool:
 
 
 def split_constants(arrays: Arrays) -> tuple[Arrays, Arrays]:
-    """Weights, and computed entries."""
+    """Split a state into weights and computed entries."""
     constants = {name: array for name, array in arrays.items() if is_constant(name)}
     return {name: array for name, array in arrays.items() if name not in constants}, constants
 
 
 def computed_constants(spec: ModelSpec, size_hw: tuple[int, int]) -> Arrays:
-    """float32 anchors (logits; +inf where invalid), bool validity, float32 point scales; version v1 has none."""
+    """Anchors, their validity and point scales for images of ``size_hw`` pixels; version v1 has none.
+
+    ``decoder.anchors`` [1, N, 4] float32 logits, +inf where invalid; ``decoder.valid_mask`` [1, N, 1] bool;
+    ``num_points_scale`` [P] float32 for each decoder layer.
+    """
     shapes = constant_shapes(spec, size_hw)
     if not shapes:
         return {}
@@ -38,7 +42,7 @@ def computed_constants(spec: ModelSpec, size_hw: tuple[int, int]) -> Arrays:
 
 
 def _anchors(spec: ModelSpec, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Cell centres and a side that doubles from level to level, [1, N, 4], and validity, [1, N, 1]."""
+    """Anchor logits [1, N, 4] at the cell centres, their side doubled from level to level; validity [1, N, 1]."""
     levels = []
     for level, stride in enumerate(spec.backbone.out_strides):
         height, width = size_hw[0] // stride, size_hw[1] // stride

@@ -1,4 +1,4 @@
-"""A batch norm that was folded into its convolution, given back as a norm that only adds the bias."""
+"""Restore a batch norm that was folded into its convolution, as a norm that only adds the bias."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ EPS = 1e-5  # of every batch norm in the twins (PyTorch's own)
 
 
 def norms_of_convolutions(shapes: dict[str, Shape]) -> dict[str, str]:
-    """Module path of a convolution -> path of the norm behind it; the canonical order has one after the other."""
+    """Module path of each convolution -> path of the norm behind it, which is the next in canonical order."""
     pairs, convolution = {}, ""
     for name, shape in shapes.items():
         module, _, leaf = name.rpartition(".")
@@ -21,11 +21,14 @@ def norms_of_convolutions(shapes: dict[str, Shape]) -> dict[str, str]:
 
 
 def unfold(arrays: Arrays, shapes: dict[str, Shape]) -> tuple[Arrays, dict[str, str]]:
-    """Biases of convolutions that have none in this model become norms; also {name of a bias: path of its norm}.
+    """Turn the biases of convolutions that have none in this model into norms.
 
     Folding made w' = w g / sqrt(v + eps) and b' = beta - mean g / sqrt(v + eps). With w' as the convolution, the
     norm has to be x + b': weight 1, bias b', mean 0 and variance 1 - eps, so that sqrt(variance + eps) is 1.
-    A bias without its convolution's weight says nothing about other weights and stays as it is.
+    A bias without its convolution's weight stays as it is.
+
+    Returns:
+        the arrays with these norms, and {name of a bias: path of its norm}.
     """
     unfolded, folded = dict(arrays), {}
     for convolution, norm in norms_of_convolutions(shapes).items():

@@ -1,4 +1,4 @@
-"""What a run starts from: weights from a file instead of drawn ones, and the record of where they came from."""
+"""Initial weights of a run from a file, and their record in run.json."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from frameworks.state.initialisation import initial_weights
 def starting_weights(
     source: str, spec: ExperimentSpec, *, seed: int, partial: bool
 ) -> tuple[Arrays, dict[str, Any]]:
-    """float32 weights (counters int64) for the model of ``spec``, and what run.json says about them.
+    """float32 weights (counters int64) for the model of ``spec``, and their entry in run.json.
 
     Args:
-        source: a file, or ``official``: what is published for the preset ``spec.name``.
-        partial: draw what the file does not have, or has in another shape, from ``seed``.
+        source: a file, or ``official`` or ``official-objects365``: the file published for the preset ``spec.name``.
+        partial: draw from ``seed`` what the file lacks or has in another shape.
 
     Raises:
         UserError: as ``open_source`` and ``load_weights``.

@@ -1,10 +1,11 @@
-"""A backbone from elsewhere under the names of a preset's backbone, whole or some stages of it."""
+"""Read a backbone from another file under the names of a preset's backbone, whole or some stages of it."""
 
 import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from experiments.weight_files.account import Account, fit
 from experiments.weight_files.folded import unfold
@@ -17,20 +18,32 @@ from frameworks.state.named_shapes import Shape
 
 MAPS = Path(__file__).with_name("resnet_names.json")
 STAGES = ("stem", "0", "1", "2", "3")
-_PREFIXES = ("", "module.", "model.", "backbone.", "module.backbone.", "model.backbone.", "backbone.model.")
-_PLACES = ("backbone.", "backbone.model.")  # DLA and RegNet are wrapped once more
+_ROOTS = ("", "module.", "model.", "backbone.", "module.backbone.", "model.backbone.", "backbone.model.", "regnet.")
+_PLACES = ("backbone.", "backbone.model.")  # DLA and RegNet have one more level
 SAME = "official names"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the names of a file were understood, and what came of it; ``folded`` counts restored norms."""
+    """Backbone weights under canonical names, and how the names in the file were understood.
+
+    ``naming`` is the name map and ``prefix`` what stands before every name; ``folded`` counts restored norms.
+    """
 
     naming: str
     prefix: str
     weights: Arrays
     account: Account
     folded: int
+
+
+class _Attempt(NamedTuple):
+    """One way to read the names of a file, and the number of tensors that fit."""
+
+    fitting: int
+    naming: str
+    prefix: str
+    names: dict[str, str]  # canonical name -> name in the file
 
 
 def read_backbone(
@@ -41,54 +54,52 @@ def read_backbone(
     prefix: str | None = None,
     rules_file: Path | None = None,
 ) -> Reading:
-    """The backbone in ``arrays`` under canonical names: the reading, of all known ones, in which most fits.
+    """Find the backbone of ``spec`` in ``arrays``: try every known name map and prefix, and keep the best fit.
 
     Args:
-        stages: which parts to take; what the file has for others counts as unused.
-        prefix: stands before every name of the backbone in the file; None: found by trying.
-        rules_file: a name map of the user's, {"rules": [[theirs, ours], ...]}, in the place of the known ones.
+        stages: the parts to take; tensors of other parts count as unused.
+        prefix: what stands before every name of the backbone in the file; None: try the usual ones.
+        rules_file: a name map, {"rules": [[name in the file, canonical name], ...]}, to use instead of the known.
 
     Raises:
-        UserError: nothing fits, or the map cannot be read.
+        UserError: nothing fits, or the name map cannot be read.
     """
     shapes = _chosen_shapes(spec, stages)
-    prefixes = _PREFIXES if prefix is None else (prefix,)
-    readings = _readings(arrays, shapes, prefixes, _namings(spec, rules_file))
-    fitting, naming, start, names = max(readings, key=lambda reading: reading[0])
-    if not fitting:
+    prefixes = _ROOTS if prefix is None else (prefix,)
+    best = max(_attempts(arrays, shapes, prefixes, _namings(spec, rules_file)), key=lambda each: each.fitting)
+    if not best.fitting:
         raise UserError(
             f"nothing in the file fits the backbone of this preset ({', '.join(stages)}); it has {len(arrays)} "
             f"tensors, first {next(iter(arrays))}; give the names with --map or --prefix"
         )
-    named = {ours: arrays[theirs] for ours, theirs in names.items()}
+    named = {canonical: arrays[name] for canonical, name in best.names.items()}
     unfolded, folded = unfold(named, dict(backbone_shapes(spec.backbone)))
     weights, account = fit(unfolded, spec)
     chosen = _of_backbone(account, shapes)
     kept = {*chosen.matched, *chosen.counters}
     restored = {bias for bias, norm in folded.items() if f"{norm}.bias" in kept}
-    spoken_of = {*kept, *chosen.mismatched, *restored}
-    taken = {names[ours] for ours in spoken_of if ours in names}
-    chosen.unused += sorted(theirs for theirs in arrays if theirs not in taken)
-    return Reading(naming, start, {name: weights[name] for name in weights if name in kept}, chosen, len(restored))
+    used = {best.names.get(canonical) for canonical in (*kept, *chosen.mismatched, *restored)}
+    chosen.unused += sorted(arrays.keys() - used)
+    weights = {name: array for name, array in weights.items() if name in kept}
+    return Reading(best.naming, best.prefix, weights, chosen, len(restored))
 
 
-def _readings(
+def _attempts(
     arrays: Arrays,
     shapes: dict[str, Shape],
     prefixes: tuple[str, ...],
     namings: Iterator[tuple[str, list[Rule]]],
-) -> Iterator[tuple[int, str, str, dict[str, str]]]:
-    """Every way to read the file: how many tensors fit, the naming, the prefix, our name -> the file's."""
+) -> Iterator[_Attempt]:
     for naming, rules in namings:
-        for start, place in itertools.product(prefixes, _PLACES):
-            mine = [name for name in arrays if name.startswith(start)]
-            names = {_named(name.removeprefix(start), place, rules): name for name in mine}
-            fitting = sum(ours in names and arrays[names[ours]].shape == shape for ours, shape in shapes.items())
-            yield fitting, naming, start, names
+        for prefix, place in itertools.product(prefixes, _PLACES):
+            inside = [name for name in arrays if name.startswith(prefix)]
+            names = {_canonical(name.removeprefix(prefix), place, rules): name for name in inside}
+            fitting = sum(name in names and arrays[names[name]].shape == shape for name, shape in shapes.items())
+            yield _Attempt(fitting, naming, prefix, names)
 
 
 def _chosen_shapes(spec: ModelSpec, stages: tuple[str, ...]) -> dict[str, Shape]:
-    """Entries of the chosen parts of the backbone."""
+    """Names and shapes of the chosen parts of the backbone."""
     if not stages or set(stages) - set(STAGES):
         raise UserError(f"--stages is {','.join(stages)!r}; expected some of {','.join(STAGES)}")
     stem, rest = stem_and_stages(spec.backbone)
@@ -98,33 +109,38 @@ def _chosen_shapes(spec: ModelSpec, stages: tuple[str, ...]) -> dict[str, Shape]
 
 
 def _namings(spec: ModelSpec, rules_file: Path | None) -> Iterator[tuple[str, list[Rule]]]:
+    """The name maps to try, each with its name."""
     if rules_file is not None:
         yield str(rules_file), _read_rules(rules_file)
         return
     yield SAME, []
     if isinstance(spec.backbone, PResNetSpec):
         for naming, entry in json.loads(MAPS.read_text(encoding="utf-8"))["maps"].items():
-            yield naming, [Rule(theirs, (ours,)) for theirs, ours in entry["rules"]]
+            yield naming, _rules(entry["rules"])
 
 
 def _read_rules(path: Path) -> list[Rule]:
     try:
-        pairs = json.loads(path.read_text(encoding="utf-8"))["rules"]
-        return [Rule(str(theirs), (str(ours),)) for theirs, ours in pairs]
+        return _rules(json.loads(path.read_text(encoding="utf-8"))["rules"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{path}: not a name map ({error}); expected {{"rules": [[theirs, ours], ...]}}') from None
+        expected = '{"rules": [[name in the file, canonical name], ...]}'
+        raise UserError(f"{path}: not a name map ({error}); expected {expected}") from None
 
 
-def _named(bare: str, place: str, rules: list[Rule]) -> str:
-    """The name in this reading; one that no rule speaks of keeps its own."""
+def _rules(pairs: list[list[str]]) -> list[Rule]:
+    return [Rule(str(name), (str(canonical),)) for name, canonical in pairs]
+
+
+def _canonical(name: str, place: str, rules: list[Rule]) -> str:
+    """The canonical name for a name without its prefix; without a matching rule, the name itself."""
     if not rules:
-        return place + bare
-    found = next((targets[0] for rule in rules if (targets := rule.apply(bare))), None)
-    return bare if found is None else place + found.removeprefix(place)
+        return place + name
+    found = next((targets[0] for rule in rules if (targets := rule.apply(name))), None)
+    return name if found is None else place + found.removeprefix(place)
 
 
 def _of_backbone(account: Account, shapes: dict[str, Shape]) -> Account:
-    """What was asked for; a counter goes with its norm: 0 where it came without, untouched where no norm came."""
+    """The part of an account for ``shapes``; a batch norm's counter is in it if the norm is."""
     matched = [name for name in account.matched if name in shapes]
     norms = {name.removesuffix("running_var") for name in matched}
     return Account(

@@ -1,4 +1,4 @@
-"""Names in a file, canonical or Hugging Face's -> canonical names of a model."""
+"""Convert the names in a file between Hugging Face's, old and new, and the canonical ones of a model."""
 
 import json
 import re
@@ -11,59 +11,53 @@ from experiments.weight_files.computed_entries import split_constants
 from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
 from frameworks.errors import UserError
-from frameworks.hf_rtdetr.names import Rule, constants, hf_names, read_rules, to_hf, unsupported
+from frameworks.hf_rtdetr.names import constants, huggingface_names, to_huggingface, unsupported
 from frameworks.state.parameters import state_shapes
 
-_RENAMED = Path(__file__).with_name("hf_renamed.json")
-_THEIRS = re.compile(r"(model\.(backbone\.model|encoder_input_proj|decoder_input_proj)|class_embed|bbox_embed)\.")
+_RENAMED = Path(__file__).with_name("huggingface_renamed.json")
+_MARKS = re.compile(r"(model\.(backbone\.model|encoder_input_proj|decoder_input_proj)|class_embed|bbox_embed)\.")
 
 
-def is_hugging_face(arrays: Arrays) -> bool:
+def is_huggingface(arrays: Arrays) -> bool:
     """Whether the names are those of Hugging Face's RT-DETR."""
-    return any(_THEIRS.match(name) for name in arrays)
+    return any(_MARKS.match(name) for name in arrays)
 
 
 def canonical_names(arrays: Arrays, spec: ModelSpec) -> Arrays:
-    """The arrays under canonical names; what no name map covers keeps its name.
+    """Rename arrays to canonical names; a name that is in no map stays.
 
     Raises:
         UserError: Hugging Face's names, and Hugging Face has no such model, the weights are of version v1,
-            or one tensor has two contents.
+            or two names of one tensor hold different numbers.
     """
-    if not is_hugging_face(arrays):
+    if not is_huggingface(arrays):
         return arrays
     if reason := unsupported(spec):
-        raise UserError(f"Hugging Face's RT-DETR cannot be this model: {reason}")
-    rules = _rules()
-    theirs = _under_one_name(arrays)
-    ours: Arrays = {}
+        raise UserError(f"Hugging Face's RT-DETR cannot represent this model: {reason}")
+    left = _under_one_name(arrays)
+    canonical: Arrays = {}
     for name in state_shapes(spec):
-        targets = hf_names(name, rules)
-        if all(target in theirs for target in targets):
-            parts = [theirs.pop(target) for target in targets]
-            ours[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        targets = huggingface_names(name)
+        if all(target in left for target in targets):
+            parts = [left.pop(target) for target in targets]
+            canonical[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
     computed = constants(spec).keys()
-    if computed - theirs.keys():
+    if computed - left.keys():
         raise UserError(f"no {min(computed)}, which Hugging Face's RT-DETRv2 has: these are weights of version v1")
-    return ours | {name: array for name, array in theirs.items() if name not in computed}
+    return canonical | {name: array for name, array in left.items() if name not in computed}
 
 
-def hugging_face_state(weights: Arrays, spec: ModelSpec) -> Arrays:
-    """Canonical weights under Hugging Face's names, with the entries that are computed there.
+def huggingface_state(weights: Arrays, spec: ModelSpec) -> Arrays:
+    """Rename canonical weights to Hugging Face's names and add the entries that follow from its configuration.
 
     Raises:
         UserError: Hugging Face has no such model.
     """
     if reason := unsupported(spec):
-        raise UserError(f"Hugging Face's RT-DETR cannot be this model: {reason}; choose another format")
+        raise UserError(f"Hugging Face's RT-DETR cannot represent this model: {reason}; choose another format")
     own, _ = split_constants(weights)
     computed = {name: array.astype(np.float32) for name, array in constants(spec).items()}
-    return to_hf(own, _rules()) | computed
-
-
-@cache
-def _rules() -> list[Rule]:
-    return read_rules()
+    return to_huggingface(own) | computed
 
 
 @cache
@@ -79,7 +73,7 @@ def _renamed(name: str) -> str:
 
 
 def _under_one_name(arrays: Arrays) -> Arrays:
-    """Present names only; two names of one tensor must agree."""
+    """Old names become new ones; two names of one tensor must hold the same numbers."""
     found: Arrays = {}
     for name, array in arrays.items():
         new = _renamed(name)

@@ -1,4 +1,4 @@
-"""The published checkpoint of a preset: downloaded once, resumed if cut, held to its hash ever after."""
+"""Published weights: found by preset, downloaded once, and checked against the hash of the first download."""
 
 import tomllib
 from dataclasses import dataclass
@@ -11,48 +11,60 @@ from experiments.data.files import file_hash, write_atomically
 from experiments.weight_files.readers import file_format
 from frameworks.errors import UserError
 
-OFFICIAL = "official"  # what a user writes in the place of a file
+# Tables of official.toml; the first two are also words that stand for a file on a command line.
+OFFICIAL, OBJECTS365, IMAGENET = "official", "official-objects365", "imagenet-backbone"
 PATH = Path(__file__).with_name("official.toml")
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a checkpoint is; ``sha256`` is "" where nobody publishes one (see official.toml)."""
+    """A file on a server. ``sha256`` is "" where its authors publish none; ``file`` is its name in the cache."""
 
     url: str
-    sha256: str
+    sha256: str = ""
+    file: str = ""
 
     @property
     def file_name(self) -> str:
-        return self.url.rpartition("/")[2]
+        """``file``, or else the last part of the address."""
+        return self.file or self.url.rpartition("/")[2]
 
 
-def published(preset: str, path: Path = PATH) -> Published:
-    """Raises UserError, with the presets that have one, where there is no published checkpoint."""
-    entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    if preset not in entries:
-        raise UserError(
-            f"preset {preset} has no published official checkpoint; presets that have one: {', '.join(entries)}"
-        )
-    return Published(**entries[preset])
+def published_files(table: str = OFFICIAL) -> dict[str, Published]:
+    """Every preset that has a file in a table of official.toml, and that file."""
+    entries = tomllib.loads(PATH.read_text(encoding="utf-8"))[table]
+    return {preset: Published(**file) for name, file in entries.items() for preset in file.pop("presets", [name])}
 
 
-def official_checkpoint(
-    preset: str, *, entry: Published | None = None, cache: Path | None = None, policy: Policy | None = None
-) -> Path:
-    """The checkpoint's file under ~/.cache/twin-detr/weights; calling again resumes a download.
+def published(preset: str, table: str = OFFICIAL) -> Published:
+    """The file published for a preset.
 
     Raises:
-        UserError: nothing is published, the download failed, or the file is not the one that it was.
+        UserError: there is none; the message lists the presets that have one.
     """
-    entry = entry or published(preset)
-    path = (cache or Path.home() / ".cache" / "twin-detr" / "weights") / entry.file_name
+    files = published_files(table)
+    if preset not in files:
+        raise UserError(
+            f"preset {preset} has no published {table} weights; presets that have some: {', '.join(files)}"
+        )
+    return files[preset]
+
+
+def fetch_published(file: Published, *, cache: Path | None = None, policy: Policy | None = None) -> Path:
+    """Download a published file, unless the cache (~/.cache/twin-detr/weights) has it, and return its path.
+
+    Calling it again resumes an interrupted download.
+
+    Raises:
+        UserError: the download failed, or the SHA-256 is neither the published one nor that of the first time.
+    """
+    path = (cache or Path.home() / ".cache" / "twin-detr" / "weights") / file.file_name
     record = path.with_name(path.name + ".sha256")
-    expected = entry.sha256 or (record.read_text(encoding="utf-8").strip() if record.exists() else "")
+    expected = file.sha256 or (record.read_text(encoding="utf-8").strip() if record.exists() else "")
     if path.exists():
         _require_hash(path, expected)
     else:
-        _download(entry.url, path, expected, policy or Policy())
+        _download(file.url, path, expected, policy or Policy())
     if not expected:
         write_atomically(record, file_hash(path) + "\n")
     return path
@@ -76,6 +88,6 @@ def _download(url: str, path: Path, expected: str, policy: Policy) -> None:
             path,
             policy=policy,
             hashes={"sha256": expected} if expected else {},
-            check=file_format,  # a page that says "not found" is no checkpoint
+            check=file_format,  # refuses an HTML page that the server sends in place of the file
             progress=show,
         )

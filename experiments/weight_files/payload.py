@@ -1,4 +1,4 @@
-"""The state in a checkpoint: which of its parts, under which prefix, as NumPy arrays."""
+"""Find the state in a checkpoint and convert it to NumPy arrays."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,17 +10,21 @@ import numpy as np
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
 
-ToArray = Callable[[Any], np.ndarray | None]  # None: not an array of this format
+ToArray = Callable[[Any], np.ndarray | None]
 _PADDLE = "StructuredToParameterName@@"
 
 
 def choose_state(payload: Any, path: Path, *, ema: bool) -> tuple[Mapping[str, Any], str]:
-    """The state in a checkpoint and its place: "ema.module", "ema", "model", "state_dict" or "plain".
+    """Find the state in a checkpoint.
 
-    The averaged weights come first, as the official evaluation takes them; ``ema=False`` passes them over.
+    Args:
+        ema: prefer the averaged weights, as the official evaluation does.
+
+    Returns:
+        the state and its place: "ema.module", "ema", "model", "state_dict" or "plain".
 
     Raises:
-        UserError: there is no state, or only averaged weights were left out.
+        UserError: the checkpoint is not a dict, or has only averaged weights and ``ema`` is false.
     """
     if not isinstance(payload, Mapping):
         raise UserError(f"{path}: holds a {type(payload).__name__}; expected a dict of tensors or a checkpoint")
@@ -37,16 +41,23 @@ def choose_state(payload: Any, path: Path, *, ema: bool) -> tuple[Mapping[str, A
 
 
 def to_arrays(state: Mapping[str, Any], path: Path, to_array: ToArray) -> tuple[Arrays, Counter[str]]:
-    """NumPy arrays without the prefix that parallel training puts before every name, and the dtypes in the file.
+    """Convert a state to arrays and remove the prefix ``module.`` of parallel training.
 
     Half precision (float16, bfloat16) becomes float32, which is exact; every other dtype stays.
 
+    Args:
+        path: named in error messages.
+        to_array: makes an array of one entry; None for an entry that is no array.
+
+    Returns:
+        the arrays, and the number of tensors of each dtype in the file.
+
     Raises:
-        UserError: an entry is no array, or no array of numbers.
+        UserError: an entry is no array, or no array of numbers; or the file is PaddlePaddle's.
     """
     if _PADDLE in state:
         raise UserError(
-            f"{path}: a PaddlePaddle file, whose Linear weights lie the other way round; "
+            f"{path}: a PaddlePaddle file, whose Linear weights are transposed; "
             "use the official conversion (experiments/weights.py convert official OUT --preset P)"
         )
     arrays: Arrays = {}
@@ -67,5 +78,5 @@ def to_arrays(state: Mapping[str, Any], path: Path, to_array: ToArray) -> tuple[
 
 
 def dtype_name(value: Any) -> str:
-    """``float32`` for a NumPy array and for a torch tensor alike."""
+    """Name of the dtype, such as ``float32``, for a NumPy array or a torch tensor."""
     return str(value.dtype).removeprefix("torch.")

@@ -1,7 +1,7 @@
-"""Pickles of arrays, opened without running anything: what ``jt.save`` writes, and plain dicts of arrays.
+"""Read pickles of arrays (``jt.save`` and plain dicts) without running any code in them, and write Jittor's.
 
-A pickle is a program. This reader knows the few functions that rebuild NumPy arrays and refuses every other one by
-name, before it is called.
+A pickle is a program. This reader allows only the few functions that rebuild NumPy arrays and refuses every other
+one, before it is called.
 """
 
 import hashlib
@@ -23,14 +23,14 @@ _SHA1_BYTES = 20
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """Bytes as Python 2's protocol spells them; no other codec, because some unpack without a bound."""
+    """Bytes in the form of protocol 2; no other codec is allowed, because some decompress without a limit."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
     return text.encode("latin1")
 
 
 def _jittor_variable(data: np.ndarray) -> np.ndarray:
-    """``jt.Var`` pickles as a call of its class on a NumPy array; the array is all that is wanted here."""
+    """Stands in for ``jt.Var``, which pickles as a call of its class on a NumPy array."""
     return data
 
 
@@ -50,7 +50,7 @@ _HARMLESS: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _ForbiddenGlobal(Exception):
-    """The name of something that a pickle wants and does not get."""
+    """A pickle refers to a global that is not allowed; the message is its name."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -70,7 +70,7 @@ class _TrustingUnpickler(pickle.Unpickler):
 
 
 def refusal(path: Path, name: str) -> UserError:
-    """The error for a pickle that wants ``name``, the same for every format."""
+    """The error for a pickle that refers to the forbidden global ``name``, the same for every format."""
     return UserError(
         f"{path}: refused, because opening it would run {name}; if you trust where it comes from, convert it with "
         "experiments/weights.py convert --trust"
@@ -78,10 +78,13 @@ def refusal(path: Path, name: str) -> UserError:
 
 
 def load_pickle(path: Path, *, trust: bool = False) -> Any:
-    """The object in a pickle.
+    """Load the object in a pickle.
+
+    Args:
+        trust: allow every global except Jittor's.
 
     Raises:
-        UserError: it wants something else than arrays (named), its checksum is wrong, or it is no whole pickle.
+        UserError: it refers to a forbidden global (named), its checksum is wrong, or it is no whole pickle.
     """
     unpickler = _TrustingUnpickler if trust else _ArrayUnpickler
     try:
@@ -92,13 +95,13 @@ def load_pickle(path: Path, *, trust: bool = False) -> Any:
         raise refusal(path, str(error)) from None
     except UserError:
         raise
-    except Exception as error:  # a broken pickle can raise anything; trusted code, too
+    except Exception as error:  # a broken pickle, or trusted code, can raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as a pickle ({reason}); truncated or damaged?") from None
 
 
 def save_pickle(path: Path, arrays: Arrays) -> None:
-    """What ``jt.load`` and ``Module.load`` read, written array by array. Raises OSError."""
+    """Write a file for ``jt.load`` and ``Module.load``, array by array. Raises OSError."""
     with path.open("wb") as stream:
         digesting = _DigestingWriter(stream)
         pickler = pickle.Pickler(digesting, 4)
@@ -108,7 +111,7 @@ def save_pickle(path: Path, arrays: Arrays) -> None:
 
 
 class _DigestingWriter:
-    """A stream that hashes what goes through it, so that no second copy of the weights is needed."""
+    """Hashes what is written through it, so that no second copy of the weights is needed."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.sha1 = stream, hashlib.sha1(usedforsecurity=False)
@@ -119,7 +122,7 @@ class _DigestingWriter:
 
 
 def _verify_checksum(path: Path, stream: IO[bytes]) -> None:
-    """Jittor's own check, where the file has one; leaves the stream at its start."""
+    """Check Jittor's own checksum, where the file has one; leaves the stream at its start."""
     size = path.stat().st_size
     tail = _SHA1_BYTES + len(JITTOR_END)
     stream.seek(max(0, size - tail))

@@ -1,4 +1,4 @@
-"""Any supported file -> named NumPy arrays. The format is told by the content, never by the suffix."""
+"""Read a file of any supported format into named NumPy arrays. The content decides the format, never the suffix."""
 
 import zipfile
 from collections import Counter
@@ -17,12 +17,12 @@ from frameworks.errors import UserError
 
 FORMATS = {"torch": ".pth", "safetensors": ".safetensors", "pickle": ".pkl", "npz": ".npz"}
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6 starts with this number
-_WIDENED = ("BF16", "F8_E4M3", "F8_E5M2")  # what NumPy has no type for
+_WIDENED = ("BF16", "F8_E4M3", "F8_E5M2")  # dtypes that NumPy lacks
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """What was read. ``form`` is the place in a checkpoint; ``dtypes`` counts tensors by dtype in the file."""
+    """The arrays of a file. ``form`` is their place in a checkpoint; ``dtypes`` counts tensors by dtype."""
 
     path: Path
     format: str
@@ -35,8 +35,8 @@ def read_weights(path: Path, *, trust: bool = False, ema: bool = True) -> Weight
     """Read a file of weights; tensors of .pth and .safetensors stay on the disk until they are used.
 
     Args:
-        trust: let a pickle run what it wants; without, a pickle that needs more than arrays is refused.
-        ema: take averaged weights where the file has them.
+        trust: let a pickle run any code that it contains; otherwise one that needs more than arrays is refused.
+        ema: prefer the averaged weights.
 
     Raises:
         UserError: no such file, a folder, damaged, of another kind, or a pickle that was refused.
@@ -56,10 +56,10 @@ def read_weights(path: Path, *, trust: bool = False, ema: bool = True) -> Weight
 
 
 def file_format(path: Path) -> str:
-    """A key of FORMATS.
+    """Find the format of a file, a key of FORMATS, from its first bytes.
 
     Raises:
-        UserError: no such file, a folder, or nothing that this reader knows.
+        UserError: no such file, a folder, or an unknown format.
     """
     try:
         if path.is_dir():

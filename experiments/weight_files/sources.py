@@ -1,11 +1,11 @@
-"""A file, or the word ``official``, and a preset, or a guess -> weights of a model. What the commands share."""
+"""Load the weights of a model from a file, or from the file that is published for a preset."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.weight_files.account import Account, best_presets, fit, looks_like, require_finite
 from experiments.weight_files.computed_entries import split_constants
-from experiments.weight_files.official import OFFICIAL, official_checkpoint
+from experiments.weight_files.official import IMAGENET, OBJECTS365, OFFICIAL, fetch_published, published
 from experiments.weight_files.readers import WeightFile, read_weights
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, preset
@@ -14,7 +14,7 @@ from frameworks.errors import UserError
 
 @dataclass(frozen=True)
 class Loaded:
-    """Weights that fit ``spec``; ``constants`` are the computed entries of the source."""
+    """Weights that fit ``spec``. ``constants`` are the computed entries of the file (see ``computed_entries``)."""
 
     file: WeightFile
     spec: ExperimentSpec
@@ -24,25 +24,38 @@ class Loaded:
 
 
 def open_source(source: str, preset_name: str | None, *, trust: bool = False, ema: bool = True) -> WeightFile:
-    """The file that a user named, or the published one of the preset.
+    """Read a file, or for ``official`` and ``official-objects365`` the checkpoint published for the preset.
 
     Raises:
-        UserError: as ``read_weights`` and ``official_checkpoint``.
+        UserError: as ``read_weights``, ``published`` and ``fetch_published``; or the preset is not named.
     """
-    if source != OFFICIAL:
+    if source not in (OFFICIAL, OBJECTS365):
         return read_weights(Path(source).expanduser(), trust=trust, ema=ema)
     if preset_name is None:
-        raise UserError(f"{OFFICIAL} needs --preset: every preset has a checkpoint of its own")
-    return read_weights(official_checkpoint(preset_name), trust=trust, ema=ema)
+        raise UserError(f"{source} needs --preset: every preset has a checkpoint of its own")
+    return read_weights(fetch_published(published(preset_name, source)), trust=trust, ema=ema)
+
+
+def open_backbone(source: str, preset_name: str, *, trust: bool = False, ema: bool = True) -> WeightFile:
+    """As ``open_source``, but ``official`` is the ImageNet backbone from which the official training starts."""
+    if source != OFFICIAL:
+        return open_source(source, preset_name, trust=trust, ema=ema)
+    return read_weights(fetch_published(published(preset_name, IMAGENET)), trust=trust, ema=ema)
 
 
 def load_weights(
     file: WeightFile, spec: ExperimentSpec | None, *, partial: bool = False, advice: str = ""
 ) -> Loaded:
-    """Weights for a spec; for the preset that fits, if None. ``advice`` ends the error where they do not.
+    """Fit the arrays of a file to a model.
+
+    Args:
+        spec: None: the preset that the file fits.
+        partial: accept a file that fits in part; the result then has only what fits.
+        advice: end of the error message for a file that does not fit.
 
     Raises:
-        UserError: they do not fit exactly (``partial``: at all), fit several presets, or are not finite.
+        UserError: the file does not fit exactly (``partial``: not at all), fits several presets, or has NaN or
+            infinite numbers.
     """
     spec = spec or preset(_guess(file))
     weights, account = fit(file.arrays, spec.model)
@@ -50,7 +63,7 @@ def load_weights(
         raise UserError(
             f"{file.path}: does not fit {spec.name}: {account.summary()}; {looks_like(file.arrays)}{advice}"
         )
-    if not account.complete:  # no counters of norms that the file does not have
+    if not account.complete:  # leave out the counters of norms that the file does not have
         weights = {name: weights[name] for name in account.matched}
     if not weights:
         raise UserError(f"{file.path}: nothing fits {spec.name}: {account.summary()}; {looks_like(file.arrays)}")

@@ -1,4 +1,4 @@
-"""Files for which torch is needed: .pth both ways, and dtypes that NumPy lacks."""
+"""Read and write the files for which torch is needed: .pth, and dtypes that NumPy lacks."""
 
 import pickle
 import re
@@ -18,10 +18,10 @@ _HALF = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def load_torch(path: Path, *, trust: bool = False) -> Any:
-    """The object in a .pth file, its tensors mapped from the disk.
+    """Load the object in a .pth file, its tensors mapped from the disk.
 
     Raises:
-        UserError: it needs more than tensors (named) and is not trusted, or it is damaged.
+        UserError: it refers to more than tensors (named) and ``trust`` is false, or it is damaged.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipfile.is_zipfile(path))
@@ -40,7 +40,7 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 
 def load_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file in dtypes that NumPy may lack."""
+    """The tensors of a safetensors file, whose dtypes NumPy may lack."""
     return load_file(path)
 
 
@@ -53,10 +53,10 @@ def tensor_array(value: Any) -> np.ndarray | None:
 
 
 def save_torch(path: Path, arrays: Arrays) -> None:
-    """An official checkpoint: the same tensors as ``model`` and as ``ema.module``, stored once.
+    """Write an official checkpoint: the same tensors as ``model`` and as ``ema.module``, stored once.
 
-    Both, because the official evaluation takes the average and a resumed training the model. Raises OSError or
-    RuntimeError, which is torch's word for a full disk.
+    Both, because the official evaluation reads the average and a resumed training the model. Raises OSError, or
+    RuntimeError where the disk is full.
     """
     state = {name: _tensor(array) for name, array in arrays.items()}
     torch.save({"model": state, "ema": {"module": state}}, path)
@@ -64,6 +64,4 @@ def save_torch(path: Path, arrays: Arrays) -> None:
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
     whole = np.asarray(array, order="C")
-    return torch.from_numpy(
-        whole if whole.flags.writeable else whole.copy()
-    )  # torch warns of memory it cannot write
+    return torch.from_numpy(whole if whole.flags.writeable else whole.copy())  # torch warns of read-only memory

@@ -1,4 +1,4 @@
-"""Canonical arrays -> a file of any format, whole or not at all."""
+"""Write canonical arrays to a file of any format, whole or not at all."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from experiments.weight_files.computed_entries import computed_constants
-from experiments.weight_files.names import hugging_face_state
+from experiments.weight_files.names import huggingface_state
 from experiments.weight_files.pickles import save_pickle
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
@@ -18,10 +18,10 @@ TARGETS = ("pth", "safetensors", "pkl", "hf")
 
 
 def target_format(path: Path, asked: str | None, *, force: bool) -> str:
-    """The format to write, checked before anything is read.
+    """The format to write: ``asked``, or that of the suffix. Commands call it before they read anything.
 
     Raises:
-        UserError: an unknown suffix, no folder, or a file that is there already.
+        UserError: an unknown suffix, a missing folder, or an existing file without ``force``.
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder'}; name a file")
@@ -33,27 +33,24 @@ def target_format(path: Path, asked: str | None, *, force: bool) -> str:
 
 
 def write_weights(path: Path, weights: Arrays, spec: ExperimentSpec, target: str, *, complete: bool = True) -> None:
-    """Write canonical weights, with the computed entries of the source if it has them.
+    """Write canonical weights and the computed entries among them.
 
     Args:
-        complete: a whole model; the official form of RT-DETRv2 then gets the computed entries that it lacks.
+        complete: it is a whole model; the official form of RT-DETRv2 then gets the computed entries that it lacks.
 
     Raises:
-        UserError: Hugging Face has no such model, or the file cannot be written.
+        UserError: Hugging Face cannot represent this model, or the file cannot be written.
     """
     if target == "hf":
-        weights = hugging_face_state(weights, spec.model)
+        weights = huggingface_state(weights, spec.model)
     elif target == "pth" and complete:
-        weights = weights | {
-            name: array
-            for name, array in computed_constants(spec.model, spec.data.image_size).items()
-            if name not in weights
-        }
+        computed = computed_constants(spec.model, spec.data.image_size)
+        weights = weights | {name: computed[name] for name in computed if name not in weights}
     part = path.with_name(f".{path.name}.part")
     try:
         _write(part, weights, target)
         part.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's word for a full disk
+    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch, on a full disk
         raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from None
     finally:
         part.unlink(missing_ok=True)
@@ -67,6 +64,6 @@ def _write(path: Path, weights: Arrays, target: str) -> None:
         save_torch(path, weights)
     elif target == "pkl":
         save_pickle(path, weights)
-    else:  # transformers insists on the note
+    else:  # transformers requires the metadata
         whole = {name: np.asarray(array, order="C") for name, array in weights.items()}
         save_file(whole, path, {"format": "pt"} if target == "hf" else None)

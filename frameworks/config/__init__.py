@@ -1,19 +1,14 @@
-"""The one description of model, loss, recipe and data. Imports neither torch nor jittor."""
+"""Specs: dataclasses that describe model, losses, recipe and data for every framework; presets and YAML files."""
 
-from frameworks.config.backbones import (
-    BackboneSpec,
-    DLASpec,
-    HGNetv2Spec,
-    HGStageSpec,
-    PResNetSpec,
-    RegNetSpec,
-)
-from frameworks.config.experiment import ExperimentSpec, from_dict, spec_hash, to_dict
-from frameworks.config.loading import LoadedSpec, load_spec, load_with_account
+# ruff: noqa: F401 - other packages import these names from here
+
+from frameworks.config.backbones import BackboneSpec, DLASpec, HGNetv2Spec, HGStageSpec, PResNetSpec, RegNetSpec
+from frameworks.config.experiment import ExperimentSpec
+from frameworks.config.loading import load_spec, load_with_account
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
-from frameworks.config.official.config import OfficialConfig, load_official
-from frameworks.config.official.section import LeftAside
-from frameworks.config.presets import PRESETS, preset
+from frameworks.config.official.config import LoadedSpec, load_official
+from frameworks.config.presets import ALIASES, PRESETS, preset
+from frameworks.config.serialization import added, from_dict, spec_hash, to_dict
 from frameworks.config.training import (
     AugmentationSpec,
     CriterionSpec,
@@ -24,37 +19,3 @@ from frameworks.config.training import (
 )
 from frameworks.config.validation import SpecError
 from frameworks.config.yaml.files import dump_changes, dump_yaml, load_yaml
-
-__all__ = [
-    "PRESETS",
-    "AugmentationSpec",
-    "BackboneSpec",
-    "CriterionSpec",
-    "DLASpec",
-    "DataSpec",
-    "DecoderSpec",
-    "EncoderSpec",
-    "ExperimentSpec",
-    "HGNetv2Spec",
-    "HGStageSpec",
-    "LeftAside",
-    "LoadedSpec",
-    "MatcherSpec",
-    "ModelSpec",
-    "OfficialConfig",
-    "PResNetSpec",
-    "ParameterGroup",
-    "RecipeSpec",
-    "RegNetSpec",
-    "SpecError",
-    "dump_changes",
-    "dump_yaml",
-    "from_dict",
-    "load_official",
-    "load_spec",
-    "load_with_account",
-    "load_yaml",
-    "preset",
-    "spec_hash",
-    "to_dict",
-]

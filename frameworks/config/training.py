@@ -1,4 +1,4 @@
-"""How the model is trained: matching, losses, optimizer groups, schedule, EMA, data."""
+"""Specs of training: matching, losses, optimizer groups, schedules, weight averaging (EMA) and data."""
 
 import re
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class RecipeSpec:
-    """AdamW with groups, gradient clipping, learning-rate schedule and EMA."""
+    """AdamW with its parameter groups and schedule, gradient clipping, EMA, and the number of epochs."""
 
     groups: tuple[ParameterGroup, ...]
     betas: tuple[float, float] = (0.9, 0.999)
@@ -90,9 +90,13 @@ class RecipeSpec:
         raise SpecError(f"no ParameterGroup.pattern matches {name!r}; add a last group with the pattern ''")
 
 
+def _are_whole(sides: tuple[int, ...]) -> bool:
+    return all(side >= 32 and side % 32 == 0 for side in sides)
+
+
 @dataclass(frozen=True)
 class AugmentationSpec:
-    """Random changes to training images, as probabilities; official order (PITFALLS I.1)."""
+    """Random changes to training images, as probabilities; official order (docs/pitfalls.md I.1)."""
 
     photometric_distort: float = 0.5
     zoom_out: float = 0.5  # onto a black canvas of 1 to 4 times the side
@@ -100,7 +104,9 @@ class AugmentationSpec:
     horizontal_flip: float = 0.5
     min_box_size: float = 1.0  # pixels; smaller boxes are dropped after cropping and after resizing
     strong_stop_epoch: int = 0  # from this epoch on only the flip is left; 0: never
-    scales: tuple[int, ...] = ()  # sides in pixels that a batch is resized to, one drawn a batch; empty: none
+    scales: tuple[
+        int, ...
+    ] = ()  # sides in pixels, one of them drawn for each batch; empty: no multi-scale training
     scales_stop_epoch: int = 0  # from this epoch on the image size is fixed; 0: never
 
     def __post_init__(self) -> None:
@@ -109,15 +115,12 @@ class AugmentationSpec:
         require(self.min_box_size >= 0, self, "min_box_size", "0 or more pixels")
         require(self.strong_stop_epoch >= 0, self, "strong_stop_epoch", "0 (never) or more")
         require(self.scales_stop_epoch >= 0, self, "scales_stop_epoch", "0 (never) or more")
-        require(
-            all(side >= 32 and side % 32 == 0 for side in self.scales),
-            self, "scales", "multiples of 32 (the coarsest stride)",
-        )  # fmt: skip
+        require(_are_whole(self.scales), self, "scales", "multiples of 32 (the coarsest stride)")
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which data, input size, batches and augmentation."""
+    """Data set, input size, batch size and augmentation."""
 
     dataset: str = "coco"  # "voc": 20 classes, category ids are not remapped to COCO's
     image_size: tuple[int, int] = (640, 640)  # height, width in pixels
@@ -126,8 +129,6 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         require_choice(self, "dataset", ("coco", "voc"))
-        require(
-            all(side >= 32 and side % 32 == 0 for side in self.image_size),
-            self, "image_size", "height and width that are multiples of 32 (the coarsest stride)",
-        )  # fmt: skip
+        expected = "height and width that are multiples of 32 (the coarsest stride)"
+        require(_are_whole(self.image_size), self, "image_size", expected)
         require(self.batch_size >= 1, self, "batch_size", "at least 1")

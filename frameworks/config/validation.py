@@ -1,4 +1,4 @@
-"""Errors of the spec: which field, what was given, what is allowed."""
+"""Checks of a spec's fields, whose errors name the field, the value and what is allowed."""
 
 import difflib
 from collections.abc import Collection, Iterable
@@ -24,6 +24,6 @@ def require_choice(owner: object, field: str, allowed: Collection[object]) -> No
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` for the closest candidate, or an empty string."""
+    """The text `` Did you mean 'x'?`` with the closest candidate, or an empty string."""
     close = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""

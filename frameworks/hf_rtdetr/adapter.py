@@ -1,9 +1,8 @@
-"""Hugging Face's RT-DETR with our weights, behind as much of the framework protocol as a comparison needs.
+"""Adapter for Hugging Face's RT-DETR: the part of the framework protocol that a comparison with the twins needs.
 
-It is a third implementation to compare with, not a twin: its modelling, loss and denoising code stay its own.
+It is an independent implementation, not a twin: model, loss and denoising queries are transformers' own code.
 """
 
-import functools
 import importlib.metadata
 import math
 import time
@@ -17,16 +16,16 @@ from frameworks.config import CriterionSpec, ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
 from frameworks.hf_rtdetr import tracing
 from frameworks.hf_rtdetr.model import Model, build, empty
-from frameworks.hf_rtdetr.names import from_hf, name_table, read_rules
+from frameworks.hf_rtdetr.names import NAME, from_huggingface, name_table
 from frameworks.protocol import Case, Detections, StepRecord
 from frameworks.shared.memory import peak_resident_mb
 from frameworks.state.parameters import state_shapes, trainable_names
-from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH  # sets its threads and flags here too
+from frameworks.torch_rtdetr.adapter import DTYPES
+from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH  # importing it sets torch's threads and flags
 from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.exchange import to_numpy, to_tensor
 from frameworks.torch_rtdetr.postprocess import postprocess
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 QUESTIONS = {
     "forward": tracing.trace_forward,
     "loss": tracing.trace_loss,
@@ -36,18 +35,24 @@ QUESTIONS = {
 
 
 class TrainingRun:
-    """Hugging Face's model and loss with the recipe's clipping, AdamW groups and EMA, in float32."""
+    """Train Hugging Face's model and loss in float32, with the recipe's clipping, AdamW groups and EMA."""
 
     def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
-        self.spec = spec
-        self.device = device
-        make = functools.partial(build, spec.model, spec.criterion, weights, device, torch.float32)
-        self.model, self.averaged = make(), make()
+        self.spec, self.device = spec, device
+        self.model, self.averaged = (
+            build(spec.model, spec.criterion, weights, device, torch.float32) for _ in range(2)
+        )
         self.ema = ModelEMA(self.model)
         self.optimizer = self._optimizer()
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
-        """Forward, their loss, backward, clip, update, average; denoising noise is their own draw.
+        """Run one training step: forward, loss, backward, clip, update, average.
+
+        transformers draws the denoising noise itself, and its loss does not return the matching.
+
+        Args:
+            batch: ``images`` [B, 3, H, W] and the targets of ``frameworks.protocol.Case``.
+            learning_rates: one for each parameter group.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -69,41 +74,40 @@ class TrainingRun:
         self.ema.update(self.model, ema_decay)
         self._synchronise()
         seconds = time.perf_counter() - start
-        return StepRecord(losses, total, norm, seconds, matching="")  # their loss keeps it to itself
+        return StepRecord(losses, total, norm, seconds, matching="")
 
     def predict(self, images: Arrays) -> Detections:
-        """Detections of the averaged model."""
-        state = self.averaged.state_dict()
-        for name, value in self.ema.state().items():
-            state[name].copy_(value)
+        """Detections of the averaged model on ``images`` [B, 3, H, W] of ``sizes_wh`` [B, 2]."""
+        self.averaged.load_state_dict(self.ema.state(), strict=False)  # the average has no integer counters
         self._synchronise()
         return predict(self.averaged, images, self.spec.model)
 
     def state(self) -> Arrays:
-        """Parameters and averages under canonical names, for tests; no moments, so nothing can be resumed."""
-        names, rules = list(state_shapes(self.spec.model)), read_rules()
+        """Parameters and averages under canonical names, for tests; without moments, so a run cannot resume."""
+        names = list(state_shapes(self.spec.model))
         state = {name: to_numpy(value) for name, value in self.model.state_dict().items()}
         averages = {name: to_numpy(value) for name, value in self.ema.state().items()}
-        canonical = from_hf(state, names, rules)
-        averaged = from_hf(state | averages, names, rules)
+        canonical = from_huggingface(state, names)
+        averaged = from_huggingface(state | averages, names)
         return {f"parameter/{n}": a for n, a in canonical.items()} | {f"ema/{n}": a for n, a in averaged.items()}
 
     def load(self, state: Arrays) -> None:
+        """Raise NotImplementedError: a comparison starts from weights and is never resumed."""
         raise NotImplementedError("a comparison starts from weights and is never resumed")
 
     def peak_memory_mb(self) -> float:
-        """Peak resident memory on CPU, peak allocated memory on GPU."""
+        """Peak resident memory on CPU, peak allocated memory on GPU, in MB."""
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
         return peak_resident_mb()
 
     def _optimizer(self) -> torch.optim.AdamW:
-        """The recipe's groups are patterns over canonical names: look every parameter up in the map."""
+        """AdamW over the recipe's groups, whose patterns match canonical names; untrained parameters are frozen."""
         recipe, model = self.spec.recipe, self.spec.model
         groups: list[dict[str, Any]] = [
             {"params": [], "lr": group.lr, "weight_decay": group.weight_decay} for group in recipe.groups
         ]
-        table = name_table(list(state_shapes(model)), read_rules())
+        table = name_table(list(state_shapes(model)))
         trained = set(trainable_names(model))
         for name, parameter in self.model.named_parameters():
             canonical, _ = table[name]
@@ -123,7 +127,11 @@ class TrainingRun:
 
 
 def predict(model: Model, images: Arrays, spec: ModelSpec) -> Detections:
-    """Scored boxes of one batch: their forward pass, then the torch twin's post-processing."""
+    """Scored boxes of one batch: Hugging Face's forward pass, then the PyTorch twin's post-processing.
+
+    Args:
+        images: ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2] in pixels.
+    """
     start = time.perf_counter()
     model.eval()
     with torch.no_grad():
@@ -135,16 +143,18 @@ def predict(model: Model, images: Arrays, spec: ModelSpec) -> Detections:
 
 
 class HuggingFace:
-    """The members of ``frameworks.protocol.Framework`` that a comparison uses."""
+    """The members of ``frameworks.protocol.Framework`` that a comparison uses; see there."""
 
-    name = "hf"
+    name = NAME
 
     def supports(self, device: str, dtype: str) -> str | None:
+        """None, or why this device or dtype cannot be used: the PyTorch twin's reasons."""
         return TORCH.supports(device, dtype)
 
     def environment(self, device: str) -> Mapping[str, Any]:
+        """Versions, flags and threads, as plain values."""
         return {
-            "framework": "hf",
+            "framework": NAME,
             "version": importlib.metadata.version("transformers"),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
@@ -153,21 +163,28 @@ class HuggingFace:
         }
 
     def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+        """Canonical names and shapes of the model that transformers builds for ``spec``."""
         state = empty(spec, CriterionSpec()).state_dict()
         arrays = {name: to_numpy(value) for name, value in state.items()}
-        return {n: a.shape for n, a in from_hf(arrays, list(state_shapes(spec)), read_rules()).items()}
+        return {n: a.shape for n, a in from_huggingface(arrays, list(state_shapes(spec))).items()}
 
     def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
-        """The answers of ``tracing``; nothing is asked about their optimizer or of single modules."""
+        """The arrays of ``tracing``; for cases of ``QUESTIONS`` only, without optimizer steps and single modules.
+
+        Raises:
+            UserError: another case, or Hugging Face's configuration cannot represent the model.
+        """
         if case.question not in QUESTIONS:
-            raise UserError(f"hf answers only {', '.join(map(repr, QUESTIONS))}, not {case.question!r}")
+            raise UserError(f"{NAME} traces only {', '.join(map(repr, QUESTIONS))}, not {case.question!r}")
         model = build(case.spec.model, case.spec.criterion, weights, device, DTYPES[dtype])
         return QUESTIONS[case.question](case, model, inputs)
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
+        """A model in training, started from canonical ``weights``."""
         return TrainingRun(spec, weights, device)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
+        """Detections of one batch: ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
         model = build(spec.model, spec.criterion, weights, device, torch.float32)
         return predict(model, images, spec.model)
 

@@ -1,6 +1,6 @@
-"""Canonical state <-> the state of Hugging Face's RT-DETR and RT-DETRv2, by the rules in names.json.
+"""Convert between the canonical state and that of Hugging Face's RT-DETR and RT-DETRv2, by the rules in names.json.
 
-NumPy only: what can be said about their models without importing transformers.
+NumPy only, so that weights can be converted without transformers.
 """
 
 import importlib.util
@@ -17,12 +17,15 @@ from frameworks.config import HGNetv2Spec, ModelSpec, PResNetSpec
 from frameworks.errors import UserError
 
 NAME = "hf"  # of the framework, in frameworks.JUDGES and on command lines
-PATH = Path(__file__).with_name("names.json")
 _PLACEHOLDERS = {"i": r"\d+", "j": r"\d+", "k": r"\d+", "part": r"[^.]+", "leaf": r"[^.]+", "rest": r".+"}
 
 
 def require_transformers(python: str | None = None) -> None:
-    """Raise UserError unless transformers is installed here; another interpreter, ``python``, is not checked."""
+    """Check that transformers is installed; another interpreter, ``python``, is not checked.
+
+    Raises:
+        UserError: it is not.
+    """
     if python is None and importlib.util.find_spec("transformers") is None:
         raise UserError(
             f"{NAME} needs the package transformers: pip install 'twin-detr[huggingface]' "
@@ -31,7 +34,7 @@ def require_transformers(python: str | None = None) -> None:
 
 
 def unsupported(spec: ModelSpec) -> str | None:
-    """None, or why Hugging Face's configuration cannot say what this spec says."""
+    """Why Hugging Face's configuration cannot represent this model; None if it can."""
     backbone, points = spec.backbone, spec.decoder.num_points
     if isinstance(backbone, PResNetSpec):
         wrong = _unsupported_presnet(backbone)
@@ -47,7 +50,7 @@ def unsupported(spec: ModelSpec) -> str | None:
 
 
 def _unsupported_presnet(spec: PResNetSpec) -> dict[str, bool]:
-    """Their blocks tell from the widths, not from the stage, whether a shortcut pools or is there at all."""
+    """Hugging Face's blocks decide from the widths, not from the stage, whether a shortcut pools or exists."""
     width = spec.stem_channels[-1]
     widths = [width, *(channels * spec.expansion for channels in spec.stage_channels)]
     grows = [a != b for a, b in pairwise(widths)]
@@ -61,105 +64,40 @@ def _unsupported_presnet(spec: PResNetSpec) -> dict[str, bool]:
 
 
 def require_supported(spec: ModelSpec) -> None:
-    """Raise UserError with the reason unless Hugging Face's model can be this one and does the same work."""
+    """Check that Hugging Face's model can represent this one and does the same work.
+
+    Raises:
+        UserError: the reason why not.
+    """
     reason = unsupported(spec)
     if not reason and spec.decoder.eval_layer != spec.decoder.num_layers - 1:
-        reason = "every decoder layer runs, also after the one that answers (eval_idx)"
+        reason = "every decoder layer runs, also those after the one whose predictions are used (eval_idx)"
     if reason:
-        raise UserError(f"Hugging Face's RT-DETR cannot be this model: {reason}; leave hf out of --frameworks")
+        raise UserError(
+            f"Hugging Face's RT-DETR cannot represent this model: {reason}; leave {NAME} out of --frameworks"
+        )
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of the map; more than one ``hf`` name: equal parts of the canonical array along axis 0.
+    """One line of the map: a pattern of canonical names and the Hugging Face names that hold such an entry.
 
-    Without a ``canonical`` pattern, the entry is Hugging Face's alone and carries no weights of its own.
+    Several names hold equal parts of the canonical array along axis 0. ``canonical`` is None for an entry that only
+    Hugging Face has: a copy of another one, or a constant.
     """
 
     canonical: str | None
-    hf: tuple[str, ...]
+    huggingface: tuple[str, ...]
 
     def apply(self, name: str) -> tuple[str, ...] | None:
-        """The names on the other side, or None where the rule does not speak of ``name``."""
+        """The Hugging Face names for a canonical name; None if the rule does not match it."""
         found = None if self.canonical is None else re.fullmatch(_expression(self.canonical), name)
-        return None if found is None else tuple(target.format(**found.groupdict()) for target in self.hf)
+        return None if found is None else tuple(target.format(**found.groupdict()) for target in self.huggingface)
 
-    def is_theirs_alone(self, name: str) -> bool:
-        """Whether the rule says that this Hugging Face name has no canonical counterpart."""
-        return self.canonical is None and any(re.fullmatch(_expression(pattern), name) for pattern in self.hf)
-
-
-def read_rules(path: Path = PATH) -> list[Rule]:
-    """The rules of a map file."""
-    pairs = json.loads(path.read_text(encoding="utf-8"))["rules"]
-    return [Rule(canonical, (hf,) if isinstance(hf, str) else tuple(hf)) for canonical, hf in pairs]
-
-
-def hf_names(name: str, rules: list[Rule]) -> tuple[str, ...]:
-    """The Hugging Face names that hold a canonical entry.
-
-    Raises:
-        ValueError: no rule covers the name, or several do.
-    """
-    found = [targets for rule in rules if (targets := rule.apply(name)) is not None]
-    if len(found) != 1:
-        raise ValueError(f"{name}: {len(found)} rules of the name map cover it; expected exactly one")
-    return found[0]
-
-
-def name_table(names: list[str], rules: list[Rule]) -> dict[str, tuple[str, int]]:
-    """Hugging Face name -> (canonical name, part of it).
-
-    Raises:
-        ValueError: a name is covered by no rule or by several, or two names end in the same place.
-    """
-    table: dict[str, tuple[str, int]] = {}
-    for name in names:
-        for part, target in enumerate(hf_names(name, rules)):
-            if target in table:
-                raise ValueError(f"{target}: both {table[target][0]} and {name} are mapped to it")
-            table[target] = (name, part)
-    return table
-
-
-def constants(spec: ModelSpec) -> Arrays:
-    """Entries of Hugging Face's state that follow from the configuration: shares 1 / points (version v2)."""
-    if spec.version == "v1":
-        return {}
-    shares = np.concatenate([np.full(count, 1 / count) for count in spec.decoder.num_points])
-    layers = range(spec.decoder.num_layers)
-    return {f"model.decoder.layers.{i}.encoder_attn.n_points_scale": shares for i in layers}
-
-
-def to_hf(weights: Arrays, rules: list[Rule]) -> Arrays:
-    """Canonical arrays under Hugging Face's names, packed ones cut apart.
-
-    These are the names of a file that transformers writes, except for ``constants``: a tensor that their
-    model lists twice stands in it once.
-    """
-    state: Arrays = {}
-    for name, array in weights.items():
-        targets = hf_names(name, rules)
-        parts = [array] if len(targets) == 1 else np.split(array, len(targets))
-        state |= dict(zip(targets, parts, strict=True))
-    return state
-
-
-def from_hf(state: Arrays, names: list[str], rules: list[Rule]) -> Arrays:
-    """The canonical entries ``names`` out of a Hugging Face state; entries that are theirs alone are left.
-
-    Raises:
-        ValueError: the state lacks an entry or has one that nothing maps to.
-    """
-    table = name_table(names, rules)
-    given = {name for name in state if not any(rule.is_theirs_alone(name) for rule in rules)}
-    if wrong := sorted(given ^ table.keys()):
-        raise ValueError(f"Hugging Face's state and the name map differ in {len(wrong)} names, first {wrong[:3]}")
-    weights: Arrays = {}
-    for name in names:
-        parts = [state[target] for target in hf_names(name, rules)]
-        weights[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return weights
+    def has_no_canonical(self, name: str) -> bool:
+        """Whether the rule states that this Hugging Face name has no canonical counterpart."""
+        patterns = self.huggingface if self.canonical is None else ()
+        return any(re.fullmatch(_expression(pattern), name) for pattern in patterns)
 
 
 def _expression(pattern: str) -> str:
@@ -169,3 +107,84 @@ def _expression(pattern: str) -> str:
         re.escape(piece) if index % 2 == 0 else f"(?P<{piece}>{_PLACEHOLDERS[piece]})"
         for index, piece in enumerate(pieces)
     )
+
+
+def _read_rules() -> list[Rule]:
+    pairs = json.loads(Path(__file__).with_name("names.json").read_text(encoding="utf-8"))["rules"]
+    return [Rule(canonical, (names,) if isinstance(names, str) else tuple(names)) for canonical, names in pairs]
+
+
+RULES = _read_rules()
+
+
+def huggingface_names(name: str, rules: list[Rule] = RULES) -> tuple[str, ...]:
+    """The Hugging Face names that hold a canonical entry.
+
+    Raises:
+        ValueError: no rule matches the name, or several do.
+    """
+    found = [targets for rule in rules if (targets := rule.apply(name)) is not None]
+    if len(found) != 1:
+        raise ValueError(f"{name}: {len(found)} rules of the name map match it; expected exactly one")
+    return found[0]
+
+
+def name_table(names: list[str], rules: list[Rule] = RULES) -> dict[str, tuple[str, int]]:
+    """Hugging Face name -> (canonical name, index of the part of it).
+
+    Raises:
+        ValueError: no rule or several match a name, or two names are mapped to the same place.
+    """
+    table: dict[str, tuple[str, int]] = {}
+    for name in names:
+        for part, target in enumerate(huggingface_names(name, rules)):
+            if target in table:
+                raise ValueError(f"{target}: both {table[target][0]} and {name} are mapped to it")
+            table[target] = (name, part)
+    return table
+
+
+def constants(spec: ModelSpec) -> Arrays:
+    """Entries of Hugging Face's state that follow from the configuration: 1 / points for each of P sampling points.
+
+    They are float64, [P] for each decoder layer of version v2; version v1 has none.
+    """
+    if spec.version == "v1":
+        return {}
+    shares = np.concatenate([np.full(count, 1 / count) for count in spec.decoder.num_points])
+    layers = range(spec.decoder.num_layers)
+    return {f"model.decoder.layers.{i}.encoder_attn.n_points_scale": shares for i in layers}
+
+
+def to_huggingface(weights: Arrays, rules: list[Rule] = RULES) -> Arrays:
+    """Rename canonical arrays to Hugging Face's names and cut packed ones into parts.
+
+    The result has the names of a file that transformers writes, except for ``constants``. A tensor that the model
+    lists under two names is in it once.
+
+    Raises:
+        ValueError: as ``huggingface_names``.
+    """
+    state: Arrays = {}
+    for name, array in weights.items():
+        targets = huggingface_names(name, rules)
+        parts = [array] if len(targets) == 1 else np.split(array, len(targets))
+        state |= dict(zip(targets, parts, strict=True))
+    return state
+
+
+def from_huggingface(state: Arrays, names: list[str], rules: list[Rule] = RULES) -> Arrays:
+    """Collect the canonical entries ``names`` from a Hugging Face state; entries that only it has are left out.
+
+    Raises:
+        ValueError: the state lacks an entry or has one that nothing is mapped to.
+    """
+    table = name_table(names, rules)
+    given = {name for name in state if not any(rule.has_no_canonical(name) for rule in rules)}
+    if wrong := sorted(given ^ table.keys()):
+        raise ValueError(f"Hugging Face's state and the name map differ in {len(wrong)} names, first {wrong[:3]}")
+    weights: Arrays = {}
+    for name in names:
+        parts = [state[target] for target in huggingface_names(name, rules)]
+        weights[name] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return weights

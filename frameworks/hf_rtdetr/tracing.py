@@ -1,7 +1,7 @@
-"""Answers of Hugging Face's model under the names of ``frameworks.protocol``: the counterpart of a twin's tracing.
+"""Run Hugging Face's model for one parity ``Case``; return its tensors under the names of ``frameworks.protocol``.
 
-The file asks their code; what it computes itself is only what they keep inside (``select/topk`` from their
-scores) or draw themselves (the noise of denoising queries).
+Everything comes from transformers' code, except ``select/topk``, which it does not return and which is computed
+here from its scores, and the noise of the denoising queries, which replaces its own draws.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
 from frameworks.hf_rtdetr.model import ImageProcessor, Matcher, Model
-from frameworks.hf_rtdetr.names import from_hf, hf_names, read_rules
+from frameworks.hf_rtdetr.names import from_huggingface, huggingface_names
 from frameworks.protocol import Case
 from frameworks.state.parameters import state_shapes, trainable_names
 from frameworks.torch_rtdetr.decoder import Prediction
@@ -30,7 +30,7 @@ Captured = dict[str, Tensor]
 
 
 def trace_forward(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """Predictions, query selection and captured outputs in evaluation mode, without gradients."""
+    """Trace ``forward``: predictions, query selection and captured outputs in evaluation mode."""
     model.eval()
     with torch.no_grad(), _capture(case, model) as captured:
         outputs = model(pixel_values=to_tensor(inputs["images"], model))
@@ -39,7 +39,7 @@ def trace_forward(case: Case, model: Model, inputs: Arrays) -> Arrays:
 
 
 def trace_loss(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """One forward and backward pass in training mode: losses, matchings, gradients."""
+    """Trace ``loss``: one forward and backward pass in training mode, with losses, matchings and gradients."""
     model.train()
     images = to_tensor(inputs["images"], model).requires_grad_()
     with given_noise(model, inputs), _capture(case, model) as captured, _matchings() as matchings:
@@ -51,15 +51,18 @@ def trace_loss(case: Case, model: Model, inputs: Arrays) -> Arrays:
 
 
 def trace_denoising(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """Their denoising queries from given targets and noise."""
-    decoder = case.spec.model.decoder
+    """Trace ``denoising``: the denoising queries from given targets and noise."""
+    spec = case.spec.model
     with given_noise(model, inputs):
         classes, boxes, mask, meta = _module(model).get_contrastive_denoising_training_group(
-            labels(inputs, model), case.spec.model.num_classes, decoder.num_queries,
+            labels(inputs, model),
+            spec.num_classes,
+            spec.decoder.num_queries,
             class_embed=lambda label: label,  # the labels themselves, not their embedding
-            num_denoising_queries=decoder.num_denoising, label_noise_ratio=decoder.label_noise_ratio,
-            box_noise_scale=decoder.box_noise_scale,
-        )  # fmt: skip
+            num_denoising_queries=spec.decoder.num_denoising,
+            label_noise_ratio=spec.decoder.label_noise_ratio,
+            box_noise_scale=spec.decoder.box_noise_scale,
+        )
     if meta is None:
         return {"denoising/groups": np.zeros((), np.int64)}
     arrays = {
@@ -72,7 +75,7 @@ def trace_denoising(case: Case, model: Model, inputs: Arrays) -> Arrays:
 
 
 def trace_postprocess(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """Labels, boxes in pixels and scores by their image processor; its threshold lets every detection pass."""
+    """Trace ``postprocess``: labels, boxes in pixels and scores of the image processor, without a threshold."""
     given = SimpleNamespace(
         logits=to_tensor(inputs["prediction/pred_logits"], model),
         pred_boxes=to_tensor(inputs["prediction/pred_boxes"], model),
@@ -84,22 +87,22 @@ def trace_postprocess(case: Case, model: Model, inputs: Arrays) -> Arrays:
 
 
 def labels(inputs: Arrays, model: Model) -> list[dict[str, Tensor]]:
-    """Targets in their form: per image class labels and cxcywh boxes."""
+    """Targets in the form of transformers: for each image its class labels [N] and cxcywh boxes [N, 4]."""
     targets = read_targets(inputs, model)
     pairs = zip(targets.labels, targets.boxes_cxcywh, strict=True)
     return [{"class_labels": label, "boxes": boxes} for label, boxes in pairs]
 
 
 def prediction(outputs: Any, layer: int) -> Prediction:
-    """The answer of one decoder layer; theirs always run all of them."""
+    """Logits [B, Q, K] and boxes [B, Q, 4] of one decoder layer; transformers always runs all of them."""
     return Prediction(outputs.intermediate_logits[:, layer], outputs.intermediate_reference_points[:, layer])
 
 
 @contextlib.contextmanager
 def given_noise(model: Model, inputs: Arrays) -> Iterator[None]:
-    """Their denoising queries from our noise, in the model's dtype.
+    """Make transformers build its denoising queries from the noise in ``inputs`` and in the model's dtype.
 
-    They draw with ``rand_like`` (labels, boxes) and ``randint_like`` (new labels, signs), make boxes in the
+    It draws with ``rand_like`` (labels, boxes) and ``randint_like`` (new labels, signs), and makes boxes in the
     default dtype and the mask in float32, which float64 attention refuses.
     """
     module, name = _module(model), "get_contrastive_denoising_training_group"
@@ -124,14 +127,14 @@ def given_noise(model: Model, inputs: Arrays) -> Iterator[None]:
 
 
 def module_path(spec: ModelSpec, canonical: str) -> str:
-    """Their module that holds exactly what one of ours holds: the common part of the names inside."""
-    rules = read_rules()
-    inside = [n for name in state_shapes(spec) if name.startswith(f"{canonical}.") for n in hf_names(name, rules)]
-    return os.path.commonpath([name.replace(".", "/") for name in inside]).replace("/", ".")
+    """Path of the Hugging Face module with a canonical module's parameters: the common part of their names."""
+    inside = [name for name in state_shapes(spec) if name.startswith(f"{canonical}.")]
+    paths = [path.replace(".", "/") for name in inside for path in huggingface_names(name)]
+    return os.path.commonpath(paths).replace("/", ".")
 
 
 def _named(outputs: Any) -> dict[str, Prediction]:
-    """Every layer's predictions under the official names; denoising queries come first in a layer."""
+    """Predictions of every layer under the official names; the first queries of a layer are the denoising ones."""
     layers = range(outputs.intermediate_logits.shape[1])
     meta = outputs.denoising_meta_values
     split = meta["dn_num_split"][0] if meta else 0
@@ -159,9 +162,9 @@ def _selection(case: Case, outputs: Any) -> Arrays:
 
 
 def _gradients(case: Case, model: Model, loss: Tensor, images: Tensor) -> Arrays:
-    """Gradients under canonical names, packed again; an unused parameter has none."""
-    parameters, rules = dict(model.named_parameters()), read_rules()
-    targets = {name: hf_names(name, rules) for name in trainable_names(case.spec.model)}
+    """Gradients under canonical names, parts joined again; an unused parameter has none."""
+    parameters = dict(model.named_parameters())
+    targets = {name: huggingface_names(name) for name in trainable_names(case.spec.model)}
     wanted = {n: parameters[n] for names in targets.values() for n in names} | {"images": images}
     results = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
     found = {n: to_numpy(g) for n, g in zip(wanted, results, strict=True) if g is not None}
@@ -176,13 +179,13 @@ def _gradients(case: Case, model: Model, loss: Tensor, images: Tensor) -> Arrays
 
 def _statistics(case: Case, model: Model) -> Arrays:
     state = {name: to_numpy(value) for name, value in model.state_dict().items()}
-    canonical = from_hf(state, list(state_shapes(case.spec.model)), read_rules())
+    canonical = from_huggingface(state, list(state_shapes(case.spec.model)))
     return {f"statistic/{name}": array for name, array in canonical.items() if ".running_" in name}
 
 
 @contextlib.contextmanager
 def _capture(case: Case, model: Model) -> Iterator[Captured]:
-    """First outputs of the modules that ``case.capture`` names canonically."""
+    """Record the first output of every module that ``case.capture`` names."""
     captured: Captured = {}
 
     def record(name: str) -> Any:
@@ -192,7 +195,7 @@ def _capture(case: Case, model: Model) -> Iterator[Captured]:
         return hook
 
     handles = [
-        _answering(model, case.spec.model, name).register_forward_hook(record(name)) for name in case.capture
+        _last_module(model, case.spec.model, name).register_forward_hook(record(name)) for name in case.capture
     ]
     try:
         yield captured
@@ -203,7 +206,7 @@ def _capture(case: Case, model: Model) -> Iterator[Captured]:
 
 @contextlib.contextmanager
 def _matchings() -> Iterator[Arrays]:
-    """Every matching of a loss, in their order, which is ours: the matcher lives inside their loss function."""
+    """Record every matching of a loss with a hook: the matcher is created inside the loss function."""
     arrays: Arrays = {}
 
     def hook(module: Any, _inputs: Any, output: Any) -> None:
@@ -220,8 +223,8 @@ def _matchings() -> Iterator[Arrays]:
         handle.remove()
 
 
-def _answering(model: Model, spec: ModelSpec, canonical: str) -> torch.nn.Module:
-    """The module whose output is that of ours: of layers that they call one by one, the last."""
+def _last_module(model: Model, spec: ModelSpec, canonical: str) -> torch.nn.Module:
+    """The module with the output of the canonical one: the last, where transformers calls a list one by one."""
     module = model.get_submodule(module_path(spec, canonical))
     return module[-1] if isinstance(module, (torch.nn.ModuleList, torch.nn.Sequential)) else module
 

@@ -1,4 +1,4 @@
-"""The one matching solver: cost matrix -> index pairs. SciPy, shared by both twins."""
+"""Hungarian matching by SciPy, the solver of every framework: cost matrices to pairs of indices."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -10,7 +10,10 @@ def hungarian(costs_QT: list[np.ndarray]) -> Indices:
     """Minimum-cost one-to-one assignment for each image.
 
     Args:
-        costs_QT: per image a float matrix [queries, targets]; zero targets is allowed.
+        costs_QT: per image a float matrix [queries, targets]; there may be no targets.
+
+    Returns:
+        per image the query indices [n] and their target indices [n], int64, queries in increasing order.
 
     Raises:
         FloatingPointError: a cost is NaN or infinite; matching on it would hide a broken model.

@@ -1,14 +1,14 @@
-"""Peak memory of this process, the same way for every framework."""
+"""Peak memory of this process, measured in the same way for every framework."""
 
 import resource
 from pathlib import Path
 
 
 def peak_resident_mb() -> float:
-    """Largest resident size so far in MB.
+    """Largest resident size of this process so far, in MB.
 
-    From /proc where it exists: ``ru_maxrss`` of a new process starts at its parent's, so a small worker of a
-    large session would be charged for the session.
+    It comes from /proc where that exists: ``ru_maxrss`` of a new process starts at its parent's value, which may be
+    larger than all that the process itself ever uses.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,4 +1,4 @@
-"""Noise of the denoising queries, drawn in NumPy so that both twins repair the same boxes."""
+"""Noise of the denoising queries, drawn in NumPy so that every framework denoises the same boxes."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from frameworks.config import ModelSpec
 
 
 def denoising_count(spec: ModelSpec, counts: np.ndarray) -> int:
-    """Denoising queries of a batch with ``counts`` targets per image: largest count * 2 * groups.
+    """Number of denoising queries per image: largest count * 2 * groups; ``counts`` [B] are the targets per image.
 
-    Where no image has a target: none in v1, one pair in v2 (PITFALLS E.8).
+    Where no image has a target: none in v1, one pair in v2 (docs/pitfalls.md E.8).
     """
     largest = int(counts.max(initial=0))
     if spec.decoder.num_denoising == 0:
@@ -20,9 +20,11 @@ def denoising_count(spec: ModelSpec, counts: np.ndarray) -> int:
 
 
 def draw_noise(spec: ModelSpec, counts: np.ndarray, stream: np.random.Generator) -> Arrays:
-    """``noise/label_u`` [B, N], ``noise/new_label`` int64, ``noise/sign`` [B, N, 4] of -1 or 1, ``noise/part``.
+    """The random numbers of N denoising queries per image, drawn from ``stream`` in the official order.
 
-    Empty without denoising queries. The draws come in the official order.
+    Returns:
+        ``noise/label_u`` [B, N] in [0, 1), ``noise/new_label`` [B, N] int64 classes, ``noise/sign`` [B, N, 4] of -1
+        and 1, ``noise/part`` [B, N, 4] in [0, 1); nothing where there are no denoising queries.
     """
     count = denoising_count(spec, counts)
     if count == 0:

@@ -1,6 +1,6 @@
-"""The stages of a parity comparison in the order of the data flow, and the stage of each array of a trace."""
+"""Stages and modules of a parity comparison in data-flow order, and the stage of each array of a trace."""
 
-# Reading a table downwards meets a cause before what it spoils.
+# In a table in this order, a faulty stage comes before the stages that its fault spoils.
 STAGES = (
     "denoising queries",
     "activations",
@@ -16,6 +16,35 @@ STAGES = (
     "update",
     "moments",
     "EMA",
+)
+
+# Parts of the model, by their paths without numbers. The parts of one row alternate: block 0 of each, block 1 ...
+MODULES = (
+    ("images",),
+    ("backbone.stem",),
+    ("backbone",),
+    ("encoder.input_proj",),
+    ("encoder.encoder.layers.self_attn", "encoder.encoder"),
+    ("encoder.lateral_convs", "encoder.fpn_blocks"),
+    ("encoder.downsample_convs", "encoder.pan_blocks"),
+    ("encoder",),
+    ("denoising",),
+    ("decoder.input_proj",),
+    ("decoder.enc_output",),
+    ("decoder.enc_score_head",),
+    ("decoder.enc_bbox_head",),
+    ("decoder.query_pos_head",),
+    (
+        "decoder.decoder.layers.self_attn",
+        "decoder.decoder.layers.cross_attn",
+        "decoder.decoder.layers",
+        "decoder.dec_score_head",
+        "decoder.dec_bbox_head",
+    ),
+    ("decoder",),
+    ("postprocess",),
+    ("criterion",),
+    ("optimizer",),
 )
 
 # First part of an array's name in a trace (see frameworks.protocol) -> stage.
@@ -39,6 +68,24 @@ STAGE_OF_PREFIX = {
     "steps": "moments",
     "ema": "EMA",
 }
+
+
+def stage_position(stage: str) -> int:
+    """Sort key of a stage in data-flow order; unknown stages come last."""
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
+
+
+def module_position(module: str) -> tuple[int, int, int, str]:
+    """Sort key of a module's path in data-flow order, a module after its parts; unknown modules come last."""
+    parts = module.split(".")
+    path = ".".join(part for part in parts if not part.isdigit())
+    rows = [(row, place) for row, names in enumerate(MODULES) for place, name in enumerate(names)]
+    matches = [(row, place) for row, place in rows if f"{path}.".startswith(f"{MODULES[row][place]}.")]
+    if not matches:
+        return len(MODULES), 0, 0, ""
+    row, place = max(matches, key=lambda match: len(MODULES[match[0]][match[1]]))
+    block = next((int(part) for part in parts if part.isdigit()), 0) if len(MODULES[row]) > 1 else 0
+    return row, block, place, ".".join(part.zfill(3) for part in parts) + ".~"
 
 
 def stage_of(name: str) -> str:

@@ -1,9 +1,9 @@
-"""Every limit of the parity tests, with where it comes from. Limits are derived and measured, never bumped.
+"""The limits of all comparisons, each with its origin. They are derived and measured, never raised to pass a test.
 
 Same function (float64): both twins compute the same formula, so they differ by rounding only, about 1e-16
 times the conditioning. A structural error stays of order one. Ceilings by policy: 1e-10 forward and 1e-8
 for gradients; the limits below are the worst value measured on the development machine (2 cores, oneDNN
-2.6, torch 2.13, Jittor 1.3.11) over the subjects of ``cases.py`` times about 30, whichever is smaller.
+2.6, torch 2.13, Jittor 1.3.11) over ``parity_tests/cases/subjects.py`` times about 30, whichever is smaller.
 
 Same arithmetic (float32): against the float64 truth, each twin's error must stay within ``FACTOR`` times
 the other's, both ways, per tensor. ``FLOOR`` is what a sum of a few thousand float32 products loses
@@ -46,6 +46,7 @@ PUBLISHED = {
     "backward": 1e-4,
     "update": 1e-6,
 }
+PUBLISHED_AP = 0.03  # relative difference of two average precisions
 
 # The oracle stores float64 results of the official implementation. By policy: logits, boxes and losses
 # 1e-10 for PyTorch (the oracle's own framework) and 1e-8 for Jittor; gradient norms 1e-8 and samples 1e-6.
@@ -60,8 +61,8 @@ ORACLE = {
     "moments and EMA": 1e-10,
 }
 
-# Hugging Face's implementation with our weights, constants and noise, asked here and now, in float64: the same
-# function again. The limits are about 30 times the worst value measured over the subjects of
+# Hugging Face's implementation with our weights, constants and noise, in float64: the same function again.
+# The limits are about 30 times the worst value measured over the subjects of
 # test_huggingface.py (development machine, transformers 5.23). The worst is always the Jittor twin's, in training
 # mode: there small batch norms lose digits, most of all those of the small HGNetv2, which see 18 pixels. The
 # PyTorch twin stays below 6e-13.
@@ -98,10 +99,10 @@ SAME_PREDICTIONS = 1e-9
 
 
 def float64_limit(stage: str, tensor: str) -> float:
-    """Limit of a stage in float64; every stage must have one."""
+    """The limit of a stage in float64. Raises KeyError for a stage without one."""
     return FLOAT64[stage]
 
 
 def zoo_limit(stage: str, tensor: str) -> float:
-    """The same for the official presets of test_zoo.py."""
+    """The limit of a stage in float64 for the official presets of test_zoo.py."""
     return ZOO64[stage]

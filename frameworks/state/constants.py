@@ -1,7 +1,7 @@
-"""Entries of the official RT-DETRv2 ``state_dict`` that are computed, not learned.
+"""Names and shapes of the entries of the official RT-DETRv2 ``state_dict`` that are computed, not learned.
 
-RT-DETR keeps them out of its state, so ``frameworks.state.parameters`` does not list them; a file in the
-official form of RT-DETRv2 holds them, computed for one input size.
+RT-DETR does not store them, so ``frameworks.state.parameters`` does not list them. A checkpoint of the official
+RT-DETRv2 holds them for one input size.
 """
 
 from frameworks.config import ModelSpec

@@ -1,7 +1,7 @@
-"""Initial weights as NumPy arrays, drawn once and loaded into every twin.
+"""Initial weights as NumPy arrays, drawn once and loaded into every framework.
 
-Distributions are those of the official model without pretrained weights: PyTorch's defaults where the
-official code leaves them, its own resets elsewhere (PITFALLS D.7 and D.10).
+The distributions are those of the official model without pretrained weights: PyTorch's defaults, and the official
+code's own where it has them (docs/pitfalls.md D.7 and D.10).
 """
 
 import math
@@ -11,16 +11,17 @@ import zlib
 import numpy as np
 
 from frameworks.arrays import Arrays
-from frameworks.config import BackboneSpec, HGNetv2Spec, ModelSpec, PResNetSpec
+from frameworks.config import ModelSpec
+from frameworks.state.backbones import family
 from frameworks.state.parameters import Shape, state_shapes
 
 CLASS_PRIOR = 0.01  # initial probability of every class
 
 
 def initial_weights(spec: ModelSpec, seed: int) -> Arrays:
-    """float32 arrays (counters int64) for every canonical name; each name has a stream of its own.
+    """A float32 array (int64 for counters) for every entry of the state.
 
-    A stream per name means that adding or removing a module leaves every other weight as it was.
+    Each name has a random stream of its own, so that another module more or less changes no other weight.
     """
     shapes = state_shapes(spec)
     return {name: _draw(name, shape, shapes, spec, seed) for name, shape in shapes.items()}
@@ -48,17 +49,17 @@ def _draw(name: str, shape: Shape, shapes: dict[str, Shape], spec: ModelSpec, se
         value = np.zeros(shape)
     elif re.search(_XAVIER, name) or (spec.version == "v2" and re.search(_XAVIER_V2, name)):
         value = stream.uniform(-1, 1, shape) * math.sqrt(6.0 / (shape[0] + shape[1]))  # kernels are 1x1 at most
-    elif leaf == "weight" and name.startswith("backbone.") and not isinstance(spec.backbone, PResNetSpec):
-        value = stream.standard_normal(shape) * math.sqrt(2.0 / _fan(shape, spec.backbone))  # Kaiming, for ReLU
+    elif leaf == "weight" and name.startswith("backbone.") and (fan := family(spec.backbone).KAIMING_FAN):
+        value = stream.standard_normal(shape) * math.sqrt(2.0 / _fan(shape, fan))  # Kaiming, for ReLU
     else:  # PyTorch's default for Linear and Conv: uniform within 1 / sqrt(fan_in), biases too
         weight = shapes[name if leaf == "weight" else name.rpartition(".")[0] + ".weight"]
         value = stream.uniform(-1, 1, shape) / math.sqrt(np.prod(weight[1:]))
     return np.asarray(value, np.float32)
 
 
-def _fan(shape: Shape, backbone: BackboneSpec) -> int:
-    """Inputs of an output (HGNetv2) or outputs of an input, groups not counted (DLA, RegNet) of a convolution."""
-    return math.prod(shape[1:]) if isinstance(backbone, HGNetv2Spec) else shape[0] * math.prod(shape[2:])
+def _fan(shape: Shape, fan: str) -> int:
+    """Inputs of an output (``in``) or outputs of an input (``out``, groups not counted) of a convolution."""
+    return math.prod(shape[1:]) if fan == "in" else shape[0] * math.prod(shape[2:])
 
 
 _ZERO = (
@@ -73,7 +74,7 @@ _XAVIER_V2 = r"^decoder\.(decoder\.layers\.\d+\.linear[12]|input_proj\.\d+\.conv
 
 
 def sampling_offset_bias(spec: ModelSpec) -> np.ndarray:
-    """[heads * sum(points) * 2]: heads look in evenly spaced directions, point k of a level at distance k + 1."""
+    """Initial bias [heads * sum(points) * 2]: one direction per head, evenly spaced; point k at distance k + 1."""
     heads = spec.decoder.nhead
     theta_H = np.arange(heads) * (2.0 * math.pi / heads)
     direction_H2 = np.stack([np.cos(theta_H), np.sin(theta_H)], axis=-1)

@@ -1,25 +1,34 @@
-"""Canonical names and shapes of convolutions and the batch norms after them, in PyTorch's layout."""
+"""Names and shapes of a convolution and the batch norm after it, in PyTorch's layout."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 Shape = tuple[int, ...]
-Named = Iterator[tuple[str, Shape]]
+Named = Iterator[tuple[str, Shape]]  # (canonical name, shape) pairs in the order of the official state
+
+COUNTER = "num_batches_tracked"
 
 
-def convolution(name: str, channels_in: int, channels_out: int, kernel: int, *, groups: int = 1) -> Named:
-    """The weight of a square convolution without bias: [out, in / groups, kernel, kernel]."""
-    yield f"{name}.weight", (channels_out, channels_in // groups, kernel, kernel)
+def conv_norm(
+    name: str,
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    *,
+    groups: int = 1,
+    conv: str = "conv",
+    norm: str = "norm",
+) -> Named:
+    """The state of a square convolution without bias, ``name.conv``, and of its batch norm, ``name.norm``.
 
-
-def batch_norm(name: str, channels: int, *, frozen: bool = False) -> Named:
-    """Affine parameters, running statistics, counter; the official FrozenBatchNorm2d has no counter."""
+    The convolution's weight is [channels_out, channels_in / groups, kernel, kernel]; the norm has affine
+    parameters, running statistics and a counter.
+    """
+    yield f"{name}.{conv}.weight", (channels_out, channels_in // groups, kernel, kernel)
     for leaf in ("weight", "bias", "running_mean", "running_var"):
-        yield f"{name}.{leaf}", (channels,)
-    if not frozen:
-        yield f"{name}.num_batches_tracked", ()
+        yield f"{name}.{norm}.{leaf}", (channels_out,)
+    yield f"{name}.{norm}.{COUNTER}", ()
 
 
-def conv_norm(name: str, channels_in: int, channels_out: int, kernel: int, *, frozen: bool = False) -> Named:
-    """The twins' ConvNorm: children ``conv`` and ``norm``."""
-    yield from convolution(f"{name}.conv", channels_in, channels_out, kernel)
-    yield from batch_norm(f"{name}.norm", channels_out, frozen=frozen)
+def dashed(numbers: Iterable[int]) -> str:
+    """Numbers as a size is written, such as ``2-2-2-2``."""
+    return "-".join(map(str, numbers))

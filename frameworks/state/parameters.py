@@ -1,62 +1,84 @@
-"""Spec -> canonical parameter names, shapes and counts.
+"""Names and shapes of a model's state, what of it is trained, and its counts.
 
 Names and shapes are those of the official RT-DETR ``state_dict``. Shapes follow PyTorch's layout: Linear
-[out, in], Conv [out, in, kh, kw], attention's packed in_proj [3 d, d] in the order query, key, value.
+[out, in], convolution [out, in / groups, kernel, kernel], attention's packed in_proj [3 d, d] in the order query,
+key, value.
 """
 
+import math
 import re
-
-import numpy as np
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from types import MappingProxyType
 
 from frameworks.config import ModelSpec
 from frameworks.state.backbones import backbone_shapes, frozen_modules, norm_modules
-from frameworks.state.named_shapes import Named, Shape, batch_norm, conv_norm, convolution
+from frameworks.state.named_shapes import COUNTER, Named, Shape, conv_norm
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+STATISTICS = ("running_mean", "running_var", COUNTER)
+_SAMPLING_OFFSETS = r"decoder\.decoder\.layers\.\d+\.cross_attn\.sampling_offsets\."
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a spec says about a model's state, each fact computed once. Get it from ``model_facts``."""
+
+    spec: ModelSpec
+
+    @cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """Every entry of the state: trainable and frozen parameters, running statistics, counters."""
+        spec = self.spec
+        return MappingProxyType(dict([*backbone_shapes(spec.backbone), *_encoder(spec), *_decoder(spec)]))
+
+    @cached_property
+    def trainable(self) -> tuple[str, ...]:
+        """Names that the optimizer updates: no statistics, frozen norms or stages, offsets of discrete sampling."""
+        constant = [re.escape(f"{path}.") for path in frozen_modules(self.spec.backbone)]
+        if self.spec.decoder.cross_attn_method == "discrete":
+            constant.append(_SAMPLING_OFFSETS)
+        pattern = re.compile("|".join(constant) or r"(?!)")
+        return tuple(name for name in self.shapes if not self.is_buffer(name) and not pattern.match(name))
+
+    @cached_property
+    def parameters(self) -> int:
+        """Numbers in the weights and biases that are ``nn.Parameter`` in the official code."""
+        return self.size(name for name in self.shapes if not self.is_buffer(name))
+
+    @cached_property
+    def with_running_statistics(self) -> int:
+        """Numbers in the whole state, batch-norm statistics and counters included."""
+        return self.size(self.shapes)
+
+    def size(self, names: Iterable[str]) -> int:
+        """Numbers in the entries of these names."""
+        return sum(math.prod(self.shapes[name]) for name in names)
+
+    def is_buffer(self, name: str) -> bool:
+        """Whether an entry is no parameter: a running statistic, a counter, or anything of a frozen norm."""
+        return name.rpartition(".")[2] in STATISTICS or self.is_frozen_norm(name)
+
+    def is_frozen_norm(self, name: str) -> bool:
+        """Whether an entry belongs to a batch norm that the spec freezes."""
+        backbone = self.spec.backbone
+        return backbone.freeze_norm and name.rpartition(".")[0] in norm_modules(backbone)
+
+
+@cache
+def model_facts(spec: ModelSpec) -> ModelFacts:
+    """The facts of a model, the same object for equal specs."""
+    return ModelFacts(spec)
 
 
 def state_shapes(spec: ModelSpec) -> dict[str, Shape]:
-    """Every entry of the canonical state: trainable and frozen parameters, running statistics, counters."""
-    return dict([*backbone_shapes(spec.backbone), *_encoder(spec), *_decoder(spec)])
+    """Names and shapes of the model's state, see ``ModelFacts.shapes``."""
+    return dict(model_facts(spec).shapes)
 
 
 def trainable_names(spec: ModelSpec) -> list[str]:
-    """Names that the optimizer sees: no statistics, no frozen norm or stage, no offsets of discrete sampling."""
-    frozen = _frozen_prefixes(spec)
-    if spec.decoder.cross_attn_method == "discrete":
-        frozen += r"|decoder\.decoder\.layers\.\d+\.cross_attn\.sampling_offsets\."
-    return [
-        name
-        for name in state_shapes(spec)
-        if name.rpartition(".")[2] not in STATISTICS
-        and not is_frozen_norm(spec, name)
-        and not re.match(frozen, name)
-    ]
-
-
-def counts(spec: ModelSpec) -> dict[str, int]:
-    """Both counting conventions; published tables mix them.
-
-    Returns:
-        ``parameters``: weights and biases that are ``nn.Parameter`` in the official code, and
-        ``with_running_statistics``: every number in the state, batch-norm statistics and counters included.
-    """
-    sizes = {name: int(np.prod(shape, dtype=np.int64)) for name, shape in state_shapes(spec).items()}
-    buffers = sum(
-        size for name, size in sizes.items() if name.rpartition(".")[2] in STATISTICS or is_frozen_norm(spec, name)
-    )
-    total = sum(sizes.values())
-    return {"parameters": total - buffers, "with_running_statistics": total}
-
-
-def is_frozen_norm(spec: ModelSpec, name: str) -> bool:
-    """Whether ``name`` belongs to a batch norm that the spec freezes (all its entries are buffers)."""
-    return spec.backbone.freeze_norm and name.rpartition(".")[0] in norm_modules(spec.backbone)
-
-
-def _frozen_prefixes(spec: ModelSpec) -> str:
-    """Regular expression of the names under the stem and the stages that ``freeze_at`` freezes."""
-    return "|".join(re.escape(f"{path}.") for path in frozen_modules(spec.backbone)) or r"(?!)"
+    """Names that the optimizer updates, see ``ModelFacts.trainable``."""
+    return list(model_facts(spec).trainable)
 
 
 def _linear(name: str, channels_in: int, channels_out: int) -> Named:
@@ -84,8 +106,7 @@ def _encoder(spec: ModelSpec) -> Named:
     e, d, levels = spec.encoder, spec.encoder.hidden_dim, spec.num_levels
     conv, norm = ("0", "1") if spec.version == "v1" else ("conv", "norm")
     for i, channels in enumerate(spec.backbone.out_channels):
-        yield from convolution(f"encoder.input_proj.{i}.{conv}", channels, d, 1)
-        yield from batch_norm(f"encoder.input_proj.{i}.{norm}", d)
+        yield from conv_norm(f"encoder.input_proj.{i}", channels, d, 1, conv=conv, norm=norm)
     for i in range(len(e.use_encoder_idx)):
         for layer in range(e.num_encoder_layers):
             name = f"encoder.encoder.{i}.layers.{layer}"

@@ -1,4 +1,4 @@
-"""The official presets as numbers: see ``about`` in the files of ``reference/``."""
+"""Facts of the official configs: see ``about`` in the files of ``reference/``."""
 
 import gzip
 import json
@@ -9,9 +9,10 @@ from typing import Any
 from frameworks.state.named_shapes import Shape
 
 REFERENCE = Path(__file__).parent / "reference"
-CONFIGS: dict[str, dict[str, Any]] = json.loads((REFERENCE / "official_configs.json").read_text(encoding="utf-8"))[
-    "configs"
-]
+_FACTS = json.loads((REFERENCE / "official_configs.json").read_text(encoding="utf-8"))
+PRESETS: dict[str, dict[str, Any]] = _FACTS["configs"]
+ALIASES: dict[str, dict[str, Any]] = _FACTS["aliases"]
+CONFIGS = PRESETS | ALIASES
 
 
 @cache

@@ -66,15 +66,19 @@ def _recipe(patterns: list[Config]) -> Config:
         "epoches": 72,
         "clip_max_norm": 0.1,
         "optimizer": {
-            "type": "AdamW", "params": patterns, "lr": 0.0001, "betas": [0.9, 0.999], "weight_decay": 0.0001,
+            "type": "AdamW",
+            "params": patterns,
+            "lr": 0.0001,
+            "betas": [0.9, 0.999],
+            "weight_decay": 0.0001,
         },
         "lr_scheduler": {"type": "MultiStepLR", "milestones": [1000], "gamma": 0.1},
         "sync_bn": True,
-    }  # fmt: skip
+    }
 
 
 def _model(criterion: str, decoder: str, decoder_fields: Config) -> Config:
-    """The model part: R50; the encoder leaves all to its class but what a file has to repeat."""
+    """The model part: R50, and an encoder with the defaults of its class."""
     return {
         "model": "RTDETR",
         "criterion": criterion,
@@ -89,7 +93,7 @@ def _model(criterion: str, decoder: str, decoder_fields: Config) -> Config:
 
 
 def r50vd_v1() -> list[Config]:
-    """The parts of a config that means what ``rtdetr_r50vd`` is."""
+    """The parts of a config with the meaning of the preset ``rtdetr_r50vd``."""
     decoded = [{"type": "ToImageTensor"}, {"type": "ConvertDtype"}]
     last = [
         {"type": "SanitizeBoundingBox", "min_size": 1},
@@ -109,7 +113,7 @@ def r50vd_v1() -> list[Config]:
 
 
 def r50vd_v2() -> list[Config]:
-    """The parts of a config that means what ``rtdetrv2_r50vd`` is."""
+    """The parts of a config with the meaning of the preset ``rtdetrv2_r50vd``."""
     convert = {"type": "ConvertPILImage", "dtype": "float32", "scale": True}
     last = [{"type": "SanitizeBoundingBoxes", "min_size": 1}, convert, {"type": "ConvertBoxes", "fmt": "cxcywh"}]
     last[-1]["normalize"] = True
@@ -131,7 +135,7 @@ def r50vd_v2() -> list[Config]:
 
 
 def write(folder: Path, parts: list[Config], main: Config | None = None, name: str = "mine.yml") -> Path:
-    """The parts in ``include/``, and a main file that includes them from the first to the last."""
+    """Write the parts to ``include/`` and a main file that includes them in order; returns the main file."""
     (folder / "include").mkdir(parents=True, exist_ok=True)
     names = [f"include/part{number}.yml" for number in range(len(parts))]
     for part_name, part in zip(names, parts, strict=True):
@@ -144,7 +148,7 @@ def write(folder: Path, parts: list[Config], main: Config | None = None, name: s
 
 
 def setting(path: str, value: Any) -> Callable[[list[Config]], None]:
-    """A change of a config: the key of that dotted path, in the part that has it."""
+    """A function that sets the key of the path ``a/b/c`` in the part that has it."""
     *parents, last = path.split("/")
 
     def change(parts: list[Config]) -> None:

@@ -1,4 +1,4 @@
-"""Arrays on disk: every dtype and shape comes back, damage is one line, a failed write leaves the old file."""
+"""Arrays in files: every dtype and shape is read back, errors are one line, a failed write keeps the old file."""
 
 from pathlib import Path
 

@@ -4,6 +4,7 @@ Jittor computes in few tests only: its shapes are known without compiling a kern
 """
 
 import os
+import typing
 from dataclasses import replace
 from importlib.machinery import PathFinder
 from types import SimpleNamespace
@@ -14,8 +15,9 @@ import torch
 
 import frameworks
 from frameworks.config import BackboneSpec, DLASpec, HGNetv2Spec, HGStageSpec, ModelSpec, PResNetSpec, RegNetSpec
+from frameworks.config.backbones import HGNETV2_SIZES
 from frameworks.protocol import DEVICE_VARIABLE
-from frameworks.state import parameters
+from frameworks.state import backbones, parameters
 from frameworks.state.backbones import backbone_shapes, frozen_modules, norm_modules, stem_and_stages
 from frameworks.state.initialisation import initial_weights
 from frameworks.torch_rtdetr.model import make_backbone
@@ -112,6 +114,30 @@ def test_stages_handed_out(twin, family, return_idx):
     assert twin.feature_shapes(twin.make_backbone(spec), 2, 3, 96, 128) == wanted
 
 
+def test_every_spec_has_its_family_and_its_cases():
+    assert (
+        set(typing.get_args(BackboneSpec)) == set(backbones.FAMILIES) == {type(spec) for spec in FAMILIES.values()}
+    )
+    assert [backbones.summary(spec).split()[0] for spec in FAMILIES.values()] == list(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("spec", "label"),
+    [
+        (PResNetSpec(), "ResNet-18-vd"),
+        (PResNetSpec(block="bottleneck", blocks=(3, 4, 23, 3)), "ResNet-101-vd"),
+        (replace(HGNETV2_SIZES["X"], freeze_norm=False), "HGNetv2-X"),
+        (HGNETV2, "HGNetv2"),
+        (DLASpec(return_idx=(0, 1)), "DLA-34"),
+        (DLASpec(levels=(1, 1, 1, 2, 3, 1)), "DLA-44"),
+        (RegNetSpec(freeze_at=2), "RegNetY-4.0GF"),
+        (REGNET, "RegNetY"),
+    ],
+)
+def test_labels(spec, label):
+    assert backbones.label(spec) == label
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_stem_and_stages_hold_every_parameter_once(family):
     spec = FAMILIES[family]
@@ -153,7 +179,7 @@ def test_frozen_norms_are_buffers_without_a_counter(family):
     live, frozen = parameters.state_shapes(ModelSpec(backbone=FAMILIES[family])), parameters.state_shapes(spec)
     counters = {n for n in live if n.startswith("backbone.") and n.endswith("num_batches_tracked")}
     assert live.keys() - frozen.keys() == counters
-    norms = [n for n in frozen if parameters.is_frozen_norm(spec, n)]
+    norms = [n for n in frozen if parameters.model_facts(spec).is_frozen_norm(n)]
     assert len(norms) == 4 * len(counters) == 4 * len(norm_modules(spec.backbone))
     assert not [n for n in norms if len(frozen[n]) != 1 or not n.startswith("backbone.")]
     trainable = [n for n in parameters.trainable_names(spec) if n.startswith("backbone.")]

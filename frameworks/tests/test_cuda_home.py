@@ -1,4 +1,4 @@
-"""The CUDA home: put together from fake files everywhere, and compiled with wherever a real nvcc works."""
+"""The CUDA folder: assembled from fake files on every machine, and compiled with where a real nvcc works."""
 
 import os
 import subprocess
@@ -11,10 +11,12 @@ from frameworks.errors import UserError
 from frameworks.jittor_rtdetr.runtime import cuda_home, environment
 
 LIBRARIES = {
-    "cu13": ("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13", "libcurand.so.10", "libcufft.so.12",
-             "libcusparse.so.12"),
+    "cu13": (
+        *("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13"),
+        *("libcurand.so.10", "libcufft.so.12", "libcusparse.so.12"),
+    ),
     "cudnn": ("libcudnn.so.9", "libcudnn_ops.so.9", "libcudnn_cnn.so.9"),
-}  # fmt: skip
+}
 HEADERS = {
     "cu13": ("cublas_v2.h", "curand.h", "cufft.h", "cusparse.h", "cuda_runtime.h"),
     "cudnn": ("cudnn.h",),
@@ -142,9 +144,8 @@ def test_environment_for_cuda(toolkit, wheels, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(wheels))
     monkeypatch.setattr(cuda_home, "find_gpu", lambda: "NVIDIA H200, sm_90, driver for CUDA 13.0")
     made = environment._describe("cuda", 2)
-    variables = dict(made.variables)
-    assert made.cuda_home is not None
-    assert variables["nvcc_path"] == str(made.cuda_home / "bin" / "nvcc")
+    variables = made.variables
+    assert variables["nvcc_path"] == f"{made.facts['cuda_home']}/bin/nvcc"
     assert (variables["use_cutt"], variables["use_cutlass"], variables["use_nccl"]) == ("0", "0", "0")
     assert "-O3 -DcomputeMode=major -DclockRate=major" in variables["cc_flags"]
     assert variables["NVIDIA_TF32_OVERRIDE"] == "0"
@@ -206,8 +207,8 @@ def test_real_wheels_compile_for_sm_90(tmp_path):
         + "__global__ void halve(float* a) { a[0] = a[0] / 2 + cub::LaneId(); }\n"
         + "int host() { return cudnnSetRNNDescriptor_v6(1, 2) + cub::Max()(1, 2) + (int)cudnnGetVersion(); }\n"
     )
-    command = [home / "bin" / "nvcc", source, "-std=c++14", "-shared", "-Xcompiler", "-fPIC", "-w",
-               f"-I{home / 'include'}", "--cudart=shared", "-arch=compute_90", "-code=sm_90",
-               f"-L{home / 'lib64'}", "-lcublas", "-lcudnn", "-o", tmp_path / "all.so"]  # fmt: skip
+    folders = [f"-I{home / 'include'}", f"-L{home / 'lib64'}", "-lcublas", "-lcudnn", "-o", tmp_path / "all.so"]
+    command = [home / "bin" / "nvcc", source, "-std=c++14", "-shared", "-Xcompiler", "-fPIC", "-w"]
+    command += ["--cudart=shared", "-arch=compute_90", "-code=sm_90", *folders]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]

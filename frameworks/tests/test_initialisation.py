@@ -1,4 +1,4 @@
-"""Initial weights: one stream a name, and the distributions of the official model."""
+"""Initial weights: one random stream per name, and the distributions of the official model."""
 
 import math
 import subprocess
@@ -108,11 +108,13 @@ def test_xavier_weights():
 
 
 def test_zeros_ones_and_identity_norms():
-    zero = named(
-        "sampling_offsets.weight", "attention_weights.weight", "attention_weights.bias", "in_proj_bias",
-        "out_proj.bias", "value_proj.bias", "output_proj.bias", "running_mean", "norm.bias", "norm1.bias",
-        "bbox_head.layers.2.weight", "bbox_head.layers.2.bias", "bbox_head.1.layers.2.weight", "enc_output.1.bias",
-    )  # fmt: skip
+    attention = named(
+        "sampling_offsets.weight", "attention_weights.weight", "attention_weights.bias", "in_proj_bias"
+    )
+    attention += named("out_proj.bias", "value_proj.bias", "output_proj.bias")
+    norms = named("running_mean", "norm.bias", "norm1.bias", "enc_output.1.bias")
+    heads = named("bbox_head.layers.2.weight", "bbox_head.layers.2.bias", "bbox_head.1.layers.2.weight")
+    zero = [*attention, *norms, *heads]
     assert all(not WEIGHTS[n].any() for n in zero)
     one = named("running_var", "norm.weight", "norm3.weight", "enc_output.1.weight", "input_proj.2.1.weight")
     assert all((WEIGHTS[n] == 1).all() for n in one)
@@ -126,7 +128,7 @@ def test_only_the_last_box_layer_is_zero():
 def test_every_class_starts_at_one_percent():
     for name in named("enc_score_head.bias", "dec_score_head.0.bias", "dec_score_head.1.bias"):
         np.testing.assert_allclose(1 / (1 + np.exp(-WEIGHTS[name].astype(np.float64))), 0.01, rtol=1e-6)
-    np.testing.assert_allclose(WEIGHTS["decoder.enc_score_head.bias"], -4.59512, atol=1e-5)  # PITFALLS D.10
+    np.testing.assert_allclose(WEIGHTS["decoder.enc_score_head.bias"], -4.59512, atol=1e-5)  # docs/pitfalls.md D.10
 
 
 def test_class_embedding_is_normal_with_a_zero_padding_row():

@@ -1,4 +1,4 @@
-"""Jittor's first import: compiled once, visibly, by one process, and refused when what it computes is wrong."""
+"""Jittor's first import: compiled once, by one process, with progress, and refused when it computes wrongly."""
 
 import json
 import subprocess
@@ -113,7 +113,7 @@ def test_second_process_waits(fake_probe, tmp_path):
     """Two at once: one compiles, the other says that it waits and then takes the first one's result."""
     fake_probe("import time\ntime.sleep(1)\n" + result(compiled(tmp_path)))
     code = (
-        "import sys, pathlib\nfrom frameworks.jittor_rtdetr import warm_up\n"
+        "import sys, pathlib\nfrom frameworks.jittor_rtdetr.runtime import warm_up\n"
         f"warm_up.PROBE = pathlib.Path({str(warm_up.PROBE)!r})\n"
         f"warm_up.warm_up(pathlib.Path({str(tmp_path)!r}), 'k', 'cpu')\n"
     )

@@ -1,4 +1,4 @@
-"""Noise of the denoising queries: as many as the layout has, in the ranges it assumes, reproducible."""
+"""Noise of the denoising queries: number, ranges, reproducibility."""
 
 from dataclasses import replace
 

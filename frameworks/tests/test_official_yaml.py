@@ -1,4 +1,4 @@
-"""Files of the official form mean what the presets say; what they say beyond it is accounted for or refused."""
+"""Official YAML files give the specs of the presets; keys beyond the spec are listed or refused."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 
 from frameworks.config import (
     DLASpec,
-    OfficialConfig,
+    LoadedSpec,
     ParameterGroup,
     RegNetSpec,
     SpecError,
@@ -25,11 +25,11 @@ TRANSFORMS = "train_dataloader/dataset/transforms"
 Parts = Callable[[], list[Config]]
 
 
-def load(folder: Path, parts: list[Config], main: Config | None = None, name: str = "mine.yml") -> OfficialConfig:
+def load(folder: Path, parts: list[Config], main: Config | None = None, name: str = "mine.yml") -> LoadedSpec:
     return load_official(write(folder, parts, main, name))
 
 
-def keys(config: OfficialConfig) -> dict[str, str]:
+def keys(config: LoadedSpec) -> dict[str, str]:
     return {entry.key: entry.why for entry in config.left_aside}
 
 
@@ -90,7 +90,7 @@ def stops(epoch: int) -> Config:
             },
         ),
     ],
-)  # fmt: skip
+)
 def test_main_file_changes_what_it_includes(parts: Parts, name: str, main: Config, tmp_path: Path) -> None:
     assert load(tmp_path, parts(), main, name=f"{name}.yml").spec == preset(name)
 
@@ -98,7 +98,7 @@ def test_main_file_changes_what_it_includes(parts: Parts, name: str, main: Confi
 def test_version_1_in_the_repository_of_version_2(tmp_path: Path) -> None:
     """Other names for the same keys, a warm-up, and sizes drawn by the data loader."""
     parts = r50vd_v2()
-    data, _, model = parts
+    data, recipe, model = parts
     model["RTDETRCriterion"] = model.pop("RTDETRCriterionv2")
     model["RTDETRTransformer"] = {"num_layers": 6, "num_points": 4, "feat_channels": [256] * 3}
     model |= {"criterion": "RTDETRCriterion", "RTDETR": model["RTDETR"] | {"decoder": "RTDETRTransformer"}}
@@ -107,10 +107,12 @@ def test_version_1_in_the_repository_of_version_2(tmp_path: Path) -> None:
         data["train_dataloader"]["dataset"]["transforms"]["policy"],
         data["train_dataloader"]["collate_fn"]["stop_epoch"],
     )
-    spec = load(tmp_path, parts).spec
-    assert spec.model == preset("rtdetr_r50vd").model
-    assert spec.data == preset("rtdetr_r50vd").data
-    assert spec.recipe.warmup_steps == 2000
+    recipe["optimizer"]["params"] = [
+        {"params": "^(?=.*backbone)(?!.*(?:norm|bn)).*$", "lr": 0.00001},
+        {"params": "^(?=.*backbone)(?=.*(?:norm|bn)).*$", "lr": 0.00001, "weight_decay": 0.0},
+        {"params": "^(?=.*(?:encoder|decoder))(?=.*(?:norm|bn|bias)).*$", "weight_decay": 0.0},
+    ]
+    assert load(tmp_path, parts, name="rtdetr_r50vd_v2code.yml").spec == preset("rtdetr_r50vd_v2code")
 
 
 def test_voc(tmp_path: Path) -> None:
@@ -143,11 +145,22 @@ def test_account_of_what_is_left_aside(tmp_path: Path) -> None:
     main = {"output_dir": "./out", "use_amp": True, "find_unused_parameters": True, "print_freq": 5}
     left_aside = keys(load(tmp_path, r50vd_v1(), main))
     assert left_aside.keys() == {
-        "output_dir", "use_amp", "find_unused_parameters", "print_freq", "sync_bn", "PResNet.pretrained",
-        "train_dataloader.batch_size", "train_dataloader.num_workers", "train_dataloader.dataset.img_folder",
-        "train_dataloader.dataset.ann_file", "val_dataloader.type", "val_dataloader.num_workers",
-        "val_dataloader.dataset.type", "val_dataloader.dataset.img_folder", "val_dataloader.dataset.ann_file",
-    }  # fmt: skip
+        "output_dir",
+        "use_amp",
+        "find_unused_parameters",
+        "print_freq",
+        "sync_bn",
+        "PResNet.pretrained",
+        "train_dataloader.batch_size",
+        "train_dataloader.num_workers",
+        "train_dataloader.dataset.img_folder",
+        "train_dataloader.dataset.ann_file",
+        "val_dataloader.type",
+        "val_dataloader.num_workers",
+        "val_dataloader.dataset.type",
+        "val_dataloader.dataset.img_folder",
+        "val_dataloader.dataset.ann_file",
+    }
     assert "4 is the share of one GPU" in left_aside["train_dataloader.batch_size"]
     assert "16" in left_aside["train_dataloader.batch_size"]
     assert all(left_aside.values())
@@ -179,7 +192,7 @@ def test_random_operations_that_are_left_out_never_happen(tmp_path: Path) -> Non
 
 
 def test_includes_merge_in_order(tmp_path: Path) -> None:
-    """From the first to the last, then the file itself; mappings merged, lists replaced; nested includes first."""
+    """Later files replace earlier ones, and the file itself comes last; mappings are merged, lists replaced."""
     parts = r50vd_v1()
     groups = {"params": [{"params": "norm", "weight_decay": 0}]}
     first, second = {"epoches": 1, "optimizer": {"lr": 1e-3}}, {"epoches": 2, "optimizer": groups}

@@ -1,4 +1,4 @@
-"""Counts, groups and names of r18vd and small variants; test_presets.py holds all presets to the official ones."""
+"""Counts, groups and names of r18vd and small variants; test_presets.py compares all presets with the official."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,17 @@ TINY = preset("tiny").model
 
 
 def test_counts_in_both_conventions():
-    counted = parameters.counts(R18.model)
-    assert counted == {"parameters": 20_184_464, "with_running_statistics": 20_209_749}
+    facts = parameters.model_facts(R18.model)
+    assert (facts.parameters, facts.with_running_statistics) == (20_184_464, 20_209_749)
+
+
+def test_facts_are_computed_once_and_not_to_be_changed():
+    facts = parameters.model_facts(R18.model)
+    assert parameters.model_facts(replace(R18.model)) is facts and facts.shapes is facts.shapes
+    with pytest.raises(TypeError):
+        facts.shapes["x"] = ()  # pyright: ignore[reportIndexIssue]
+    parameters.state_shapes(R18.model).clear()
+    assert len(parameters.state_shapes(R18.model)) == len(facts.shapes) > 0
 
 
 def test_optimizer_groups_are_the_official_ones():
@@ -63,9 +72,9 @@ def test_variants_agree_with_the_model(name):
     assert parameters.state_shapes(spec) == built
     assert set(parameters.trainable_names(spec)) == set(trainable(model))
     numbers = {n: v.numel() for n, v in model.named_parameters()}
-    counted = parameters.counts(spec)
-    assert counted["parameters"] == sum(numbers.values())
-    assert counted["with_running_statistics"] == sum(v.numel() for v in model.state_dict().values())
+    facts = parameters.model_facts(spec)
+    assert facts.parameters == sum(numbers.values())
+    assert facts.with_running_statistics == sum(v.numel() for v in model.state_dict().values())
 
 
 def test_freezing_removes_exactly_the_stages_named():
@@ -87,8 +96,8 @@ def test_frozen_norms_are_buffers_without_a_counter():
     norms = [n for n in names if n.startswith("backbone.") and ".norm." in n]
     assert norms and not set(norms) & set(parameters.trainable_names(spec))
     sizes = sum(int(np.prod(names[n])) for n in names if n.startswith("backbone.") and n.endswith(".norm.weight"))
-    whole = parameters.counts(TINY)["parameters"]
-    assert parameters.counts(spec)["parameters"] == whole - 2 * sizes  # weight and bias are no parameters now
+    whole = parameters.model_facts(TINY).parameters
+    assert parameters.model_facts(spec).parameters == whole - 2 * sizes  # weight and bias are no parameters now
 
 
 def test_bottleneck_has_expansion_four():
@@ -96,7 +105,7 @@ def test_bottleneck_has_expansion_four():
     assert shapes["backbone.res_layers.3.blocks.2.branch2c.conv.weight"] == (2048, 512, 1, 1)
     assert shapes["encoder.input_proj.2.0.weight"] == (256, 2048, 1, 1)
     stem = [n for n in shapes if n.startswith("backbone.conv1.") and n.rpartition(".")[2] in ("weight", "bias")]
-    assert sum(int(np.prod(shapes[n])) for n in stem) == 28_512 + 256  # PITFALLS A.4 counts no frozen norms
+    assert sum(int(np.prod(shapes[n])) for n in stem) == 28_512 + 256  # docs/pitfalls.md A.4 counts no frozen norms
 
 
 def test_no_denoising_has_no_class_embedding():

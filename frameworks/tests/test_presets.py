@@ -1,14 +1,15 @@
-"""Every official preset, held to what the official repository builds: facts, names, shapes, groups, operations."""
+"""Presets and aliases against what the official repository builds: facts, names, shapes, groups, operations."""
 
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from frameworks.config import PRESETS, to_dict
+from frameworks.config import ALIASES, PRESETS, preset, to_dict
 from frameworks.protocol import Framework
 from frameworks.state import parameters
 from frameworks.state.constants import constant_shapes
@@ -18,7 +19,8 @@ from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH
 from frameworks.workers.client import open_framework
 
 SIZE_HW = (640, 640)
-every_preset = pytest.mark.parametrize("name", official.CONFIGS)
+every_config = pytest.mark.parametrize("name", official.CONFIGS)
+every_preset = pytest.mark.parametrize("name", official.PRESETS)
 
 
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -33,19 +35,33 @@ def numbers(shapes: dict[str, Shape]) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def test_every_official_config_has_its_preset():
-    assert list(official.CONFIGS) == [name for name in PRESETS if name != "tiny"]
-    assert len(official.CONFIGS) == 23
-    for name, facts in official.CONFIGS.items():
+def test_every_official_config_has_its_name():
+    assert list(official.PRESETS) == [name for name in PRESETS if name != "tiny"]
+    assert list(official.ALIASES) == list(ALIASES)
+    assert (len(official.PRESETS), len(official.ALIASES)) == (23, 5)
+    files = {(facts["repository"], facts["config"]) for facts in official.CONFIGS.values()}
+    assert len(files) == 28
+    for name, facts in official.PRESETS.items():
         parts = name.removesuffix("_voc").split("_")
         assert facts["config"].startswith("_".join(parts)), "the official name, less schedule and data set"
         assert facts["repository"] == ("rtdetrv2_pytorch" if parts[0] == "rtdetrv2" else "rtdetr_pytorch")
 
 
-@every_preset
+@pytest.mark.parametrize("name", ALIASES)
+def test_aliases_differ_in_warm_up_and_groups_alone(name: str):
+    spec, of = ALIASES[name], PRESETS[name.removesuffix("_v2code")]
+    assert preset(name) is spec and spec.name == name and name not in PRESETS
+    assert official.ALIASES[name]["config"] == official.PRESETS[of.name]["config"]
+    assert official.ALIASES[name]["repository"] == "rtdetrv2_pytorch"
+    recipe = replace(of.recipe, warmup_steps=2000, groups=spec.recipe.groups)
+    assert spec == replace(of, name=name, recipe=recipe)
+
+
+@every_config
 def test_backbone_and_encoder(name: str):
-    model, facts = PRESETS[name].model, official.CONFIGS[name]
-    assert model.version == ("v2" if facts["repository"] == "rtdetrv2_pytorch" else "v1")
+    model, facts = preset(name).model, official.CONFIGS[name]
+    assert model.version == ("v2" if facts["decoder"]["cls"] == "RTDETRTransformerv2" else "v1")
+    assert facts["encoder"].get("version", model.version) == model.version
     same(
         {
             field: getattr(model.backbone, field)
@@ -66,14 +82,15 @@ def test_backbone_and_encoder(name: str):
     same(to_dict(model.encoder), theirs)
 
 
-@every_preset
+@every_config
 def test_decoder(name: str):
-    model, facts = PRESETS[name].model, official.CONFIGS[name]
+    model, facts = preset(name).model, official.CONFIGS[name]
     theirs = dict(facts["decoder"])
     decoder = model.decoder
     levels, points = theirs["num_levels"], theirs["num_points"]
-    assert theirs["dropout"] == 0.0 and theirs["aux_loss"] is PRESETS[name].criterion.aux_loss
-    assert theirs["eval_spatial_size"] == list(PRESETS[name].data.image_size)
+    assert theirs["dropout"] == 0.0 and theirs["aux_loss"] is preset(name).criterion.aux_loss
+    if name not in ALIASES:  # they compute the anchors in every step
+        assert theirs["eval_spatial_size"] == list(preset(name).data.image_size)
     assert theirs["activation"].lower() == decoder.activation
     assert theirs["eval_idx"] == decoder.eval_layer
     assert decoder.num_points == (tuple(points) if isinstance(points, list) else (points,) * levels)
@@ -81,14 +98,14 @@ def test_decoder(name: str):
     assert theirs.get("query_select_method", "default") == "default"
     assert model.num_classes == theirs["num_classes"] == facts["criterion"]["num_classes"]
     assert decoder.num_layers == theirs["n_layers"] and model.num_levels == levels
-    for field in ("hidden_dim", "nhead", "num_queries", "num_denoising", "label_noise_ratio", "box_noise_scale",
-                  "eps", "dim_feedforward"):  # fmt: skip
+    denoising = ("num_denoising", "label_noise_ratio", "box_noise_scale")
+    for field in ("hidden_dim", "nhead", "num_queries", "eps", "dim_feedforward", *denoising):
         assert getattr(decoder, field) == theirs[field], field
 
 
-@every_preset
+@every_config
 def test_criterion_and_post_processing(name: str):
-    spec, facts = PRESETS[name], official.CONFIGS[name]
+    spec, facts = preset(name), official.CONFIGS[name]
     criterion, theirs = spec.criterion, facts["criterion"]
     weights = {f"loss_{kind}": getattr(criterion, f"weight_{kind}") for kind in ("vfl", "bbox", "giou")}
     same(weights, theirs["weight_dict"])
@@ -102,13 +119,11 @@ def test_criterion_and_post_processing(name: str):
     assert after["remap_mscoco_category"] == (spec.data.dataset == "coco")
 
 
-@every_preset
+@every_config
 def test_schedule(name: str):
-    recipe, facts = PRESETS[name].recipe, official.CONFIGS[name]
+    recipe, facts = preset(name).recipe, official.CONFIGS[name]
     warmup, scheduler = facts["lr_warmup_scheduler"], facts["lr_scheduler"]
     assert (warmup or scheduler)["type"] in ("LinearWarmup", "MultiStepLR")
-    ours = {f: getattr(recipe, f) for f in ("epochs", "clip_max_norm", "warmup_steps", "milestones", "gamma",
-                                            "ema_decay", "ema_warmup_steps", "tuning")}  # fmt: skip
     theirs = {
         "epochs": facts["epochs"],
         "clip_max_norm": facts["clip_max_norm"],
@@ -119,21 +134,21 @@ def test_schedule(name: str):
         "ema_warmup_steps": facts["ema"]["warmups"],
         "tuning": facts["tuning"] or "",
     }
-    same(ours, theirs)
+    same({field: getattr(recipe, field) for field in theirs}, theirs)
 
 
 # Defaults of torchvision, which the official configs leave alone.
 DEFAULT_PROBABILITY = 0.5
-ORDER = ["RandomPhotometricDistort", "RandomZoomOut", "RandomIoUCrop", "SanitizeBoundingBox",
-         "RandomHorizontalFlip", "Resize"]  # fmt: skip
+STRONG = ["RandomPhotometricDistort", "RandomZoomOut", "RandomIoUCrop"]
+ORDER = [*STRONG, "SanitizeBoundingBox", "RandomHorizontalFlip", "Resize"]
 
 
-@every_preset
+@every_config
 def test_data_and_augmentation(name: str):
-    data, facts = PRESETS[name].data, official.CONFIGS[name]
-    policy = facts["policy"] or {"epoch": 0, "ops": ORDER[:3]}
+    data, facts = preset(name).data, official.CONFIGS[name]
+    policy = facts["policy"] or {"epoch": 0, "ops": STRONG}
     assert [op["type"].replace("Boxes", "Box") for op in facts["train_ops"]][:6] == ORDER
-    assert policy["ops"] == ORDER[:3], "only the flip is left after the stop"
+    assert policy["ops"] == STRONG, "only the flip is left after the stop"
     ops = {op["type"].replace("Boxes", "Box"): op for op in facts["train_ops"]}
     theirs = {
         "photometric_distort": ops["RandomPhotometricDistort"]["p"],
@@ -152,33 +167,31 @@ def test_data_and_augmentation(name: str):
     assert data.batch_size == facts["batch_size"]
 
 
-@every_preset
+@every_config
 def test_optimizer_groups(name: str):
-    spec, groups = PRESETS[name], official.CONFIGS[name]["optimizer_groups"]
+    spec, groups = preset(name), official.CONFIGS[name]["optimizer_groups"]
     shapes = parameters.state_shapes(spec.model)
     members: list[dict[str, Shape]] = [{} for _ in spec.recipe.groups]
     for parameter in parameters.trainable_names(spec.model):
         members[spec.recipe.group_of(parameter)][parameter] = shapes[parameter]
     assert len(members) == len(groups)
     for ours, names, theirs in zip(spec.recipe.groups, members, groups, strict=True):
-        assert (ours.pattern or "<rest>", ours.lr, ours.weight_decay) == (
-            theirs["pattern"], theirs["lr"], theirs["weight_decay"])  # fmt: skip
+        wanted = (theirs["pattern"], theirs["lr"], theirs["weight_decay"])
+        assert (ours.pattern or "<rest>", ours.lr, ours.weight_decay) == wanted
         assert (len(names), numbers(names)) == (theirs["n_tensors"], theirs["n_params"])
         assert names.keys() >= {*theirs["first"], *theirs["last"]}
         assert (list(spec.recipe.betas), spec.recipe.eps) == (theirs["betas"], theirs["eps"])
 
 
-@every_preset
+@every_config
 def test_counts(name: str):
-    model, facts = PRESETS[name].model, official.CONFIGS[name]
+    model, facts = preset(name).model, official.CONFIGS[name]
     constants = numbers(constant_shapes(model, SIZE_HW))
     assert constants == sum(facts["constants"].values())
-    counted = parameters.counts(model)
-    assert counted["parameters"] == facts["parameters"]
-    assert counted["with_running_statistics"] == facts["state_dict_total"] - constants
-    shapes = parameters.state_shapes(model)
-    trainable = numbers({parameter: shapes[parameter] for parameter in parameters.trainable_names(model)})
-    assert trainable == facts["trainable"]
+    ours = parameters.model_facts(model)
+    assert ours.parameters == facts["parameters"]
+    assert ours.with_running_statistics == facts["state_dict_total"] - constants
+    assert ours.size(ours.trainable) == facts["trainable"]
 
 
 @every_preset
@@ -200,7 +213,7 @@ def test_names_and_shapes_of_what_the_torch_twin_builds(name: str):
 
 @pytest.fixture(scope="module")
 def jittor() -> Iterator[Framework]:
-    """A process of its own, so that the memory of the largest model goes with it."""
+    """The Jittor twin in a process of its own, whose memory is freed at the end."""
     with open_framework("jittor", timeout=900) as framework:
         yield framework
 

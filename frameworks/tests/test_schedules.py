@@ -47,7 +47,7 @@ def test_warm_up_and_milestones_multiply():
 
 
 def test_average_follows_the_model_at_first():
-    assert ema_decay(RECIPE, 1) == pytest.approx(0.0005, rel=1e-3)  # PITFALLS H.3
+    assert ema_decay(RECIPE, 1) == pytest.approx(0.0005, rel=1e-3)  # docs/pitfalls.md H.3
     assert ema_decay(RECIPE, 2000) == pytest.approx(0.9999 * (1 - 1 / math.e))
     assert ema_decay(RECIPE, 10**6) == pytest.approx(0.9999)
 

@@ -1,6 +1,6 @@
-"""Workers: the same answers as in process, and every way to fail told apart and survived.
+"""Worker processes: the same results as in process, and each kind of failure is reported and survived.
 
-Fakes are registered from outside: a ``sitecustomize`` on PYTHONPATH adds them to the worker's ADAPTERS.
+Fake frameworks are modules on PYTHONPATH; the adapter's module travels to the worker as an argument.
 """
 
 import dataclasses

@@ -1,12 +1,11 @@
-"""The caller's side of the boundary: a framework in a worker process that looks like one in this process.
+"""Start a framework in a worker process and use it like one in this process.
 
-A worker that crashes, hangs or is killed is a ``WorkerFailure`` with the end of what it wrote to standard
-error; the session goes on.
+A worker that crashes, hangs or is killed raises ``WorkerFailure`` with the end of its standard error; the caller
+can go on with the next case.
 """
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import os
 import queue
@@ -32,11 +31,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class WorkerFailure(Exception):
-    """A worker that could not answer.
+    """A request that a worker did not complete.
 
     Attributes:
         kind: "crash", "timeout" or "exception".
-        stderr_tail: the last lines that the worker wrote.
+        message: one line.
+        stderr_tail: the last lines of the worker's standard error; for an exception, its traceback.
     """
 
     def __init__(self, kind: str, message: str, stderr_tail: str) -> None:
@@ -54,13 +54,15 @@ def open_framework(
     timeout: float | None = None,
     log: Log | None = None,
 ) -> Iterator[Framework]:
-    """A framework, by default in a worker process of its own.
+    """Context manager that starts a framework, by default in a worker process, and ends it at exit.
 
     Args:
-        python: another interpreter for the worker; people keep one environment per framework.
-        in_process: load it here, to step through it with a debugger.
-        timeout: seconds after which an unanswered request counts as hanging; None waits for ever.
-        log: receives what the worker writes to standard error, piece by piece.
+        name: a name in ``frameworks.ADAPTERS`` or ``frameworks.JUDGES``.
+        device: "cpu" or "cuda"; fixed for the life of the process.
+        python: interpreter of the worker, where each framework has its own environment; None: this one.
+        in_process: load the framework into this process, for a debugger.
+        timeout: seconds for one request, after which the worker is killed; None: no limit.
+        log: called with each piece of text that the worker writes to standard error.
 
     Raises:
         UserError: unknown framework, no such interpreter, or the framework cannot start there.
@@ -82,23 +84,13 @@ class Worker:
     """A framework in a worker process, behind the members of ``frameworks.protocol.Framework``."""
 
     def __init__(
-        self,
-        name: str,
-        adapter: str,
-        device: str,
-        python: str,
-        timeout: float | None,
-        log: Log | None,
+        self, name: str, adapter: str, device: str, python: str, timeout: float | None, log: Log | None
     ) -> None:
-        self.name = name
-        self.timeout = timeout
-        self.log = log
+        self.name, self.timeout, self.log = name, timeout, log
         self.tail: deque[str] = deque(maxlen=40)
         self.folder = Path(tempfile.mkdtemp(prefix=f"twin-detr-{name}-"))
         self.answers: queue.Queue[str | None] = queue.Queue()
-        self.numbers = itertools.count()
-        command = [python, "-m", "frameworks.workers.worker", name, "--adapter", adapter]
-        command += ["--device", device, "--folder", str(self.folder)]
+        command = [python, "-m", "frameworks.workers.worker", name, "--adapter", adapter, "--device", device]
         try:
             self.process = subprocess.Popen(
                 command,
@@ -106,7 +98,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=os.environ | {"PYTHONPATH": _python_path()},
-                start_new_session=True,  # a Ctrl-C at the terminal reaches the caller only, which decides
+                start_new_session=True,  # Ctrl-C at the terminal reaches the caller only, which ends its workers
             )
         except OSError as error:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -122,31 +114,66 @@ class Worker:
             raise
 
     def supports(self, device: str, dtype: str) -> str | None:
-        return self._ask("supports", device=device, dtype=dtype)
+        """As in ``Framework``."""
+        return self.request("supports", device=device, dtype=dtype)[0]
 
     def environment(self, device: str) -> Mapping[str, Any]:
-        return self._ask("environment", device=device)
+        """As in ``Framework``."""
+        return self.request("environment", device=device)[0]
 
     def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
-        return {n: tuple(s) for n, s in self._ask("parameter_shapes", spec=to_dict(spec)).items()}
+        """As in ``Framework``."""
+        shapes, _ = self.request("parameter_shapes", spec=to_dict(spec))
+        return {name: tuple(shape) for name, shape in shapes.items()}
 
     def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
-        with self._files(weights=weights, inputs=inputs) as files, self._answer() as answer:
-            self._ask("trace", case=to_dict(case), **files, device=device, dtype=dtype, answer=answer.name)
-            return load_arrays(answer)
+        """As in ``Framework``."""
+        sent = {"weights": weights, "inputs": inputs}
+        return self.request("trace", sent, case=to_dict(case), device=device, dtype=dtype)[1]
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> "WorkerStepper":
-        with self._files(weights=weights) as files:
-            self._ask("trainer", spec=to_dict(spec), **files, device=device)
+        """Start a training run in the worker; a second one replaces it."""
+        self.request("trainer", {"weights": weights}, spec=to_dict(spec), device=device)
         return WorkerStepper(self)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
-        with self._files(weights=weights, images=images) as files, self._answer() as answer:
-            seconds = self._ask("predict", spec=to_dict(spec), **files, device=device, answer=answer.name)
-            return Detections(load_arrays(answer), seconds)
+        """As in ``Framework``."""
+        sent = {"weights": weights, "images": images}
+        seconds, arrays = self.request("predict", sent, spec=to_dict(spec), device=device)
+        return Detections(arrays, seconds)
+
+    def request(self, name: str, sent: Mapping[str, Arrays] | None = None, **arguments: Any) -> tuple[Any, Arrays]:
+        """Send a request and wait for its answer.
+
+        Args:
+            name: a method of ``worker.Session``, or ``stepper.NAME`` for one of the training run.
+            sent: array arguments; they travel as files of a folder that is deleted afterwards.
+            arguments: the other arguments, plain JSON.
+
+        Returns:
+            the plain value of the answer and its arrays, each may be empty.
+
+        Raises:
+            UserError, FloatingPointError: as the framework raised them.
+            WorkerFailure: any other exception in the framework, a crash, or no answer within ``timeout``.
+        """
+        assert self.process.stdin is not None
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            files = {key: f"{folder}/{key}.safetensors" for key in sent or {}}
+            for key, path in files.items():
+                save_arrays(Path(path), (sent or {})[key])
+            answer = Path(folder) / "answer.safetensors"
+            line = {"request": name, "arguments": arguments, "files": files, "answer": str(answer)}
+            try:
+                self.process.stdin.write(f"{json.dumps(line)}\n".encode())
+                self.process.stdin.flush()
+            except (BrokenPipeError, ValueError, OSError):
+                raise self._crash(name) from None
+            value = self._receive(name)
+            return value, load_arrays(answer) if answer.exists() else {}
 
     def close(self) -> None:
-        """End the worker: politely by closing its input, then by force."""
+        """Close the worker's input, which ends it; kill it if it is still there after 5 seconds."""
         with contextlib.suppress(OSError):
             if self.process.stdin:
                 self.process.stdin.close()
@@ -160,16 +187,6 @@ class Worker:
             if pipe and not thread.is_alive():  # closing a pipe under its reader would block
                 pipe.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _ask(self, request: str, **arguments: Any) -> Any:
-        assert self.process.stdin is not None
-        line = json.dumps({"request": request, "arguments": arguments}) + "\n"
-        try:
-            self.process.stdin.write(line.encode())
-            self.process.stdin.flush()
-        except (BrokenPipeError, ValueError, OSError):
-            raise self._crash(request) from None
-        return self._receive(request)
 
     def _receive(self, request: str) -> Any:
         try:
@@ -196,7 +213,7 @@ class Worker:
         return WorkerFailure("crash", f"{self.name} worker {how} during {request!r}", self._stderr_tail())
 
     def _kill(self) -> None:
-        """End the worker and what it started: a compiler that outlived it would keep its pipes open."""
+        """Kill the worker and its children: a compiler that is still running would keep the pipes open."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -217,55 +234,37 @@ class Worker:
             if self.log:
                 self.log(text)
 
-    @contextlib.contextmanager
-    def _files(self, **arrays: Arrays) -> Iterator[dict[str, str]]:
-        paths = {key: self.folder / f"{next(self.numbers)}-{key}.safetensors" for key in arrays}
-        try:
-            for key, path in paths.items():
-                save_arrays(path, arrays[key])
-            yield {key: path.name for key, path in paths.items()}
-        finally:
-            for path in paths.values():
-                path.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _answer(self) -> Iterator[Path]:
-        path = self.folder / f"{next(self.numbers)}-answer.safetensors"
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
-
 
 @dataclasses.dataclass(frozen=True)
 class WorkerStepper:
-    """The training run inside a worker; see ``frameworks.protocol.Stepper``."""
+    """The training run inside a worker, behind the members of ``frameworks.protocol.Stepper``."""
 
     worker: Worker
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
-        with self.worker._files(batch=batch) as files:
-            record = self.worker._ask("step", **files, learning_rates=learning_rates, ema_decay=ema_decay)
+        """As in ``Stepper``."""
+        sent = {"batch": batch}
+        record, _ = self.worker.request("stepper.step", sent, learning_rates=learning_rates, ema_decay=ema_decay)
         return StepRecord(**record)
 
     def predict(self, images: Arrays) -> Detections:
-        with self.worker._files(images=images) as files, self.worker._answer() as answer:
-            seconds = self.worker._ask("step_predict", **files, answer=answer.name)
-            return Detections(load_arrays(answer), seconds)
+        """As in ``Stepper``."""
+        seconds, arrays = self.worker.request("stepper.predict", {"images": images})
+        return Detections(arrays, seconds)
 
     def state(self) -> Arrays:
-        with self.worker._answer() as answer:
-            self.worker._ask("state", answer=answer.name)
-            return load_arrays(answer)
+        """As in ``Stepper``."""
+        return self.worker.request("stepper.state")[1]
 
     def load(self, state: Arrays) -> None:
-        with self.worker._files(state=state) as files:
-            self.worker._ask("load_state", **files)
+        """As in ``Stepper``."""
+        self.worker.request("stepper.load", {"state": state})
 
     def peak_memory_mb(self) -> float:
-        return self.worker._ask("peak_memory_mb")
+        """As in ``Stepper``."""
+        return self.worker.request("stepper.peak_memory_mb")[0]
 
 
 def _python_path() -> str:
-    """This checkout first: a worker under another interpreter has not installed the project."""
+    """PYTHONPATH with this checkout first: the project is not installed for a worker's other interpreter."""
     return os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))

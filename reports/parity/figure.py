@@ -6,9 +6,10 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from reports import formatting as show
+from frameworks.shared.stages import module_position
 from reports import style
-from reports.parity.records import JUDGES, ParityRecord, ParityRecords, in_data_flow
+from reports.frameworks import style_of
+from reports.parity.records import ParityRecord, ParityRecords, judge_position
 
 MOST_ROWS = 45
 MEANING = {
@@ -17,14 +18,16 @@ MEANING = {
     "huggingface": "against Hugging Face",
     "self": "against itself",
 }
+FAILED = "failed: no number, or by the judge's word"
 Margins = dict[tuple[str, str, str], float]
 
 
 def margin_figure(records: ParityRecords, path: Path) -> Path:
     """A panel per judge, a row per module, a mark per framework and dtype; right of the line at 1 is failure."""
     depth = _depth(records)
-    modules = in_data_flow(_module(record, depth) for record in records.comparisons)
-    judges = sorted({record.judge for record in records.comparisons}, key=_judge_order)
+    names = {_module(record, depth) for record in records.comparisons}
+    modules = sorted(names, key=lambda name: (module_position(name), name))
+    judges = sorted({record.judge for record in records.comparisons}, key=judge_position)
     figure = style.new_figure(1.9 + 0.23 * len(modules), width=10.0)
     panels = figure.subplots(1, len(judges), squeeze=False, sharex=True, sharey=True)[0]
     worst = {judge: _worst(records, judge, depth) for judge in judges}
@@ -41,7 +44,7 @@ def margin_figure(records: ParityRecords, path: Path) -> Path:
         axes.set_xlabel("error ÷ limit", fontsize=9)
         style.tidy(axes)
     panels[0].set_yticks(range(len(modules)), modules, fontsize=8.5)
-    panels[0].set_ylim(len(modules) - 0.5, -0.5)
+    panels[0].set_ylim(len(modules) - 0.4, -0.5)
     handles = _legend(records, worst)
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=9
@@ -75,44 +78,24 @@ def _worst(records: ParityRecords, judge: str, depth: int) -> Margins:
 
 
 def _mark(axes: Axes, value: float, row: int, framework: str, dtype: str, limits: tuple[float, float]) -> None:
-    # frameworks lie a little apart, and float32 is hollow, so that equal margins stay visible
-    y = row + {"torch": -0.14, "jittor": 0.14}.get(framework, 0.0)
-    color, size = style.color(framework), 5.5
+    look, size = style_of(framework), 5.5
+    y = row + look.offset
     if value == 0:
-        axes.plot(limits[0] * 1.25, y, "<", color=color, markersize=size - 1)
+        axes.plot(limits[0] * 1.25, y, "<", color=look.color, markersize=size - 1)
     elif value == math.inf:
-        axes.plot(limits[1] / 1.5, y, "X", color=color, markersize=size + 2.5)
+        axes.plot(limits[1] / 1.5, y, "X", color=look.color, markersize=size + 2.5)
     else:
-        fill = color if dtype == "float64" else "white"
-        marker = style.MARKERS.get(framework, "s")
-        axes.plot(value, y, marker, color=color, markerfacecolor=fill, markersize=size, zorder=3)
+        axes.plot(value, y, **look.mark(filled=dtype == "float64"), markersize=size, zorder=3)
 
 
 def _legend(records: ParityRecords, worst: dict[str, Margins]) -> list[Line2D]:
     handles = []
     for framework in dict.fromkeys(record.framework for record in records.comparisons):
         for dtype in sorted({record.dtype for record in records.comparisons}, reverse=True):
-            color = style.color(framework)
-            fill = color if dtype == "float64" else "white"
-            name = f"{show.label(framework)}, {dtype}"
-            marker = style.MARKERS.get(framework, "s")
-            handles.append(Line2D([], [], ls="", marker=marker, color=color, markerfacecolor=fill, label=name))
-    values = [value for each in worst.values() for value in each.values()]
-    if 0 in values:
-        handles.append(Line2D([], [], ls="", marker="<", color=style.NEUTRAL_COLOR, label="no error at all"))
-    if math.inf in values:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                ls="",
-                marker="X",
-                color=style.NEUTRAL_COLOR,
-                label="failed: no number, or by the judge's word",
-            )
-        )
+            look = style_of(framework)
+            handles.append(Line2D([], [], label=f"{look.label}, {dtype}", **look.mark(filled=dtype == "float64")))
+    values = {value for each in worst.values() for value in each.values()}
+    for value, marker, text in ((0, "<", "no error at all"), (math.inf, "X", FAILED)):
+        if value in values:
+            handles.append(Line2D([], [], ls="", marker=marker, color=style.NEUTRAL_COLOR, label=text))
     return handles
-
-
-def _judge_order(judge: str) -> int:
-    return JUDGES.index(judge) if judge in JUDGES else len(JUDGES)

@@ -1,4 +1,4 @@
-"""The parity page: python -m reports.parity.page RECORDS OUT_DIR turns the judge's records into a page."""
+"""The page of a parity session, built from the judge's records alone."""
 
 import argparse
 import sys
@@ -99,7 +99,7 @@ def _caption(records: ParityRecords) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; 0 when all passed, 1 when parity fails, 2 with one line for records that cannot be read."""
-    parser = argparse.ArgumentParser(prog="reports.parity.page", description="Build the page of a parity session.")
+    parser = argparse.ArgumentParser(prog="reports.parity_page", description="Build the page of a parity session.")
     parser.add_argument("records", type=Path, help="JSON lines, one comparison a line")
     parser.add_argument("out_dir", type=Path, help="where parity.md and parity.png go")
     options = parser.parse_args(arguments)
@@ -109,7 +109,3 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,11 +7,6 @@ from typing import Any
 
 from frameworks.errors import UserError
 
-# Where data flow first, so that reading a page downwards meets the culprit before what it spoils.
-DATA_FLOW = (
-    "pixels", "image", "backbone", "encoder", "denoising", "decoder", "model", "postprocess", "match", "assign",
-    "criterion", "loss", "backward", "grad", "optim", "ema", "schedule", "checkpoint", "convert",
-)  # fmt: skip
 JUDGES = ("twin", "oracle", "huggingface", "self")
 
 
@@ -120,16 +115,6 @@ def _typed(name: str, value: Any, optional: bool) -> Any:
     return str(value)
 
 
-def position(name: str, order: tuple[str, ...]) -> int:
-    """Where `name` belongs in `order` by the first part that begins it; behind all of them when unknown."""
-    parts = name.lower().replace("/", ".").split(".")
-    for part in parts:
-        for index, known in enumerate(order):
-            if part.startswith(known):
-                return index
-    return len(order)
-
-
-def in_data_flow(modules: Iterable[str]) -> list[str]:
-    """Distinct module names in the order in which data pass them; unknown ones last, as they came."""
-    return sorted(dict.fromkeys(modules), key=lambda module: position(module, DATA_FLOW))
+def judge_position(judge: str) -> int:
+    """Sort key of a judge; unknown ones come last."""
+    return JUDGES.index(judge) if judge in JUDGES else len(JUDGES)

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from frameworks.shared.stages import STAGES
+from frameworks.shared.stages import stage_position
 from reports import formatting as show
-from reports.parity.records import JUDGES, ParityRecord, ParityRecords, parse, position
-from reports.run.tables import flat, markdown
+from reports.markdown import flat, table
+from reports.parity.records import ParityRecord, ParityRecords, judge_position, parse
 
 MOST_FAILURES = 100
 
@@ -30,14 +30,9 @@ def summary_of(records: ParityRecords) -> str:
     names = ("judge", "stage", "dtype", "device")
     rows = [
         dict(zip(names, key, strict=False)) | _summary_row(groups[key])
-        for key in sorted(groups, key=lambda key: (_order(key), key))
+        for key in sorted(groups, key=lambda key: (judge_position(key[0]), stage_position(key[1]), key))
     ]
-    return markdown(rows, left=3 + (len(devices) > 1))
-
-
-def _order(key: tuple[str, ...]) -> tuple[int, int]:
-    judge = JUDGES.index(key[0]) if key[0] in JUDGES else len(JUDGES)
-    return judge, STAGES.index(key[1]) if key[1] in STAGES else len(STAGES)
+    return table(rows, left=3 + (len(devices) > 1))
 
 
 def _summary_row(group: list[ParityRecord]) -> dict[str, str]:
@@ -66,11 +61,11 @@ def preset_table(records: ParityRecords) -> str:
     groups: dict[str, list[ParityRecord]] = {}
     for record in records.comparisons:
         groups.setdefault(record.preset, []).append(record)
-    return markdown([_preset_row(preset, group) for preset, group in groups.items()], left=2)
+    return table([_preset_row(preset, group) for preset, group in groups.items()], left=2)
 
 
 def _preset_row(preset: str, group: list[ParityRecord]) -> dict[str, str]:
-    judges = sorted({record.judge for record in group}, key=lambda judge: position(judge, JUDGES))
+    judges = sorted({record.judge for record in group}, key=judge_position)
     row = {"preset": f"`{preset}`", "judges": ", ".join(judges), "comparisons": f"{len(group):,}"}
     for stage, title in SHOWN_STAGES.items():
         errors = [r.error for r in group if (r.judge, r.stage, r.dtype) == ("twin", stage, "float64")]
@@ -121,14 +116,14 @@ def failure_table(records: ParityRecords) -> str | None:
         }
         for record in failures
     ]
-    return markdown(rows, left=8)
+    return table(rows, left=8)
 
 
 def skip_table(records: ParityRecords) -> str | None:
     """Every skipped test and why, or None."""
     if not records.skips:
         return None
-    return markdown([{"test": f"`{test}`", "reason": reason} for test, reason in records.skips], left=2)
+    return table([{"test": f"`{test}`", "reason": reason} for test, reason in records.skips], left=2)
 
 
 def environment_tables(records: ParityRecords) -> list[str]:
@@ -137,5 +132,5 @@ def environment_tables(records: ParityRecords) -> list[str]:
     for environment in records.environments:
         rows = [{"": key, "value": value} for key, value in flat(environment).items()]
         if rows:
-            tables.append(markdown(rows, left=2))
+            tables.append(table(rows, left=2))
     return tables

@@ -3,11 +3,11 @@
 import numpy as np
 
 from reports import formatting as show
-from reports.run.differences import PUBLISHED_LOSS_BOUND, Comparison
+from reports.run.differences import PUBLISHED_LOSS_BOUND, TrainingDifference
 from reports.run.records import FrameworkRecords, RunRecords
 
 
-def loss_curves(run: RunRecords, comparisons: tuple[Comparison, ...]) -> str:
+def loss_curves(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> str:
     """How far each loss fell and how fast the curves part."""
     falls = "; ".join(_fall(framework) for framework in run.trained)
     parts = [f"Total loss per step, from its first to its last value: {falls}."]
@@ -22,7 +22,7 @@ def _fall(framework: FrameworkRecords) -> str:
     return f"{show.label(framework.name)} {show.loss(first)} to {show.loss(last)}"
 
 
-def _parting(comparison: Comparison) -> str:
+def _parting(comparison: TrainingDifference) -> str:
     relative_S = comparison.relative
     broken = int((~np.isfinite(relative_S)).sum())
     if broken:
@@ -49,7 +49,7 @@ def loss_terms(run: RunRecords) -> str:
     ).strip()
 
 
-def first_step(comparison: Comparison) -> str:
+def first_step(comparison: TrainingDifference) -> str:
     """Whether the first step, where chaos has had no time, meets the published bound."""
     terms = comparison.first_terms
     within = sum(term.within_bound for term in terms)

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from frameworks.errors import UserError
 from reports import formatting as show
 from reports import style
+from reports.frameworks import style_of
 from reports.run.files import SAMPLE_IMAGES
 from reports.run.records import Box, FrameworkRecords, RunRecords, Sample
 
@@ -39,7 +40,9 @@ def detection_grid(run: RunRecords, path: Path) -> Path | None:
         _draw(grid[row, 0], image_HW3, sample.ground_truth, style.GROUND_TRUTH_COLOR, title, cell)
         for column, framework in enumerate(predictors, start=1):
             boxes = top_boxes(framework, sample, run.categories)
-            _draw(grid[row, column], image_HW3, boxes, style.color(framework.name), _title(framework, boxes), cell)
+            _draw(
+                grid[row, column], image_HW3, boxes, style_of(framework.name).color, _title(framework, boxes), cell
+            )
     figure.suptitle(f"Ground truth and each framework's {TOP_BOXES} best-scored boxes", fontsize=12)
     return style.save(figure, path)
 

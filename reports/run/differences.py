@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from frameworks.shared.tolerances import PUBLISHED
 from reports.run.records import FrameworkRecords, RunRecords, Step
 
-PUBLISHED_LOSS_BOUND = 1e-3
+PUBLISHED_LOSS_BOUND = PUBLISHED["losses"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TrainingDifference:
     """`other` held against `reference`; `steps` and `relative` are [S], one value per common step."""
 
     reference: FrameworkRecords
@@ -78,17 +79,17 @@ def relative_difference(reference: float, other: float) -> float:
     return abs(other - reference) / abs(reference) if reference else math.inf
 
 
-def compare_run(run: RunRecords) -> tuple[Comparison, ...]:
+def compare_run(run: RunRecords) -> tuple[TrainingDifference, ...]:
     """Every other trained framework against the first one of run.json."""
     trained = run.trained
     return tuple(compare(trained[0], other) for other in trained[1:])
 
 
-def compare(reference: FrameworkRecords, other: FrameworkRecords) -> Comparison:
+def compare(reference: FrameworkRecords, other: FrameworkRecords) -> TrainingDifference:
     """Compare two frameworks that trained; having no common step is a result, not an error."""
     left, right = _common(reference, other)
     first = (left[0], right[0]) if left and left[0].step == 0 else None
-    return Comparison(
+    return TrainingDifference(
         reference=reference,
         other=other,
         steps=np.array([step.step for step in left], dtype=np.int64),

@@ -10,7 +10,8 @@ from matplotlib.lines import Line2D
 
 from reports import formatting as show
 from reports import style
-from reports.run.differences import PUBLISHED_LOSS_BOUND, Comparison
+from reports.frameworks import style_of
+from reports.run.differences import PUBLISHED_LOSS_BOUND, TrainingDifference
 from reports.run.records import FrameworkRecords, RunRecords, Step
 
 TERM = re.compile(r"^loss_(?P<kind>[a-z0-9]+?)(?:_(?P<group>aux|dn|enc)(?:_.*)?)?$")
@@ -22,7 +23,7 @@ GROUPS = {
 }
 
 
-def loss_curves(run: RunRecords, comparisons: tuple[Comparison, ...], path: Path) -> Path:
+def loss_curves(run: RunRecords, comparisons: tuple[TrainingDifference, ...], path: Path) -> Path:
     """Total loss per step of every framework; beneath it, on a log axis, their relative difference."""
     figure = style.new_figure(6.4 if comparisons else 4.0)
     if comparisons:
@@ -35,9 +36,9 @@ def loss_curves(run: RunRecords, comparisons: tuple[Comparison, ...], path: Path
     for framework in run.trained:
         steps = [step.step + 1 for step in framework.steps]
         totals = [step.total for step in framework.steps]
-        above.plot(steps, totals, label=show.label(framework.name), **style.line(framework.name))
+        above.plot(steps, totals, label=show.label(framework.name), **style_of(framework.name).curve)
     _mark_epochs(above, run.trained[0])
-    names = " and ".join(show.label(framework.name) for framework in run.trained)
+    names = show.labels(framework.name for framework in run.trained)
     above.set_title(f"Total training loss of {names}, {run.meta.preset}", fontsize=12, loc="left")
     above.set_ylabel("total loss")
     above.legend(frameon=False, fontsize=10)
@@ -45,9 +46,11 @@ def loss_curves(run: RunRecords, comparisons: tuple[Comparison, ...], path: Path
     return style.save(figure, path)
 
 
-def _differences(axes: Axes, comparisons: tuple[Comparison, ...]) -> None:
+def _differences(axes: Axes, comparisons: tuple[TrainingDifference, ...]) -> None:
     axes.set_yscale("log")
     shown = []
+    # the one difference of two frameworks belongs to both, so it has neither one's look
+    one = {"color": style.NEUTRAL_COLOR, "linestyle": "-", "linewidth": 1.3} if len(comparisons) == 1 else {}
     for comparison in comparisons:
         # zero has no place on a log axis, and a gap says "identical" without inventing a value
         positive = np.isfinite(comparison.relative) & (comparison.relative > 0)
@@ -56,8 +59,7 @@ def _differences(axes: Axes, comparisons: tuple[Comparison, ...]) -> None:
         axes.plot(
             comparison.steps + 1,
             values,
-            color=style.NEUTRAL_COLOR if len(comparisons) == 1 else style.color(comparison.other.name),
-            linewidth=1.3,
+            **style_of(comparison.other.name).curve | one,
             marker="o" if few else None,
             markersize=3,
             label=f"{show.label(comparison.other.name)} − {show.label(comparison.reference.name)}",
@@ -65,15 +67,16 @@ def _differences(axes: Axes, comparisons: tuple[Comparison, ...]) -> None:
         shown += list(values[positive])
     low, high = min(shown, default=1e-7), max(shown, default=1e-7)
     axes.set_ylim(low / 3, max(0.3, 3 * high))
-    for limit, text in ((PUBLISHED_LOSS_BOUND, "0.1 %"), (0.01, "1 %"), (0.1, "10 %")):
+    for limit in (PUBLISHED_LOSS_BOUND, 0.01, 0.1):
         axes.axhline(limit, color="#999999", linewidth=0.9, linestyle="--", zorder=1)
-        axes.annotate(
-            text, (1.0, limit), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-            va="center", fontsize=9, color="#555555", annotation_clip=False,
-        )  # fmt: skip
+        place = {"xy": (1.0, limit), "xycoords": ("axes fraction", "data"), "xytext": (4, 0)}
+        look = {"va": "center", "fontsize": 9, "color": "#555555", "annotation_clip": False}
+        axes.annotate(show.percent(limit), **place, textcoords="offset points", **look)
     if not shown:
         axes.text(0.5, 0.5, "no difference at any step", transform=axes.transAxes, ha="center", fontsize=11)
-    axes.set_title("Relative difference of the two totals at each step", fontsize=11, loc="left")
+    if len(comparisons) > 1:
+        axes.legend(frameon=False, fontsize=10, loc="lower right")
+    axes.set_title("Relative difference of the totals at each step", fontsize=11, loc="left")
     axes.set_ylabel("|difference| / loss")
     style.tidy(axes)
 
@@ -106,14 +109,14 @@ def loss_terms(run: RunRecords, path: Path) -> Path | None:
             for framework in run.trained:
                 curve = series[framework.name].get((kind, group))
                 if curve:
-                    axes.plot(*curve, **style.line(framework.name))
+                    axes.plot(*curve, **style_of(framework.name).curve)
                 else:
                     axes.plot([], [])
             axes.set_title(f"{kind}: {GROUPS[group]}", fontsize=9.5, loc="left")
             style.tidy(axes)
     for axes in grid[-1]:
         axes.set_xlabel("optimizer step", fontsize=9)
-    handles = [Line2D([], [], label=show.label(item.name), **style.line(item.name)) for item in run.trained]
+    handles = [Line2D([], [], label=show.label(item.name), **style_of(item.name).curve) for item in run.trained]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=10)
     figure.suptitle(f"Every kind of loss, {run.meta.preset}", fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)
@@ -136,7 +139,7 @@ def _grouped(steps: tuple[Step, ...]) -> dict[tuple[str, str], tuple[list[int], 
     return grouped
 
 
-def first_step(comparison: Comparison, path: Path) -> Path | None:
+def first_step(comparison: TrainingDifference, path: Path) -> Path | None:
     """A dot per loss term of the first step: its relative difference, beside the published bound."""
     terms = comparison.first_terms
     if not terms:
@@ -160,10 +163,9 @@ def first_step(comparison: Comparison, path: Path) -> Path | None:
             inside = term.within_bound
             axes.plot(value, row, "o" if inside else "X", color=style.NEUTRAL_COLOR if inside else "black")
     axes.axvline(PUBLISHED_LOSS_BOUND, color="black", linewidth=1.2, linestyle="--")
-    axes.annotate(
-        "published bound 0.1 %", (PUBLISHED_LOSS_BOUND, 1.0), xycoords=("data", "axes fraction"),
-        xytext=(-4, 3), textcoords="offset points", ha="right", va="bottom", fontsize=9,
-    )  # fmt: skip
+    text = f"published bound {show.percent(PUBLISHED_LOSS_BOUND)}"
+    place = {"xy": (PUBLISHED_LOSS_BOUND, 1.0), "xycoords": ("data", "axes fraction"), "xytext": (-4, 3)}
+    axes.annotate(text, **place, textcoords="offset points", ha="right", va="bottom", fontsize=9)
     axes.set_yticks(range(len(terms)), [term.name for term in terms], fontsize=8.5)
     axes.set_ylim(len(terms) - 0.5, -0.5)
     names = f"{show.label(comparison.reference.name)} and {show.label(comparison.other.name)}"

@@ -2,21 +2,12 @@
 
 from typing import Any
 
-import pandas as pd
-
 from reports import formatting as show
-from reports.run.differences import PUBLISHED_LOSS_BOUND, Comparison, Difference
+from reports.markdown import flat, table
+from reports.run.differences import PUBLISHED_LOSS_BOUND, Difference, TrainingDifference
 from reports.run.meta import COCO_STATS
 from reports.run.records import Evaluation, RunRecords
 from reports.run.summary import Summary, comparable, evaluation_of, summarize
-
-
-def markdown(rows: list[dict[str, Any]], left: int = 1) -> str:
-    """A Markdown table of `rows`, the first `left` columns aligned left and the numbers right."""
-    frame = pd.DataFrame([{key: show.cell(value) for key, value in row.items()} for row in rows])
-    align = ["left" if column < left else "right" for column in range(len(frame.columns))]
-    # disable_numparse: the numbers are already written as they should read
-    return str(frame.to_markdown(index=False, disable_numparse=True, colalign=align))
 
 
 def summary_table(run: RunRecords) -> str:
@@ -25,7 +16,7 @@ def summary_table(run: RunRecords) -> str:
     rows = [_summary_row(summary, run) for summary in summaries]
     trained = [summary for summary in summaries if summary.steps]
     rows += [_difference_row(trained[0], other) for other in trained[1:]]
-    return markdown(rows)
+    return table(rows)
 
 
 def _summary_row(summary: Summary, run: RunRecords) -> dict[str, str]:
@@ -70,18 +61,18 @@ def _difference_row(reference: Summary, other: Summary) -> dict[str, str]:
     }
 
 
-def first_step_table(comparison: Comparison) -> str:
+def first_step_table(comparison: TrainingDifference) -> str:
     """Every loss term of the first step in both frameworks, and their total."""
     names = show.label(comparison.reference.name), show.label(comparison.other.name)
     terms = [*comparison.first_terms, *([comparison.first_total] if comparison.first_total else [])]
-    return markdown(
+    return table(
         [
             {
                 "loss term": f"**{term.name}**" if term is comparison.first_total else f"`{term.name}`",
                 names[0]: show.loss(term.reference),
                 names[1]: show.loss(term.other),
                 "relative difference": show.small(term.relative),
-                "published bound": f"{100 * PUBLISHED_LOSS_BOUND:g} %",
+                "published bound": show.percent(PUBLISHED_LOSS_BOUND),
                 "within": "yes" if term.within_bound else "**no**",
             }
             for term in terms
@@ -101,7 +92,7 @@ def evaluation_table(run: RunRecords) -> str | None:
         return None
     recorded = {name for evaluation in columns.values() for name in evaluation.stats}
     names = [name for name in COCO_STATS if name in recorded] + sorted(recorded - set(COCO_STATS))
-    return markdown(
+    return table(
         [
             {"statistic": name}
             | {title: show.average_precision(each.stats.get(name)) for title, each in columns.items()}
@@ -122,13 +113,13 @@ def environment_table(run: RunRecords) -> str | None:
     ]
     titles = [show.label(name) for name in columns] or ["host"]
     rows += [{"": f"host: {key}"} | dict.fromkeys(titles, value) for key, value in host.items()]
-    return markdown(rows, left=1 + len(titles)) if rows else None
+    return table(rows, left=1 + len(titles)) if rows else None
 
 
 def data_table(run: RunRecords) -> str:
     """The data: a row per split with its number of images and the hash of its manifest."""
     data = run.meta.data
-    return markdown(
+    return table(
         [
             {
                 "split": split,
@@ -148,14 +139,3 @@ def _stats(evaluation: Evaluation | None) -> dict[str, float]:
 
 def _count(number: Any) -> str:
     return f"{number:,}" if isinstance(number, int) else show.ABSENT
-
-
-def flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested facts as one level: {"flags": {"threads": 2}} becomes {"flags.threads": "2"}."""
-    level: dict[str, str] = {}
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            level |= flat(value, f"{prefix}{key}.")
-        else:
-            level[f"{prefix}{key}"] = str(value)
-    return level

@@ -2,14 +2,14 @@
 
 import numpy as np
 
+from frameworks.shared.tolerances import PUBLISHED_AP
 from reports import formatting as show
-from reports.run.differences import PUBLISHED_LOSS_BOUND, Comparison, Difference, compare_run
+from reports.run.differences import PUBLISHED_LOSS_BOUND, Difference, TrainingDifference, compare_run
 from reports.run.records import RunRecords
 from reports.run.summary import Summary, comparable, evaluation_of, summarize
 
 # Below this AP (a fraction) a detector has learnt next to nothing, and equal APs say nothing about parity.
 AP_FLOOR = 0.01
-PUBLISHED_AP_BOUND = 0.03
 
 
 def verdict(run: RunRecords) -> str:
@@ -40,13 +40,13 @@ def _state(run: RunRecords) -> str:
 
 def _what(run: RunRecords) -> str:
     meta, data = run.meta, run.meta.data
-    names = [show.label(framework.name) for framework in run.trained]
-    if not names:
+    if not run.trained:
         return "No framework completed a step, so this report holds no result."
-    each = " each" if len(names) > 1 else ""
+    each = " each" if len(run.trained) > 1 else ""
+    names = show.labels(framework.name for framework in run.trained)
     shapes = "**NOT COCO: coloured shapes.** " if data.kind == "shapes" else ""
     return (
-        f"{shapes}{' and '.join(names)}{each} trained `{meta.preset}` (one spec, `{meta.spec_hash[:12]}`, "
+        f"{shapes}{names}{each} trained `{meta.preset}` (one spec, `{meta.spec_hash[:12]}`, "
         f"seed {meta.seed}) on {show.count(data.train_images or 0, 'training image')} beside "
         f"{show.count(data.val_images or 0, 'validation image')}: {meta.epochs} epochs planned, batch "
         f"{meta.batch_size}, {meta.image_size} px, {meta.device}. "
@@ -54,11 +54,11 @@ def _what(run: RunRecords) -> str:
     )
 
 
-def _first_step(comparison: Comparison) -> str:
+def _first_step(comparison: TrainingDifference) -> str:
     worst, total = comparison.worst_term, comparison.first_total
     if worst is None or total is None:
         return "The two did not both record the first step, so nothing is said about the same weights."
-    bound = f"{100 * PUBLISHED_LOSS_BOUND:g} %"
+    bound = show.percent(PUBLISHED_LOSS_BOUND)
     terms = show.count(len(comparison.first_terms), "loss term")
     broken = [term for term in (*comparison.first_terms, total) if not term.within_bound]
     measured = (
@@ -74,7 +74,7 @@ def _first_step(comparison: Comparison) -> str:
     return f"At the first step, before any update, all {terms} agree within the published {bound}: {measured}."
 
 
-def _curves(comparison: Comparison) -> str:
+def _curves(comparison: TrainingDifference) -> str:
     if len(comparison.steps) < 2:
         return ""
     parts = []
@@ -101,7 +101,7 @@ def _curves(comparison: Comparison) -> str:
     return text
 
 
-def _precision(run: RunRecords, comparison: Comparison) -> str:
+def _precision(run: RunRecords, comparison: TrainingDifference) -> str:
     left, right = summarize(comparison.reference), summarize(comparison.other)
     if not comparable(left, right):
         return "APs are not compared, because the two stand at different epochs."
@@ -129,18 +129,18 @@ def _precision_meaning(run: RunRecords, values: list[tuple[str, float, float]]) 
     blind = [split for split, ours, theirs in values if not max(ours, theirs) >= AP_FLOOR]
     if len(blind) == len(values):
         return f"**APs this close to 0 mean that this budget cannot tell the frameworks apart by AP**; {proof}."
-    told = []
+    told, bound = [], show.percent(PUBLISHED_AP)
     for split, ours, theirs in values:
         if split not in blind:
-            within = Difference(split, ours, theirs).relative < PUBLISHED_AP_BOUND
-            told.append(f"{'within' if within else 'outside'} the published 3 % on {split}")
+            within = Difference(split, ours, theirs).relative < PUBLISHED_AP
+            told.append(f"{'within' if within else 'outside'} the published {bound} on {split}")
     if blind:
         told.append(f"too close to 0 on {blind[0]} to tell anything")
     meaning = "with one seed and this few images it is no evidence either way"
     return f"The difference is {', '.join(told)}; {meaning}, and {proof}."
 
 
-def _cost(comparison: Comparison) -> str:
+def _cost(comparison: TrainingDifference) -> str:
     left, right = summarize(comparison.reference), summarize(comparison.other)
     parts = []
     if left.epoch_seconds and right.epoch_seconds:

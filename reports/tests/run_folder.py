@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 STEPS_PER_EPOCH = 13
 KINDS = {"vfl": 1.0, "bbox": 1.6, "giou": 1.3}
 SUFFIXES = ("", "_aux_0", "_aux_1", "_aux_2", "_dn_0", "_dn_1", "_dn_2")
-SPEED = {"torch": 2.0, "jittor": 2.6}
+SPEED = {"torch": 2.0, "jittor": 2.6, "numpy": 9.0}
 
 
 def write_run(folder: Path, *, frameworks: tuple[str, ...] = ("torch", "jittor"), epochs: int = 5, kind: str =
@@ -29,12 +29,12 @@ def write_run(folder: Path, *, frameworks: tuple[str, ...] = ("torch", "jittor")
 
 
 def loss(framework: str, step: int, kind: str, suffix: str) -> float:
-    """The value of one loss term: Jittor's departs exponentially from torch's, starting at 1e-7."""
+    """The value of one loss term: the others' depart exponentially from torch's, starting at 1e-7."""
     wave = 1 + 0.1 * math.sin(1.7 * step + len(suffix) + KINDS[kind])
     base = KINDS[kind] * wave * (0.4 + math.exp(-step / 30)) * (0.5 if suffix else 1.0)
     if framework == "torch":
         return base
-    growth = 1e-7 * (1 + 0.3 * len(suffix)) * math.exp(step / 4.5)
+    growth = {"jittor": 1e-7}.get(framework, 1e-6) * (1 + 0.3 * len(suffix)) * math.exp(step / 4.5)
     return base * (1 + min(growth, 0.2) * math.cos(step + len(suffix)))
 
 
@@ -115,7 +115,7 @@ def _write_samples(folder: Path) -> None:
 
 def _meta(frameworks: tuple[str, ...], epochs: int, kind: str) -> dict[str, Any]:
     flags = {"threads": 2, "deterministic": True}
-    versions = {"torch": "2.13.0", "jittor": "1.3.11.0"}
+    versions = {"torch": "2.13.0", "jittor": "1.3.11.0", "numpy": "1.26.4"}
     environment: dict[str, Any] = {
         name: {"python": "3.11.9", "framework_version": versions[name], "numpy": "1.26.4", "flags": flags}
         for name in frameworks

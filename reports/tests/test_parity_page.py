@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from frameworks.errors import UserError
+from frameworks.shared.stages import STAGE_OF_PREFIX, STAGES, module_position
 from reports.parity.page import build_parity_page, main, summary_table
-from reports.parity.records import in_data_flow, parse
+from reports.parity.records import parse
 from reports.tests.parity_lines import MODULES, record, session, write
 
 
@@ -128,9 +129,19 @@ def test_a_broken_record_is_an_error(tmp_path: Path, line: dict[str, Any], said:
 
 
 def test_modules_stand_in_data_flow_order() -> None:
-    ordered = [name.split(".")[0] for name in in_data_flow(MODULES)]
-    assert list(dict.fromkeys(ordered)) == ["backbone", "encoder", "decoder", "criterion"]
-    assert in_data_flow(["unheard", "model.decoder", "pixels"]) == ["pixels", "model.decoder", "unheard"]
+    assert sorted(MODULES, key=module_position) == [
+        *("backbone.conv1", "backbone.res_layers.0", "backbone.res_layers.1"),
+        *("encoder.input_proj", "encoder.fpn_blocks.0"),
+        *("decoder.input_proj", "decoder.decoder.layers.0", "decoder.decoder.layers.1", "criterion"),
+    ]
+    assert sorted(["unheard", "decoder", "images"], key=module_position) == ["images", "decoder", "unheard"]
+
+
+def test_every_stage_stands_in_data_flow_order() -> None:
+    lines = [record(stage=stage) for stage in (*reversed(STAGES), "another stage")]
+    table = summary_table(lines).splitlines()[2:]
+    assert [row.split("|")[2].strip() for row in table] == [*STAGES, "another stage"]
+    assert set(STAGE_OF_PREFIX.values()) == set(STAGES), "a stage that no array has, or an array without a stage"
 
 
 def test_many_modules_are_folded_to_what_fits_and_keep_their_maximum(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-"""The YAML files of the official repository (lyuwenyu/RT-DETR, rtdetr_pytorch and rtdetrv2_pytorch) -> a spec.
+"""Reads a YAML file of the official repository (rtdetr_pytorch or rtdetrv2_pytorch) as a spec.
 
-What decides a result goes into the spec. What does not is left aside and listed. What the spec cannot express is an
-error, and so is a key that the official code does not have.
+What decides a result goes into the spec. What changes no result is left aside and listed. What the spec cannot
+express is an error, and so is a key that the official code does not have.
 """
 
 from dataclasses import dataclass
@@ -15,28 +15,27 @@ from frameworks.config.official.section import LeftAside, Section
 from frameworks.config.official.training import read_criterion, read_postprocessor, read_recipe
 from frameworks.config.validation import SpecError
 
-_ASIDE = {  # why -> keys that change nothing on one machine
-    "where and how often a run writes": (
-        "output_dir", "log_dir", "log_step", "summary_dir", "print_freq", "checkpoint_step", "checkpoint_freq",
-    ),
-    "only with several processes": ("sync_bn", "find_unused_parameters"),
-    "training is in float32, as with the official commands without --amp or --use-amp": ("use_amp", "scaler"),
-    "COCO's evaluation of boxes, always": ("evaluator",),
-    "chosen where training starts": ("seed", "device"),
-    LOADING: ("num_workers",),
-}  # fmt: skip
+_WRITING = "output_dir log_dir log_step summary_dir print_freq checkpoint_step checkpoint_freq"
+_ASIDE = {  # reason -> keys that change nothing on one machine
+    "where and how often a run writes": _WRITING,
+    "only with several processes": "sync_bn find_unused_parameters",
+    "training is in float32, as with the official commands without --amp or --use-amp": "use_amp scaler",
+    "COCO's evaluation of boxes, always": "evaluator",
+    "chosen where training starts": "seed device",
+    LOADING: "num_workers",
+}
 
 
 @dataclass(frozen=True)
-class OfficialConfig:
-    """What an official file says, and the account of what of it is not in the spec."""
+class LoadedSpec:
+    """A spec that was read, and the keys of an official file that are not in it."""
 
     spec: ExperimentSpec
-    left_aside: tuple[LeftAside, ...]
+    left_aside: tuple[LeftAside, ...] = ()
 
 
-def load_official(path: str | Path) -> OfficialConfig:
-    """Read an official file with its includes. The spec has the name of the file.
+def load_official(path: str | Path) -> LoadedSpec:
+    """The spec of an official file with its includes; its name is the file's.
 
     Raises:
         SpecError: a file or include that cannot be read, an unknown key (with the nearest one), a value that the
@@ -50,7 +49,7 @@ def load_official(path: str | Path) -> OfficialConfig:
             spec = _experiment(path.stem, top)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
-    return OfficialConfig(spec, tuple(left_aside))
+    return LoadedSpec(spec, tuple(left_aside))
 
 
 def _experiment(name: str, top: Section) -> ExperimentSpec:
@@ -71,7 +70,7 @@ def _experiment(name: str, top: Section) -> ExperimentSpec:
     read_postprocessor(top, model.decoder.num_queries)
     recipe = read_recipe(top, legacy=legacy)
     for why, keys in _ASIDE.items():
-        top.aside(why, *keys)
+        top.aside(why, *keys.split())
     top.only("resume", None, default=None, why="start from a checkpoint where training starts")
     top.only("last_epoch", -1, default=-1, why="training starts at the first epoch")
     top.unused_components()

@@ -1,4 +1,4 @@
-"""Data-loader sections of an official file -> DataSpec."""
+"""Reads the data-loader sections of an official file as a DataSpec."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from frameworks.config.validation import SpecError
 README_GPUS = 4  # the official commands start 4 processes; batch_size is the share of one
 
 LOADING = "how images are read, not which"
-WHERE = "which images, and where they are, is asked for where training starts"
+WHERE = "which images, and where they are, is chosen where training starts"
 SANITIZE = "SanitizeBoundingBoxes"
 _RANDOM = {  # operation -> field of AugmentationSpec, default probability of the official class
     "RandomPhotometricDistort": ("photometric_distort", 0.5),
@@ -97,7 +97,7 @@ def _read_dataset(top: Section, section: Section) -> str:
 
 
 def _read_operations(transforms: Section, order: tuple[str, ...]) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Probabilities and smallest box, and the size that ``Resize`` gives (height, width in pixels)."""
+    """Fields of AugmentationSpec (probabilities, smallest box), and the (height, width) of ``Resize`` in pixels."""
     transforms.only("type", "Compose")
     fields = {field: 0.0 for name, (field, _) in _RANDOM.items() if name in order}  # left out: never
     sizes: list[tuple[int, int]] = []
@@ -154,12 +154,12 @@ def _read_policy(transforms: Section) -> int:
 
 
 def _check_validation(top: Section, image_size: tuple[int, int], *, legacy: bool) -> None:
-    """Validation images have the size of the training images; the rest of the section changes no result."""
+    """Refuse validation images of another size than training images; nothing else here changes a result."""
     if "val_dataloader" not in top:
         return
     keys = ("type", "shuffle", "batch_size", "total_batch_size", "num_workers", "drop_last", "collate_fn")
     with top.section("val_dataloader") as loader:
-        loader.aside("every validation image is judged once and by itself", *keys)
+        loader.aside("every validation image is evaluated once and by itself", *keys)
         with loader.section("dataset") as section:
             section.aside(WHERE, "type", "img_folder", "ann_file", "root", "label_file", "return_masks")
             with section.section("transforms") as transforms:

@@ -1,22 +1,23 @@
-"""The official YAML files before anybody interprets them: includes resolved, and where each key was written.
+"""Official YAML files with their includes resolved, and the file in which each key was written.
 
 ``__include__`` lists files relative to the one that names them. They are merged from the first to the last, then
-the file itself: mappings key by key, lists and all else replaced (PITFALLS H.1).
+the file itself: mappings key by key, lists and all else replaced (docs/pitfalls.md H.1).
 """
 
 from pathlib import Path
 from typing import Any
 
 from frameworks.config.validation import SpecError
-from frameworks.config.yaml.reading import read_mapping
+from frameworks.config.yaml.reading import merged, read_mapping
 
 INCLUDE = "__include__"
 
-# Sections of building blocks; a file may configure more of them than its model takes.
+# Sections of building blocks; a file may configure more of them than its model uses.
 COMPONENTS = (
-    "RTDETR", "PResNet", "HGNetv2", "DLANet", "RegNet", "HybridEncoder", "RTDETRTransformer", "RTDETRTransformerv2",
-    "RTDETRPostProcessor", "SetCriterion", "RTDETRCriterion", "RTDETRCriterionv2", "HungarianMatcher",
-)  # fmt: skip
+    *("RTDETR", "PResNet", "HGNetv2", "DLANet", "RegNet", "HybridEncoder", "RTDETRTransformer"),
+    *("RTDETRTransformerv2", "RTDETRPostProcessor", "SetCriterion", "RTDETRCriterion", "RTDETRCriterionv2"),
+    "HungarianMatcher",
+)
 _MARKS = (INCLUDE, "task", "postprocessor", "optimizer", "epoches", "train_dataloader", *COMPONENTS)
 
 Origins = dict[str, Path]  # dotted path of a key -> the file whose value counts
@@ -45,23 +46,14 @@ def _included(path: Path, origins: Origins, parents: tuple[Path, ...]) -> dict[A
     includes = values.pop(INCLUDE, [])
     if not isinstance(includes, list) or not all(isinstance(name, str) for name in includes):
         raise SpecError(f"{path}: {INCLUDE} is {includes!r}; expected a list of files, relative to this one")
-    merged: dict[Any, Any] = {}
+    included: dict[Any, Any] = {}
     for name in includes:
         target = path.parent / Path(name).expanduser()
         if not target.is_file():
             raise SpecError(f"{path}: {INCLUDE} names {name!r}, but there is no file {target}")
-        merged = _merged(merged, _included(target, origins, chain))
+        included = merged(included, _included(target, origins, chain))
     _note_origins(values, "", path, origins)
-    return _merged(merged, values)
-
-
-def _merged(base: dict[Any, Any], values: dict[Any, Any]) -> dict[Any, Any]:
-    both = {
-        key: _merged(base[key], value)
-        for key, value in values.items()
-        if isinstance(value, dict) and isinstance(base.get(key), dict)
-    }
-    return base | values | both
+    return merged(included, values)
 
 
 def _note_origins(values: dict[Any, Any], where: str, path: Path, origins: Origins) -> None:

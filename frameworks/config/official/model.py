@@ -1,16 +1,12 @@
-"""Model sections of an official file -> ModelSpec. Defaults are those of the official classes."""
+"""Reads the model sections of an official file as a ModelSpec. Defaults are those of the official classes."""
 
 from dataclasses import replace
 from typing import Any
 
-from frameworks.config.backbones import BackboneSpec, DLASpec, RegNetSpec
+from frameworks.config.backbones import HGNETV2_SIZES, BackboneSpec, DLASpec, RegNetSpec
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
 from frameworks.config.official.section import Section
-from frameworks.config.presets.v1 import R18VD, R34VD, R50VD, R101VD
-from frameworks.config.presets.v2 import HGNETV2_H, HGNETV2_L, HGNETV2_X
-
-PRESNETS = {18: R18VD, 34: R34VD, 50: R50VD, 101: R101VD}
-HGNETV2S = {"L": HGNETV2_L, "X": HGNETV2_X, "H": HGNETV2_H}
+from frameworks.config.presets.models import PRESNETS
 
 START_WEIGHTS = "the weights to start from are chosen where training starts"
 Indices = tuple[int, ...]
@@ -37,10 +33,6 @@ def read_model(top: Section, parts: Section, *, legacy: bool, image_size: Size) 
         fields = _read_decoder(section, encoder.hidden_dim, backbone, image_size)
         fields |= _decoder_by_version(section, version, legacy, levels=len(backbone.return_idx))
         section.only("num_classes", num_classes, default=num_classes, why="the top-level num_classes counts")
-    if (
-        "hidden_dim" not in DecoderSpec.__dataclass_fields__
-    ):  # until the spec has a width of its own for the decoder
-        del fields["hidden_dim"]
     return ModelSpec(version, num_classes, backbone, encoder, DecoderSpec(**fields))
 
 
@@ -59,14 +51,14 @@ def _read_presnet(section: Section) -> BackboneSpec:
 
 
 def _read_hgnetv2(section: Section) -> BackboneSpec:
-    name = section.only("name", *HGNETV2S)
+    name = section.only("name", *HGNETV2_SIZES)
     section.only("use_lab", False, default=False, why="no learnable affine blocks, as in all official configs")
     section.only(
         "freeze_stem_only", True, default=True, why="write which stages to freeze in a file of our own form"
     )
     section.aside(START_WEIGHTS, "pretrained")
     return replace(
-        HGNETV2S[name],
+        HGNETV2_SIZES[name],
         return_idx=section.take("return_idx", Indices, (1, 2, 3)),
         freeze_at=min(section.take("freeze_at", int, 0), 0),  # freeze_stem_only: no stage, whatever the number
         freeze_norm=section.take("freeze_norm", bool, True),
@@ -109,7 +101,7 @@ def _read_encoder(section: Section, backbone: BackboneSpec, image_size: Size) ->
 
 
 def _read_decoder(section: Section, width: int, backbone: BackboneSpec, image_size: Size) -> dict[str, Any]:
-    """The fields that all three decoder classes call by one name."""
+    """The fields that have the same name in all three decoder classes."""
     levels = len(backbone.return_idx)
     _check_list(
         section, "feat_channels", (width,) * levels, (512, 1024, 2048), "the encoder's hidden_dim, each level"
@@ -136,12 +128,12 @@ def _read_decoder(section: Section, width: int, backbone: BackboneSpec, image_si
 
 
 def _decoder_by_version(section: Section, version: str, legacy: bool, *, levels: int) -> dict[str, Any]:
-    """The fields whose names, or whose existence, depend on the repository and on the decoder's class."""
+    """The fields whose names or existence depend on the repository and on the decoder class."""
     layers, points = ("num_decoder_layers", "num_decoder_points") if legacy else ("num_layers", "num_points")
     if legacy:
         section.only("position_embed_type", "sine", default="sine")
     fields: dict[str, Any] = {"num_layers": section.take(layers, int, 6)}
-    if version == "v2" and section.is_list(points):
+    if version == "v2" and section.holds(points, list):
         fields["num_points"] = section.take(points, Indices)
     else:
         fields["num_points"] = (section.take(points, int, 4),) * levels
@@ -153,7 +145,7 @@ def _decoder_by_version(section: Section, version: str, legacy: bool, *, levels:
 
 
 def _check_list(section: Section, key: str, ours: Indices, default: Indices, what: str) -> None:
-    """What the spec derives, the official files repeat; where both differ, the official model cannot be built."""
+    """Refuse a list that differs from what the spec derives: the official model could not be built."""
     given = section.take(key, Indices, default)
     if given != ours:
         section.refuse(key, list(given), f"expected {what}, {list(ours)}")

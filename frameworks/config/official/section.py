@@ -1,7 +1,7 @@
 """One mapping of an official file, read key by key, so that no key is overlooked.
 
-Whoever interprets a section asks for every key it knows. At the end, a key that nobody asked for is an error: the
-official code would ignore it, or fail, and either way the file does not mean what its author thinks.
+At the end of a section, a key that was not read is an error: the official code would ignore it, or fail, and either
+way the file does not mean what its author thinks.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from frameworks.config.experiment import convert, short
 from frameworks.config.official.files import COMPONENTS, Origins
+from frameworks.config.serialization import convert, short
 from frameworks.config.validation import SpecError, nearest
 
 _NEEDED = object()
@@ -18,21 +18,29 @@ _NEEDED = object()
 
 @dataclass(frozen=True)
 class LeftAside:
-    """A key of an official file that the spec does not take over as it stands, and why that is right."""
+    """A key of an official file whose value is not in the spec, or not as it stands, and the reason."""
 
     key: str
     why: str
 
 
 class Section:
-    """Use it in a ``with`` statement: leaving it refuses the keys that were not asked for."""
+    """A mapping of an official file; use it in a ``with`` statement, whose end refuses the keys that were not read.
+
+    Args:
+        values: the mapping.
+        path: dotted path of the mapping in the file with a dot at the end, ``""`` at the top.
+        file: the main file, which includes the others.
+        origins: the file of each key.
+        left_aside: the account that all sections of a file add to.
+    """
 
     def __init__(
         self, values: dict[Any, Any], path: str, file: Path, origins: Origins, left_aside: list[LeftAside]
     ) -> None:
         self._values, self._path, self._file = values, path, file
         self._origins, self._left_aside = origins, left_aside
-        self._asked: dict[str, None] = {}  # an ordered set
+        self._read: dict[str, None] = {}  # keys in order
 
     def __enter__(self) -> "Section":
         return self
@@ -46,17 +54,13 @@ class Section:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def is_list(self, key: str) -> bool:
-        """Whether the key holds a list, where the official classes take that or one number."""
-        return isinstance(self._values.get(key), list)
-
-    def is_mapping(self, key: str) -> bool:
-        """Whether the key holds a section of its own, where the official form takes that or a name."""
-        return isinstance(self._values.get(key), dict)
+    def holds(self, key: str, kind: type) -> bool:
+        """Whether the value of a key is of a type, for keys whose values may have one of two."""
+        return isinstance(self._values.get(key), kind)
 
     def take(self, key: str, kind: Any, default: Any = _NEEDED) -> Any:
-        """The value of a key as ``kind`` (as in ``convert``); the official class default where it is left out."""
-        self._asked[key] = None
+        """The value of a key as the type ``kind``, see ``convert``; the official default where it is left out."""
+        self._read[key] = None
         if key in self._values:
             return convert(kind, self._values[key], self.where(key))
         if default is _NEEDED:
@@ -64,13 +68,13 @@ class Section:
         return default
 
     def optional(self, key: str, kind: Any) -> Any:
-        """The value of a key that may be left out or empty (``~``): None then."""
-        self._asked[key] = None
+        """The value of a key, or None where it is left out or null (``~``)."""
+        self._read[key] = None
         return None if self._values.get(key) is None else self.take(key, kind)
 
     def only(self, key: str, *allowed: Any, default: Any = _NEEDED, why: str = "the spec has no other") -> Any:
-        """The value of a key of which the spec can express only ``allowed``."""
-        self._asked[key] = None
+        """The value of a key; raises SpecError, with the reason ``why``, for values that are not ``allowed``."""
+        self._read[key] = None
         if key not in self._values and default is _NEEDED:
             raise SpecError(f"{self.where(key)} is missing; expected {_listed(allowed)}")
         value = self._values.get(key, default)
@@ -80,39 +84,39 @@ class Section:
         return value
 
     def refuse(self, key: str, value: Any, expected: str) -> NoReturn:
-        """Raise SpecError about the value of a key, given or a class default."""
+        """Raise SpecError about the value of a key, whether it is given or a default."""
         given = f"is {short(value)}" if key in self._values else f"is left out, which means {value!r}"
         raise SpecError(f"{self.where(key)} {given}; {expected}")
 
     def aside(self, why: str, *keys: str) -> None:
-        """Keys that do not change the result; those that are there go to the account."""
+        """Read keys that change no result, and add those that are given to the account."""
         for key in keys:
-            self._asked[key] = None
+            self._read[key] = None
             if key in self._values:
                 self.note(key, why)
 
     def note(self, key: str, why: str) -> None:
-        """Say in the account what became of a key."""
+        """Add a key to the account."""
         self._left_aside.append(LeftAside(f"{self._path}{key}", why))
 
     def section(self, key: str) -> "Section":
-        """The section of that name; an empty one, which leaves all to the class defaults, where there is none."""
+        """The section of that name; where there is none, an empty one, all of whose values are defaults."""
         return self._below(key, self.take(key, dict, {}))
 
     def sections(self, key: str) -> list["Section"]:
-        """The mappings of a list, in order."""
+        """The mappings of a list as sections, in order."""
         return [
             self._below(f"{key}[{index}]", convert(dict, value, self.where(f"{key}[{index}]")))
             for index, value in enumerate(self.take(key, list, []))
         ]
 
     def unused_components(self) -> None:
-        """Account for the sections of building blocks that this model does not take."""
-        unused = [name for name in COMPONENTS if name not in self._asked]
+        """Add the sections of building blocks that this model does not use to the account."""
+        unused = [name for name in COMPONENTS if name not in self._read]
         self.aside("a building block that this model does not take", *unused)
 
     def where(self, key: str) -> str:
-        """The dotted path of a key, after its file where that is an included one."""
+        """The dotted path of a key for messages, with its file in front where that is an included one."""
         path = known = f"{self._path}{key}"
         while known and known not in self._origins:
             known = known.rpartition("[" if known.endswith("]") else ".")[0]
@@ -124,10 +128,8 @@ class Section:
 
     def _refuse_unknown(self) -> None:
         for key in self._values:
-            if key not in self._asked:
-                raise SpecError(
-                    f"{self.where(key)} is no key of the official form.{nearest(str(key), self._asked)}"
-                )
+            if key not in self._read:
+                raise SpecError(f"{self.where(key)} is no key of the official form.{nearest(str(key), self._read)}")
 
 
 def _listed(values: tuple[Any, ...]) -> str:

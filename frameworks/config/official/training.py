@@ -1,4 +1,4 @@
-"""Loss, optimizer and schedule sections of an official file -> CriterionSpec and RecipeSpec."""
+"""Reads the loss, optimizer and schedule sections of an official file as a CriterionSpec and a RecipeSpec."""
 
 from frameworks.config.official.section import Section
 from frameworks.config.training import CriterionSpec, MatcherSpec, ParameterGroup, RecipeSpec
@@ -21,7 +21,7 @@ def read_criterion(top: Section, name: str) -> CriterionSpec:
         num_classes = top.take("num_classes", int, 80)
         section.only("num_classes", num_classes, default=num_classes, why="the top-level num_classes counts")
         with section.section("weight_dict") as weights:
-            # A loss without a weight does not count.
+            # The official code leaves out a loss without a weight.
             vfl, bbox, giou = (weights.take(f"loss_{loss}", float, 0.0) for loss in ("vfl", "bbox", "giou"))
         return CriterionSpec(
             weight_vfl=vfl,
@@ -34,7 +34,7 @@ def read_criterion(top: Section, name: str) -> CriterionSpec:
 
 
 def _read_matcher(top: Section, criterion: Section) -> MatcherSpec:
-    inline = criterion.is_mapping("matcher")
+    inline = criterion.holds("matcher", dict)
     if not inline:
         criterion.only("matcher", "HungarianMatcher")
     elif "HungarianMatcher" in top:
@@ -53,7 +53,7 @@ def _read_matcher(top: Section, criterion: Section) -> MatcherSpec:
 
 
 def read_postprocessor(top: Section, num_queries: int) -> None:
-    """Nothing of it is in the spec, so nothing of it may differ. (The data set tells whether ids are remapped.)"""
+    """Refuse a postprocessor that differs from the only one there is; the spec has no fields for it."""
     with top.section("RTDETRPostProcessor") as section:
         why = "as many detections leave a model as it has queries"
         section.only("num_top_queries", num_queries, default=300, why=why)
@@ -89,12 +89,10 @@ def read_recipe(top: Section, *, legacy: bool) -> RecipeSpec:
 
 
 def _read_groups(section: Section) -> tuple[ParameterGroup, ...]:
-    """The groups as written, and what the official code puts at the end: the parameters that none of them takes."""
+    """The groups as written, and a last one for all other parameters, as the official code adds it."""
     section.only("type", "AdamW")
-    lr, weight_decay = (
-        section.take("lr", float, 1e-3),
-        section.take("weight_decay", float, 1e-2),
-    )  # torch's defaults
+    lr = section.take("lr", float, 1e-3)  # PyTorch's defaults
+    weight_decay = section.take("weight_decay", float, 1e-2)
     groups = []
     for part in section.sections("params"):
         with part:

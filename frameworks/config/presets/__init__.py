@@ -1,14 +1,14 @@
-"""Presets by name: the official ones, and ``tiny``. A new preset is one value and its place in a list."""
+"""Presets by name: the official ones, their aliases, and ``tiny`` for tests."""
 
 from frameworks.config.backbones import PResNetSpec
 from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
-from frameworks.config.presets.v1 import RTDETR_R18VD, V1_PRESETS
-from frameworks.config.presets.v2 import V2_PRESETS
+from frameworks.config.presets.v1 import V1_PRESETS
+from frameworks.config.presets.v2 import ALIASES, V2_PRESETS
 from frameworks.config.training import DataSpec
 from frameworks.config.validation import SpecError, nearest
 
-# Every part of the model at a width that a test can afford; no official counterpart.
+# Every part of the model, small enough for tests; no official counterpart.
 TINY = ExperimentSpec(
     name="tiny",
     model=ModelSpec(
@@ -19,21 +19,22 @@ TINY = ExperimentSpec(
             hidden_dim=32, num_queries=20, num_layers=2, nhead=4, dim_feedforward=48, num_denoising=10
         ),
     ),
-    criterion=RTDETR_R18VD.criterion,
-    recipe=RTDETR_R18VD.recipe,
+    criterion=V1_PRESETS["r18vd"].criterion,
+    recipe=V1_PRESETS["r18vd"].recipe,
     data=DataSpec(image_size=(96, 96), batch_size=2),
 )
 
-PRESETS = {spec.name: spec for spec in (*V1_PRESETS, *V2_PRESETS, TINY)}
+PRESETS = {spec.name: spec for spec in (*V1_PRESETS.values(), *V2_PRESETS, TINY)}
 
 
 def preset(name: str) -> ExperimentSpec:
-    """The preset of that name.
+    """The spec of a preset or of an alias.
 
     Raises:
         SpecError: unknown name, with the nearest known one.
     """
-    if name not in PRESETS:
-        known = ", ".join(PRESETS)
-        raise SpecError(f"unknown preset {name!r}; known presets: {known}.{nearest(name, PRESETS)}")
-    return PRESETS[name]
+    specs = PRESETS | ALIASES
+    if name not in specs:
+        known = ", ".join(specs)
+        raise SpecError(f"unknown preset {name!r}; known presets: {known}.{nearest(name, specs)}")
+    return specs[name]

@@ -2,145 +2,118 @@
 
 All warm up over 2000 steps and train with 16 images a batch (VOC 32). Towards the end only the flip and one size
 are left; the configs with R18 have one size throughout. First groups win; ``""`` takes the rest.
+
+``ALIASES`` are the five configs in ``rtdetrv2_pytorch/configs/rtdetr``: RT-DETR as the code of RT-DETRv2 trains it.
+Model, losses, epochs and data are those of the preset of ``rtdetr_pytorch`` with the same file name; only warm-up
+and parameter groups differ.
 """
 
 from dataclasses import replace
 
-from frameworks.config.backbones import BackboneSpec, HGNetv2Spec, HGStageSpec
 from frameworks.config.experiment import ExperimentSpec
-from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
-from frameworks.config.presets.v1 import EXTRA_LARGE, LARGE, R18VD, R34VD, R50VD, R101VD, REST, SCALES, SMALL
+from frameworks.config.presets import v1
+from frameworks.config.presets.models import MODELS
 from frameworks.config.training import AugmentationSpec, CriterionSpec, DataSpec, ParameterGroup, RecipeSpec
 
-HGNETV2_L = HGNetv2Spec()
-HGNETV2_X = HGNetv2Spec(
-    stem_channels=(32, 64),
-    stages=(
-        HGStageSpec(64, 128, 1, downsample=False, light=False, kernel=3),
-        HGStageSpec(128, 512, 2, downsample=True, light=False, kernel=3),
-        HGStageSpec(256, 1024, 5, downsample=True, light=True, kernel=5),
-        HGStageSpec(512, 2048, 2, downsample=True, light=True, kernel=5),
-    ),
-)
-HGNETV2_H = HGNetv2Spec(
-    stem_channels=(48, 96),
-    stages=(
-        HGStageSpec(96, 192, 2, downsample=False, light=False, kernel=3),
-        HGStageSpec(192, 512, 3, downsample=True, light=False, kernel=3),
-        HGStageSpec(384, 1024, 6, downsample=True, light=True, kernel=5),
-        HGStageSpec(768, 2048, 3, downsample=True, light=True, kernel=5),
-    ),
-)
-HUGE = EncoderSpec(expansion=1.0, hidden_dim=512, dim_feedforward=2048, num_encoder_layers=2)
-
 RELEASES = "https://github.com/lyuwenyu/storage/releases/download/v0.1"
+WARMUP_STEPS = 2000
 
 
-def _rtdetrv2(
-    name: str,
-    backbone: BackboneSpec,
-    encoder: EncoderSpec,
-    decoder: DecoderSpec,
-    groups: tuple[ParameterGroup, ...],
-    epochs: int,
-    stop_epoch: int,
-) -> ExperimentSpec:
-    augmentation = AugmentationSpec(strong_stop_epoch=stop_epoch, scales=SCALES, scales_stop_epoch=stop_epoch)
+def _backbone(pattern: str, lr: float, weight_decay: float = 1e-4) -> ParameterGroup:
+    return ParameterGroup(rf"^(?=.*backbone){pattern}.*$", lr=lr, weight_decay=weight_decay)
+
+
+NORMS = ParameterGroup(r"^(?=.*(?:encoder|decoder))(?=.*(?:norm|bn)).*$", lr=1e-4, weight_decay=0.0)
+NORMS_AND_BIASES = ParameterGroup(r"^(?=.*(?:encoder|decoder))(?=.*(?:norm|bn|bias)).*$", lr=1e-4, weight_decay=0.0)
+
+R18VD_GROUPS = (ParameterGroup(r"^(?=.*(?:norm|bn)).*$", lr=1e-4, weight_decay=0.0), v1.REST)
+R34VD_GROUPS = (
+    _backbone("(?!.*norm|bn)", 5e-5),
+    _backbone("(?=.*norm|bn)", 5e-5, weight_decay=0.0),
+    NORMS_AND_BIASES,
+    v1.REST,
+)
+R50VD_GROUPS = (_backbone("(?!.*norm)", 1e-5), NORMS, v1.REST)
+SLOW_GROUPS = (_backbone("(?!.*norm|bn)", 1e-6), NORMS, v1.REST)
+HGNETV2_GROUPS = (_backbone("(?!.*norm|bn)", 5e-6), NORMS, v1.REST)
+
+TRAINING = {  # size -> parameter groups, epochs, epoch from which only the flip and one image size are left
+    "r18vd": (R18VD_GROUPS, 120, 117),
+    "r34vd": (R34VD_GROUPS, 120, 117),
+    "r50vd_m": (R50VD_GROUPS, 84, 81),
+    "r50vd": (R50VD_GROUPS, 72, 71),
+    "r101vd": (SLOW_GROUPS, 72, 71),
+    "hgnetv2_l": (HGNETV2_GROUPS, 72, 71),
+    "hgnetv2_x": (SLOW_GROUPS, 72, 71),
+    "hgnetv2_h": (HGNETV2_GROUPS, 72, 71),
+}
+
+
+def _rtdetrv2(size: str) -> ExperimentSpec:
+    groups, epochs, stop = TRAINING[size]
+    augmentation = AugmentationSpec(strong_stop_epoch=stop, scales=v1.SCALES, scales_stop_epoch=stop)
+    if size == "r18vd":  # the stop epoch is left over from a base config and has no effect
+        augmentation = replace(augmentation, scales=(), scales_stop_epoch=71)
     return ExperimentSpec(
-        name=name,
-        model=ModelSpec(version="v2", backbone=backbone, encoder=encoder, decoder=decoder),
+        name=f"rtdetrv2_{size}",
+        model=replace(MODELS[size], version="v2"),
         criterion=CriterionSpec(),
-        recipe=RecipeSpec(groups=groups, warmup_steps=2000, epochs=epochs),
+        recipe=RecipeSpec(groups=groups, warmup_steps=WARMUP_STEPS, epochs=epochs),
         data=DataSpec(augmentation=augmentation),
     )
 
 
-def _one_size(spec: ExperimentSpec) -> ExperimentSpec:
-    """Without multi-scale. The epoch at which it would end is left over from a base config and means nothing."""
-    augmentation = replace(spec.data.augmentation, scales=(), scales_stop_epoch=71)
-    return replace(spec, data=replace(spec.data, augmentation=augmentation))
-
-
-def _discrete(spec: ExperimentSpec, name: str, epochs: int, stop_epoch: int, tuning: str) -> ExperimentSpec:
+def _discrete(size: str, epochs: int, stop: int, tuning: str) -> ExperimentSpec:
     """Discrete sampling, tuned from the weights of the same model with bilinear sampling."""
-    augmentation = replace(spec.data.augmentation, strong_stop_epoch=stop_epoch)
+    spec = BASIC[size]
+    augmentation = replace(spec.data.augmentation, strong_stop_epoch=stop)
     if augmentation.scales:
-        augmentation = replace(augmentation, scales_stop_epoch=stop_epoch)
+        augmentation = replace(augmentation, scales_stop_epoch=stop)
     return replace(
         spec,
-        name=name,
+        name=f"{spec.name}_dsp",
         model=replace(spec.model, decoder=replace(spec.model.decoder, cross_attn_method="discrete")),
         recipe=replace(spec.recipe, epochs=epochs, tuning=f"{RELEASES}/{tuning}"),
         data=replace(spec.data, augmentation=augmentation),
     )
 
 
-def _points(spec: ExperimentSpec, name: str, points: int) -> ExperimentSpec:
-    decoder = replace(spec.model.decoder, num_points=(points,) * 3)
-    return replace(spec, name=name, model=replace(spec.model, decoder=decoder))
+def _points(points: int) -> ExperimentSpec:
+    """R18 with another number of sampling points."""
+    decoder = replace(R18VD.model.decoder, num_points=(points,) * 3)
+    return replace(R18VD, name=f"{R18VD.name}_sp{points}", model=replace(R18VD.model, decoder=decoder))
 
 
-R18VD_GROUPS = (ParameterGroup(r"^(?=.*(?:norm|bn)).*$", lr=1e-4, weight_decay=0.0), REST)
-R34VD_GROUPS = (
-    ParameterGroup(r"^(?=.*backbone)(?!.*norm|bn).*$", lr=5e-5, weight_decay=1e-4),
-    ParameterGroup(r"^(?=.*backbone)(?=.*norm|bn).*$", lr=5e-5, weight_decay=0.0),
-    ParameterGroup(r"^(?=.*(?:encoder|decoder))(?=.*(?:norm|bn|bias)).*$", lr=1e-4, weight_decay=0.0),
-    REST,
-)
-UNDECAYED = ParameterGroup(r"^(?=.*(?:encoder|decoder))(?=.*(?:norm|bn)).*$", lr=1e-4, weight_decay=0.0)
-R50VD_GROUPS = (ParameterGroup(r"^(?=.*backbone)(?!.*norm).*$", lr=1e-5, weight_decay=1e-4), UNDECAYED, REST)
-
-
-def _large_groups(backbone_lr: float) -> tuple[ParameterGroup, ...]:
-    return (ParameterGroup(r"^(?=.*backbone)(?!.*norm|bn).*$", lr=backbone_lr, weight_decay=1e-4), UNDECAYED, REST)
-
-
-RTDETRV2_R18VD = _one_size(
-    _rtdetrv2("rtdetrv2_r18vd", R18VD, SMALL, DecoderSpec(num_layers=3), R18VD_GROUPS, epochs=120, stop_epoch=117)
-)
-RTDETRV2_R34VD = _rtdetrv2(
-    "rtdetrv2_r34vd", R34VD, SMALL, DecoderSpec(num_layers=4), R34VD_GROUPS, epochs=120, stop_epoch=117
-)
-RTDETRV2_R50VD_M = _rtdetrv2(
-    "rtdetrv2_r50vd_m", R50VD, SMALL, DecoderSpec(num_layers=6, eval_idx=2), R50VD_GROUPS, epochs=84, stop_epoch=81
-)
-RTDETRV2_R50VD = _rtdetrv2(
-    "rtdetrv2_r50vd", R50VD, LARGE, DecoderSpec(num_layers=6), R50VD_GROUPS, epochs=72, stop_epoch=71
-)
-RTDETRV2_R101VD = _rtdetrv2(
-    "rtdetrv2_r101vd", R101VD, EXTRA_LARGE, DecoderSpec(num_layers=6), _large_groups(1e-6), epochs=72, stop_epoch=71
-)
-RTDETRV2_HGNETV2_L = _rtdetrv2(
-    "rtdetrv2_hgnetv2_l", HGNETV2_L, LARGE, DecoderSpec(num_layers=6), _large_groups(5e-6), epochs=72, stop_epoch=71
-)
-RTDETRV2_HGNETV2_X = _rtdetrv2(
-    "rtdetrv2_hgnetv2_x", HGNETV2_X, EXTRA_LARGE, DecoderSpec(num_layers=6), _large_groups(1e-6),
-    epochs=72, stop_epoch=71,
-)  # fmt: skip
-RTDETRV2_HGNETV2_H = _rtdetrv2(
-    "rtdetrv2_hgnetv2_h", HGNETV2_H, HUGE, DecoderSpec(num_layers=6), _large_groups(5e-6), epochs=72, stop_epoch=71
-)
-
+BASIC = {size: _rtdetrv2(size) for size in TRAINING}
+R18VD = BASIC["r18vd"]
 V2_PRESETS = (
-    RTDETRV2_R18VD,
-    RTDETRV2_R34VD,
-    RTDETRV2_R50VD_M,
-    RTDETRV2_R50VD,
-    RTDETRV2_R101VD,
-    RTDETRV2_HGNETV2_L,
-    RTDETRV2_HGNETV2_X,
-    RTDETRV2_HGNETV2_H,
-    _discrete(RTDETRV2_R18VD, "rtdetrv2_r18vd_dsp", 36, 33, "rtdetrv2_r18vd_120e_coco.pth"),
-    _discrete(RTDETRV2_R34VD, "rtdetrv2_r34vd_dsp", 12, 10, "rtdetrv2_r34vd_120e_coco_ema.pth"),
-    _discrete(RTDETRV2_R50VD_M, "rtdetrv2_r50vd_m_dsp", 36, 33, "rtdetrv2_r50vd_m_7x_coco_ema.pth"),
-    _discrete(RTDETRV2_R50VD, "rtdetrv2_r50vd_dsp", 12, 10, "rtdetrv2_r50vd_6x_coco_ema.pth"),
-    _points(RTDETRV2_R18VD, "rtdetrv2_r18vd_sp1", 1),
-    _points(RTDETRV2_R18VD, "rtdetrv2_r18vd_sp2", 2),
-    _points(RTDETRV2_R18VD, "rtdetrv2_r18vd_sp3", 3),
+    *BASIC.values(),
+    _discrete("r18vd", 36, 33, "rtdetrv2_r18vd_120e_coco.pth"),
+    _discrete("r34vd", 12, 10, "rtdetrv2_r34vd_120e_coco_ema.pth"),
+    _discrete("r50vd_m", 36, 33, "rtdetrv2_r50vd_m_7x_coco_ema.pth"),
+    _discrete("r50vd", 12, 10, "rtdetrv2_r50vd_6x_coco_ema.pth"),
+    *(_points(points) for points in (1, 2, 3)),
     replace(
-        RTDETRV2_R18VD,
+        R18VD,
         name="rtdetrv2_r18vd_voc",
-        model=replace(RTDETRV2_R18VD.model, num_classes=20),
-        data=replace(RTDETRV2_R18VD.data, dataset="voc", batch_size=32),
+        model=replace(R18VD.model, num_classes=20),
+        data=replace(R18VD.data, dataset="voc", batch_size=32),
     ),
 )
+
+
+def _alias(size: str, groups: tuple[ParameterGroup, ...]) -> ExperimentSpec:
+    spec = v1.V1_PRESETS[size]
+    recipe = replace(spec.recipe, groups=groups, warmup_steps=WARMUP_STEPS)
+    return replace(spec, name=f"{spec.name}_v2code", recipe=recipe)
+
+
+_R50VD = (_backbone("(?!.*(?:norm|bn))", 1e-5), _backbone("(?=.*(?:norm|bn))", 1e-5, weight_decay=0.0))
+_ALIASES = (
+    _alias("r18vd", v1.GROUPS["r34vd"]),
+    _alias("r34vd", v1.GROUPS["r34vd"]),
+    _alias("r50vd_m", (_backbone("(?!.*norm|bn)", 1e-5), NORMS_AND_BIASES, v1.REST)),
+    _alias("r50vd", (*_R50VD, NORMS_AND_BIASES, v1.REST)),  # the second group is empty: the norms are frozen
+    _alias("r101vd", SLOW_GROUPS),
+)
+ALIASES = {spec.name: spec for spec in _ALIASES}

@@ -1,17 +1,18 @@
-"""A spec as a YAML file: our own form, with the field names of the dataclasses.
+"""Reads and writes specs as YAML files of our own form, with the field names of the dataclasses.
 
-A file is complete, or says ``inherit: PRESET or other/file.yml`` and gives only what differs. Mappings are merged
+A file is complete, or it has ``inherit: PRESET or other/file.yml`` and gives only what differs. Mappings are merged
 field by field and lists are replaced; another ``kind`` of backbone replaces the whole backbone.
 """
 
 from pathlib import Path
 from typing import Any
 
-from frameworks.config.experiment import ExperimentSpec, from_dict, to_dict
+from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.official.files import is_official
 from frameworks.config.presets import preset
+from frameworks.config.serialization import from_dict, recorded, to_dict
 from frameworks.config.validation import SpecError
-from frameworks.config.yaml.reading import read_mapping, write_mapping
+from frameworks.config.yaml.reading import merged, read_mapping, write_mapping
 
 INHERIT = "inherit"
 
@@ -49,7 +50,7 @@ def _load(path: Path, children: tuple[Path, ...]) -> ExperimentSpec:
             )
         return _spec(path, values, complete=True)
     parent = _parent(path, values.pop(INHERIT), chain)
-    return _spec(path, _merged(to_dict(parent), values), complete=False)
+    return _spec(path, merged(to_dict(parent), values), complete=False)
 
 
 def _parent(path: Path, name: Any, chain: tuple[Path, ...]) -> ExperimentSpec:
@@ -67,21 +68,12 @@ def _parent(path: Path, name: Any, chain: tuple[Path, ...]) -> ExperimentSpec:
 
 
 def looks_like_a_file(name: str) -> bool:
-    """Whether a name can only mean a file: presets have neither a suffix nor a folder."""
+    """Whether a name can only be that of a file: presets have neither a suffix nor a folder."""
     return name.endswith((".yml", ".yaml")) or "/" in name or "\\" in name
 
 
-def _merged(base: Any, changes: Any) -> Any:
-    """``base`` with ``changes`` in it. What belongs to one kind of backbone means nothing in another."""
-    if not isinstance(base, dict) or not isinstance(changes, dict):
-        return changes
-    if "kind" in changes and changes["kind"] != base.get("kind"):
-        return changes
-    return base | {key: _merged(base.get(key), value) for key, value in changes.items()}
-
-
 def _changes(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of ``_merged``: what to merge into ``base`` to get ``values``."""
+    """The mapping that ``merged`` with ``base`` gives ``values``."""
     if values.get("kind") != base.get("kind"):
         return values
     return {
@@ -96,16 +88,16 @@ def _spec(path: Path, values: dict[Any, Any], *, complete: bool) -> ExperimentSp
         spec = from_dict(ExperimentSpec, values)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
-    missing = _missing(values, to_dict(spec), "") if complete else []
+    missing = _missing(values, recorded(spec), "") if complete else []
     if missing:
-        # A default that fills a gap here would change results when the default changes.
+        # Filling the gap with a default would change results whenever the default changes.
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise SpecError(f"{path}: {missing[0]} is missing{more}; give it, or begin with `{INHERIT}: PRESET`")
     return spec
 
 
 def _missing(given: Any, whole: Any, where: str) -> list[str]:
-    """Paths of the fields of ``whole`` that ``given`` leaves to their defaults."""
+    """Dotted paths of the fields in ``whole`` that are not in ``given``."""
     if isinstance(whole, dict):
         found = [f"{where}{key}" for key in whole if key not in given]
         return found + [

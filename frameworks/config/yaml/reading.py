@@ -1,4 +1,4 @@
-"""YAML text to plain mappings, strictly: errors with line and column, no key twice, ``1e-4`` is a number."""
+"""Reads and writes YAML mappings, strictly: errors with line and column, no key twice, ``1e-4`` is a number."""
 
 import re
 from pathlib import Path
@@ -10,12 +10,12 @@ from yaml.reader import ReaderError
 
 from frameworks.config.validation import SpecError
 
-# YAML 1.1, which PyYAML reads, takes 1e-4 and 1.5e3 for text: it wants a dot and a sign. Nobody means text.
+# PyYAML follows YAML 1.1, where 1e-4 and 1.5e3 are text because they have no dot or no sign.
 _EXPONENT = re.compile(r"^[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)[eE][-+]?[0-9]+$")
 _FLOAT = "tag:yaml.org,2002:float"
 MOST_VALUES = 100_000
 MOST_LEVELS = 100
-# What PyYAML lets through besides its own errors when a value does not fit its tag (13th months, `!!bool x`).
+# Errors of Python that PyYAML raises for a value that does not fit its tag (month 13, `!!bool x`).
 _BAD_VALUES = (ValueError, LookupError, AttributeError, TypeError)
 
 
@@ -24,13 +24,13 @@ class _TooDeepError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, to which a key that stands twice is an error, and so is nesting without an end."""
+    """PyYAML's safe loader, which also refuses a key that occurs twice and nesting that is too deep."""
 
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
-        if self.depth > MOST_LEVELS:  # before Python's own limit, which other packages move
+        if self.depth > MOST_LEVELS:  # below Python's recursion limit, which other packages change
             raise _TooDeepError
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -40,14 +40,14 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
-                problem = f"the key {key.value!r} stands here a second time"
+                problem = f"the key {key.value!r} occurs here a second time"
                 raise ConstructorError(None, None, problem, key.start_mark)
             seen.add((key.tag, str(key.value)))
         return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists of plain values on one line; text that `_Loader` would take for a number within quotes."""
+    """Writes lists of plain values on one line, and text that `_Loader` would read as a number within quotes."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -64,7 +64,7 @@ _Dumper.add_representer(list, _represent_list)
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:
-    """The mapping that a YAML file holds.
+    """The mapping in a YAML file.
 
     Raises:
         SpecError: no such file, not text, not YAML (with line and column), a key twice, or no mapping.
@@ -106,16 +106,25 @@ def _parsed(path: Path, text: str) -> Any:
 
 
 def _limited(path: Path, values: Any) -> Any:
-    """Aliases (*name) let a few bytes stand for gigabytes, or for themselves: refuse both."""
+    """``values``, unless aliases (``*name``) make them huge or contain themselves."""
     pending, count = [values], 0
     while pending:
         value = pending.pop()
         count += 1
         if count > MOST_VALUES:
-            raise SpecError(f"{path} unfolds to more than {MOST_VALUES} values; no spec has as many")
+            raise SpecError(f"{path} expands to more than {MOST_VALUES} values; expected a spec")
         if isinstance(value, (dict, list, tuple, set)):
             pending.extend(value.values() if isinstance(value, dict) else value)
     return values
+
+
+def merged(base: Any, changes: Any) -> Any:
+    """``base`` with ``changes``: mappings key by key, all else and mappings of another ``kind`` replaced."""
+    if not isinstance(base, dict) or not isinstance(changes, dict):
+        return changes
+    if "kind" in changes and changes["kind"] != base.get("kind"):
+        return changes
+    return base | {key: merged(base.get(key), value) for key, value in changes.items()}
 
 
 def write_mapping(values: dict[str, Any]) -> str:

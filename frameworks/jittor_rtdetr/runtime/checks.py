@@ -1,7 +1,7 @@
-"""What Jittor needs from the machine, each checked with one clear line when it is missing.
+"""Checks of everything that Jittor needs from the machine; what is missing is a UserError of one line.
 
-Jittor itself reports these late and badly: a wrong NumPy gives garbage without an error, a missing compiler
-a traceback of twenty lines, a missing Python.h a page of g++ output two minutes into the first import.
+Jittor itself reports it late or not at all: NumPy 2 gives wrong numbers without an error, a missing compiler a
+traceback of twenty lines, a missing Python.h a page of g++ output two minutes after the import began.
 """
 
 import importlib.machinery
@@ -24,6 +24,7 @@ STATE_NAME = "twin-detr"
 
 
 def check_platform() -> None:
+    """Raise UserError unless this is Linux."""
     if platform.system() != "Linux":
         raise UserError(
             f"Jittor is supported by this project on Linux only, this is {platform.system()}: "
@@ -32,6 +33,7 @@ def check_platform() -> None:
 
 
 def check_python(version: tuple[int, int]) -> None:
+    """Raise UserError unless Jittor supports this Python, given as (major, minor)."""
     low, high = SUPPORTED_PYTHONS
     if not low <= version <= high:
         raise UserError(
@@ -41,7 +43,7 @@ def check_python(version: tuple[int, int]) -> None:
 
 
 def numpy_version() -> str:
-    """Both the installed metadata and the module that an import really gives must be below 2."""
+    """Version of NumPy. Raises UserError unless both the installed package and the imported module are below 2."""
     try:
         import numpy
 
@@ -58,8 +60,8 @@ def numpy_version() -> str:
 
 
 def jittor_version() -> tuple[str, Path]:
-    """Version and folder, without importing Jittor (an import starts to compile)."""
-    # Not importlib.util.find_spec, which looks at a loaded module first and stumbles over a half-imported one.
+    """Version and folder of the installed Jittor, read without an import, which would start to compile it."""
+    # Not importlib.util.find_spec: it looks at loaded modules first and fails on a half-imported one.
     spec = importlib.machinery.PathFinder.find_spec("jittor")
     if spec is None or spec.origin is None:
         raise UserError(f"Jittor is not installed for {sys.executable}: pip install jittor==1.3.11.0")
@@ -71,7 +73,7 @@ def jittor_version() -> tuple[str, Path]:
 
 
 def compiler() -> tuple[str, str]:
-    """Path and version of g++."""
+    """Path and version of g++. Raises UserError if there is none or it does not run."""
     path = shutil.which("g++")
     if path is None:
         raise UserError("g++ is not on PATH and Jittor compiles every operator with it: apt-get install g++")
@@ -83,7 +85,7 @@ def compiler() -> tuple[str, str]:
 
 
 def python_include() -> Path:
-    """The folder of this interpreter's Python.h."""
+    """Folder of this interpreter's Python.h. Raises UserError if there is none."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     extra = [Path(p) for p in os.environ.get("CPLUS_INCLUDE_PATH", "").split(os.pathsep) if p]
     candidates = [
@@ -103,11 +105,10 @@ def python_include() -> Path:
 
 
 def jittor_home() -> tuple[Path, str]:
-    """Where Jittor will keep its cache, and who decided that.
+    """Folder in which Jittor keeps its cache, and where this choice comes from.
 
-    The same order as jittor_utils.home(). JITTOR_HOME is sticky: Jittor writes it into config.json in the
-    home folder, and later runs without the variable go on using it, which puzzles people: so the source is
-    recorded and named in every error about this folder.
+    The order is that of jittor_utils.home(). Jittor writes JITTOR_HOME into config.json in the home folder, and
+    later runs without the variable go on using it. Every error about the folder therefore names the source.
     """
     config = Path.home() / ".cache" / "jittor" / "config.json"
     stored: dict[str, str] = {}
@@ -124,7 +125,11 @@ def jittor_home() -> tuple[Path, str]:
 
 
 def state_folder() -> tuple[Path, Path, str]:
-    """Jittor's home, this project's writable folder in its cache, and where the choice came from."""
+    """Jittor's home, this project's folder in its cache, and the source of the choice. Makes missing folders.
+
+    Raises:
+        UserError: the path has a space, or a folder cannot be written.
+    """
     home, source = jittor_home()
     folder = home / ".cache" / "jittor" / STATE_NAME
     if any(c.isspace() for c in str(folder)):
@@ -132,7 +137,7 @@ def state_folder() -> tuple[Path, Path, str]:
             f"Jittor's cache folder {folder} (from {source}) has a space in its path, which Jittor's compiler "
             "commands do not quote: set JITTOR_HOME to a folder without spaces"
         )
-    # Jittor makes this one too, even when its cache is elsewhere.
+    # Jittor makes the first one, too, even when its cache is elsewhere.
     for needed in (Path.home() / ".cache" / "jittor", folder):
         try:
             needed.mkdir(parents=True, exist_ok=True)
@@ -147,7 +152,7 @@ def state_folder() -> tuple[Path, Path, str]:
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> Path:
-    """A reader in another process sees the old text or the new one, never half of it."""
+    """Write a text file in one step, so that other processes read the old text or the new one. Returns the path."""
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return path
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
@@ -159,10 +164,10 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> Path:
 
 
 def python_config_script(folder: Path, include: Path) -> Path:
-    """A stand-in for python3.x-config that answers for the interpreter that runs now.
+    """Write a script that replaces python3.x-config for this interpreter, and return its path.
 
-    Jittor asks python3.x-config two questions. Distributions often don't install it, and where they do, Jittor
-    takes /usr/bin's even when another Python of that version runs; this one is always right.
+    Jittor calls python3.x-config with two options. Distributions often do not install it, and where they do, Jittor
+    takes the one of /usr/bin even when another Python of that version runs.
     """
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     text = (

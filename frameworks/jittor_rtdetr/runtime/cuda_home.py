@@ -1,8 +1,8 @@
-"""A CUDA home that Jittor accepts, put together out of an nvcc and pip's NVIDIA wheels by links.
+"""Assemble a CUDA folder that Jittor accepts from an nvcc and pip's NVIDIA wheels, by links.
 
-Jittor expects one folder with bin/nvcc, include and lib64, as CUDA 11's installer made it. pip spreads the same
-files over packages, without the unversioned library names, and CUDA 13 and cuDNN 9 dropped names that Jittor's
-sources use. Nothing is patched: links, and the small files of cuda_shims.py.
+Jittor expects one folder with bin/nvcc, include and lib64, as CUDA 11's installer made it. pip distributes the same
+files over several packages, without the unversioned library names, and CUDA 13 and cuDNN 9 removed names that
+Jittor's sources use. No file is changed: the folder has links and the small files of cuda_shims.py.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pathlib import Path
 from frameworks.errors import UserError
 from frameworks.jittor_rtdetr.runtime import cuda_shims
 
-# What Jittor includes or loads, and the package of CUDA 13 that has it.
+# The headers that Jittor includes, and the package of CUDA 13 that has each. Below, the libraries that it loads.
 HEADERS = {
     "cuda_runtime.h": "nvidia-cuda-runtime",
     "cublas_v2.h": "nvidia-cublas",
@@ -38,7 +38,7 @@ LIBRARIES = {
     "libcufft": "nvidia-cufft",
     "libcusparse": "nvidia-cusparse",
 }
-# cuDNN 8's names, which Jittor loads one by one, and the cuDNN 9 libraries that took over.
+# Names of cuDNN 8, which Jittor loads one by one, and the libraries of cuDNN 9 with the same functions.
 CUDNN_NAMES = {
     "libcudnn_ops_infer": "libcudnn_ops",
     "libcudnn_ops_train": "libcudnn_ops",
@@ -49,10 +49,17 @@ MANIFEST = "manifest.json"
 
 
 def prepare_cuda_home(site_packages: list[Path] | None, nvcc_home: Path | None, out: Path) -> Path:
-    """The home's path, cuda_home-<hash> in `out`; made if it isn't there complete.
+    """Path of the CUDA folder, ``cuda_home-HASH`` in ``out``; made, or repaired, unless it is complete.
 
-    The hash is of all that the home is made from, so that another nvcc or another wheel gives another home and,
-    as Jittor's cache goes by nvcc's path, other compiled files.
+    The hash covers everything that the folder is made from. Another nvcc or wheel therefore gives another folder
+    and, because Jittor's cache depends on the path of nvcc, other compiled files.
+
+    Args:
+        site_packages: folders with pip's packages; None: the search path of this interpreter.
+        nvcc_home: the CUDA toolkit; None: see ``find_nvcc_home``.
+
+    Raises:
+        UserError: no nvcc, a missing header or library (with the package that has it), or an unwritable folder.
     """
     nvcc_home = nvcc_home or find_nvcc_home()
     version = nvcc_version(nvcc_home)
@@ -72,7 +79,10 @@ def prepare_cuda_home(site_packages: list[Path] | None, nvcc_home: Path | None, 
 
 
 def find_nvcc_home() -> Path:
-    """The toolkit that nvcc belongs to. An nvcc on PATH may be a script that only calls the real one."""
+    """Folder of a CUDA toolkit: CUDA_HOME, CUDA_PATH, /usr/local/cuda, beside an nvcc on PATH, or a wheel.
+
+    Raises UserError if there is none. An nvcc on PATH may be a script that only calls the real one.
+    """
     on_path = shutil.which("nvcc")
     candidates = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
     candidates.append(Path("/usr/local/cuda"))
@@ -80,7 +90,7 @@ def find_nvcc_home() -> Path:
         candidates.append(Path(on_path).resolve().parent.parent)
     candidates += _wheel_folders(None)
     for home in candidates:
-        # The second file tells a toolkit from a folder that merely has a script of that name.
+        # The header distinguishes a toolkit from a folder that only has a script named nvcc.
         if (home / "bin" / "nvcc").is_file() and (home / "include" / "cuda_runtime.h").is_file():
             return home
     raise UserError(
@@ -90,6 +100,7 @@ def find_nvcc_home() -> Path:
 
 
 def nvcc_version(nvcc_home: Path) -> str:
+    """Version as "13.0.88". Raises UserError if nvcc does not run."""
     nvcc = nvcc_home / "bin" / "nvcc"
     try:
         result = subprocess.run([str(nvcc), "--version"], capture_output=True, text=True, check=False)
@@ -103,7 +114,10 @@ def nvcc_version(nvcc_home: Path) -> str:
 
 
 def find_gpu() -> str:
-    """Name, architecture and driver of the first GPU; Jittor's import would abort the process without one."""
+    """Name, architecture and driver of the first GPU.
+
+    Raises UserError if there is none; Jittor's import would abort the process.
+    """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -129,8 +143,8 @@ def find_gpu() -> str:
 def _wheel_folders(site_packages: list[Path] | None) -> list[Path]:
     """nvidia/cu13, nvidia/cudnn and the like, in the order of the search path."""
     sites = [Path(p) for p in sys.path if p] if site_packages is None else site_packages
-    return [folder for site in sites if (site / "nvidia").is_dir() for folder in sorted((site / "nvidia").iterdir())
-            if (folder / "include").is_dir() or (folder / "lib").is_dir()]  # fmt: skip
+    folders = [folder for site in sites for folder in sorted((site / "nvidia").glob("*"))]
+    return [folder for folder in folders if (folder / "include").is_dir() or (folder / "lib").is_dir()]
 
 
 def _include_links(folders: list[Path]) -> dict[str, Path]:
@@ -171,7 +185,7 @@ def _cccl(includes: list[Path]) -> Path | None:
 
 
 def _shims(links: dict[str, Path], nvcc_home: Path, includes: list[Path]) -> dict[str, str]:
-    """The files to write, by their path in the home; takes out of `links` what they replace."""
+    """Text of the files to write, by path in the folder; links that they replace are removed from ``links``."""
     links["include/cudnn_real.h"] = links.pop("include/cudnn.h")
     extra = ""
     files = {"include/cudnn.h": cuda_shims.CUDNN}
@@ -180,7 +194,7 @@ def _shims(links: dict[str, Path], nvcc_home: Path, includes: list[Path]) -> dic
     cccl = _cccl(includes)
     if "include/cub" not in links and cccl is not None:
         files["include/cub/cub.cuh"] = cuda_shims.CUB
-        if cccl.parent != nvcc_home / "include":  # nvcc looks for it beside itself only
+        if cccl.parent != nvcc_home / "include":  # nvcc searches only its own include folder for it
             extra = f" -isystem '{cccl}'"
     files["bin/nvcc"] = cuda_shims.NVCC.format(nvcc=nvcc_home / "bin" / "nvcc", extra=extra)
     return files
@@ -194,7 +208,7 @@ def _complete(home: Path, text: str, links: dict[str, Path]) -> bool:
 
 
 def _build(home: Path, links: dict[str, Path], files: dict[str, str], manifest: str) -> None:
-    """In a folder beside it, then renamed: another process sees a complete home or none."""
+    """Build in a folder beside it and rename that, so that another process sees a complete folder or none."""
     home.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home.parent, prefix=".cuda_home-") as folder:
         new = Path(folder) / "new"
@@ -209,7 +223,7 @@ def _build(home: Path, links: dict[str, Path], files: dict[str, str], manifest: 
         if home.exists():  # incomplete or damaged
             with contextlib.suppress(FileNotFoundError):
                 home.rename(Path(folder) / "old")
-        with contextlib.suppress(FileExistsError, OSError):  # another process was first, with the same content
+        with contextlib.suppress(FileExistsError, OSError):  # another process made the same folder first
             new.rename(home)
     if not _complete(home, manifest, links):
         raise UserError(f"the CUDA home {home} could not be made: check the folder's permissions and free space")

@@ -1,8 +1,8 @@
-"""Text of the small files that stand between Jittor 1.3, written for CUDA 11, and CUDA 13 with cuDNN 9."""
+"""Text of the small files that let Jittor 1.3, written for CUDA 11, compile with CUDA 13 and cuDNN 9."""
 
-# nvcc: Jittor asks for C++14, which CUDA 13's headers refuse, and for fast math, which breaks the parity with
-# PyTorch (approximate division, square root and exp; denormals flushed). A real file and not a link, because
-# Jittor resolves links before it looks for include/ and lib64/ beside it.
+# nvcc: Jittor passes -std=c++14, which CUDA 13's headers refuse, and fast math, which breaks the parity with
+# PyTorch (approximate division, square root and exp; denormals flushed to zero). It is a file and not a link,
+# because Jittor resolves links before it looks for include/ and lib64/ beside it.
 NVCC = """\
 #!/bin/sh
 for argument do
@@ -16,7 +16,7 @@ done
 exec '{nvcc}' "$@"{extra}
 """
 
-# cuDNN 9 dropped the recurrent-network functions that Jittor's sources still name; this project calls none.
+# cuDNN 9 has no longer the functions for recurrent networks that Jittor's sources name; this project calls none.
 CUDNN = """\
 #pragma once
 #include "cudnn_real.h"
@@ -32,7 +32,7 @@ JT_STUB(cudnnRNNBackwardData) JT_STUB(cudnnRNNBackwardWeights)
 #endif
 """
 
-# NPP's headers are in no package; Jittor wants eight integer limits from them.
+# NPP's headers are in no package; Jittor needs eight integer limits of them.
 NPP = """\
 #pragma once
 #define NPP_MIN_32U   ( 0 )
@@ -45,7 +45,7 @@ NPP = """\
 #define NPP_MAX_64S   ( 9223372036854775807LL )
 """
 
-# CCCL 3 (CUDA 13) dropped the functors, LaneId and the iterators that Jittor's kernels name.
+# CCCL 3 (CUDA 13) has no longer the functors, LaneId and the iterators that Jittor's kernels name.
 CUB = """\
 #pragma once
 #include_next <cub/cub.cuh>

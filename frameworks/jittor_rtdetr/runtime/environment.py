@@ -1,13 +1,8 @@
-"""Jittor's environment: what must be set before it is imported, checked, recorded and warmed up.
+"""Set and check Jittor's environment variables, then import Jittor.
 
-A process that uses Jittor starts with
-
-    jt = import_jittor("cpu")
-
-or, to record what it runs on, with `environment = prepare("cpu")`, `warm_up(environment)` and then the import.
-While Jittor later compiles kernels (the first steps on a cold cache take minutes) it writes one line,
-"Compiling Operators(3/20) used: ... eta: ...", to stderr, also under log_silent; `count_kernels` gives a caller
-a number to show instead.
+A process that uses Jittor starts with ``jt = import_jittor("cpu")``; ``prepare("cpu").record()`` describes the
+environment. While Jittor later compiles kernels (the first steps on a cold cache take minutes), it writes one line
+with its progress to standard error.
 """
 
 import dataclasses
@@ -26,60 +21,52 @@ from typing import Any
 from frameworks.errors import UserError
 from frameworks.jittor_rtdetr.runtime import checks
 from frameworks.jittor_rtdetr.runtime import cuda_home as cuda
-from frameworks.jittor_rtdetr.runtime import warm_up as warming
 from frameworks.jittor_rtdetr.runtime.onednn_links import link_onednn
 from frameworks.jittor_rtdetr.runtime.probe import MARK
+from frameworks.jittor_rtdetr.runtime.warm_up import warm_up
 
 DEVICES = ("cpu", "cuda")
-# Jittor adds -Ofast unless the flags hold an -O of their own. -Ofast breaks IEEE rules (x != x is False for NaN,
+# Jittor adds -Ofast unless the flags contain another -O. -Ofast breaks IEEE rules (x != x is False for NaN,
 # denormals are flushed in the whole process, NumPy's included) and is no faster.
 CPU_FLAGS = " -O3 "
-# CUDA 13 took two fields out of cudaDeviceProp that Jittor names.
+# Jittor uses two fields of cudaDeviceProp that CUDA 13 has no longer.
 CUDA_FLAGS = " -O3 -DcomputeMode=major -DclockRate=major "
-# Jittor reads any of its flags from a variable of that name: a stray one in a user's shell would change results.
+# Jittor reads each of its flags from a variable of that name, so one left in a user's shell would change results.
 STRAY = (
-    "debug", "cuda_debug", "enable_lto", "conv_opt", "amp_reg", "use_cuda", "lazy_execution", "use_data_gz",
-    "DISABLE_MULTIPROCESSING", "SKEY", "mkl_include_path", "mkl_lib_path", "cuda_archs",
-)  # fmt: skip
-# Once Jittor is loaded, a change of one of these has no effect, or a half one.
+    *("debug", "cuda_debug", "enable_lto", "conv_opt", "amp_reg", "use_cuda", "lazy_execution", "use_data_gz"),
+    *("DISABLE_MULTIPROCESSING", "SKEY", "mkl_include_path", "mkl_lib_path", "cuda_archs"),
+)
+# Changing one of these after Jittor is imported has no effect, or only part of its effect.
 FIXED_AT_IMPORT = ("cc_flags", "use_mkl", "use_mpi", "nvcc_path", "OMP_NUM_THREADS")
 
 
 @dataclasses.dataclass(frozen=True)
 class JittorEnvironment:
-    """What a run with Jittor ran on. `record()` gives it as plain values for a result file."""
+    """State folder, cache key, environment variables and recorded facts of a process that uses Jittor."""
 
-    device: str
-    threads: int
-    python_version: str
-    numpy_version: str
-    jittor_version: str
-    compiler_path: str
-    compiler_version: str
-    cc_flags: str
-    cache_home: Path
-    cache_home_source: str
     state_folder: Path
-    cache_name: str
-    onednn: Path | None
-    cuda_home: Path | None
-    gpu: str | None
-    fast_math: bool
-    tf32: bool
-    key: str
-    variables: tuple[tuple[str, str], ...]
+    key: str  # hash of everything that the compiled files depend on
+    variables: dict[str, str]
+    facts: dict[str, Any]
 
     def record(self) -> dict[str, Any]:
-        plain = {name: str(v) if isinstance(v, Path) else v for name, v in dataclasses.asdict(self).items()}
-        plain["variables"] = dict(self.variables)
-        return plain
+        """Device, threads, versions, flags, folders and variables as plain values, for a result file."""
+        return self.facts | {"key": self.key, "variables": self.variables}
 
 
 _prepared: JittorEnvironment | None = None
 
 
 def prepare(device: str = "cpu", threads: int | None = None) -> JittorEnvironment:
-    """Check the machine and set the variables. Call it before the first import of Jittor in the process."""
+    """Check the machine and set the variables that Jittor reads when it is imported.
+
+    Args:
+        device: "cpu" or "cuda".
+        threads: number of CPU threads; None: ``OMP_NUM_THREADS``, or the cores that this process may use.
+
+    Raises:
+        UserError: something that Jittor needs is missing or unfit, or Jittor was imported with other settings.
+    """
     global _prepared
     if device not in DEVICES:
         raise UserError(f"device {device!r} is unknown to Jittor's side: expected {' or '.join(DEVICES)}")
@@ -94,20 +81,15 @@ def prepare(device: str = "cpu", threads: int | None = None) -> JittorEnvironmen
     return environment
 
 
-def warm_up(environment: JittorEnvironment, progress: warming.Progress | None = None) -> dict[str, Any]:
-    """Compile Jittor if that has not been done, and check what it computes; says on stderr what it does.
+def import_jittor(device: str = "cpu", threads: int | None = None) -> Any:
+    """Prepare, compile if that has not been done, and import Jittor. Returns the module.
 
-    The result names the compiled files' folder (cache_path), the checks, and the seconds that it took then.
+    float64 stays float64, and operators run on ``device``. Arguments and errors are those of ``prepare``; a
+    compilation that fails or computes wrongly is a UserError, too.
     """
-    if "jittor" in sys.modules:  # then it is compiled
-        return {"cache_path": str(_cache_path(environment)), "checks": {}}
-    return warming.warm_up(environment.state_folder, environment.key, environment.device, progress)
-
-
-def import_jittor(device: str = "cpu", threads: int | None = None, progress: warming.Progress | None = None) -> Any:
-    """Prepare, warm up, import; float64 stays float64, and work goes to the device asked for."""
     environment = prepare(device, threads)
-    warm_up(environment, progress)
+    if "jittor" not in sys.modules:
+        warm_up(environment.state_folder, environment.key, device)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Jittor's sources; a test run may turn warnings into errors
@@ -117,31 +99,13 @@ def import_jittor(device: str = "cpu", threads: int | None = None, progress: war
             "Jittor rebuilt a part of itself and ended its import: run the same command again"
         ) from error
     if threading.current_thread() is threading.main_thread():
-        # Jittor's handler ends the whole process, without a word, when any child of it dies by a signal.
+        # Jittor's handler ends the whole process without a message when a signal kills any of its children.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if device == "cuda" and not jt.has_cuda:
         raise UserError("Jittor found no GPU although device cuda was asked for: check nvidia-smi, or use cpu")
     jt.flags.auto_convert_64_to_32 = 0
     jt.flags.use_cuda = int(device == "cuda")
     return jt
-
-
-def count_kernels(environment: JittorEnvironment) -> int:
-    """Compiled kernels in the cache; grows while Jittor compiles. Cheap enough to ask for each second."""
-    folder = _cache_path(environment)
-    try:
-        with os.scandir(folder / "jit") as entries:
-            return sum(entry.name.endswith(".so") for entry in entries)
-    except OSError:
-        return 0
-
-
-def _cache_path(environment: JittorEnvironment) -> Path:
-    if "jittor" in sys.modules:
-        return Path(sys.modules["jittor"].flags.cache_path)
-    stamp = environment.state_folder / f"ready-{environment.device}-{environment.key}.json"
-    content = warming.read_stamp(stamp)
-    return Path(content["cache_path"]) if content else environment.state_folder / "not-compiled-yet"
 
 
 def _threads(threads: int | None) -> int:
@@ -162,39 +126,46 @@ def _describe(device: str, threads: int) -> JittorEnvironment:
     include = checks.python_include()
     home, state, source = checks.state_folder()
     onednn = link_onednn(home, platform.machine()) if device == "cpu" else None
-    gpu = cuda.find_gpu() if device == "cuda" else None
-    toolkit = _cuda_home(home, state) if device == "cuda" else None
-    cc_flags = CPU_FLAGS if toolkit is None else CUDA_FLAGS
-    own = {
+    gpu, toolkit = (cuda.find_gpu(), _cuda_home(home, state)) if device == "cuda" else (None, None)
+    own = _device_variables(toolkit) | {
         "cc_path": compiler_path,
-        "cc_flags": cc_flags,
-        "kernel_flags": "",
-        "nvcc_flags": "",
         "python_config_path": str(checks.python_config_script(state, include)),
-        **_device_variables(toolkit),
     }
     # Jittor's own path has its version, the compiler, Python, machine and installation; this adds the rest. Without
     # a name, Jittor takes the git branch around the installation. The last part gives this cache a lock of its own.
     own["cache_name"] = f"{checks.STATE_NAME}/{device}-{_digest(own)[:8]}/cache"
     machine = [platform.platform(), platform.node(), _processor(), platform.python_version(), str(gpu)]
     versions = [jittor_version, str(jittor_folder), compiler_version, numpy_version, str(onednn), MARK]
-    return JittorEnvironment(
-        device=device, threads=threads, python_version=platform.python_version(), numpy_version=numpy_version,
-        jittor_version=jittor_version, compiler_path=compiler_path, compiler_version=compiler_version,
-        cc_flags=cc_flags.strip(), cache_home=home, cache_home_source=source, state_folder=state,
-        cache_name=own["cache_name"], onednn=onednn, cuda_home=toolkit, gpu=gpu, fast_math=False, tf32=False,
-        key=_digest([own, machine, versions])[:16],
-        variables=(*own.items(), *_process_variables(threads, home).items()),
-    )  # fmt: skip
+    facts = {
+        "device": device,
+        "threads": threads,
+        "python_version": platform.python_version(),
+        "numpy_version": numpy_version,
+        "jittor_version": jittor_version,
+        "compiler_path": compiler_path,
+        "compiler_version": compiler_version,
+        "cc_flags": own["cc_flags"].strip(),
+        "cache_home": str(home),
+        "cache_home_source": source,
+        "state_folder": str(state),
+        "cache_name": own["cache_name"],
+        "onednn": str(onednn) if onednn else None,
+        "cuda_home": str(toolkit) if toolkit else None,
+        "gpu": gpu,
+        "fast_math": False,
+        "tf32": False,
+    }
+    key, variables = _digest([own, machine, versions])[:16], own | _process_variables(threads, home)
+    return JittorEnvironment(state, key, variables, facts)
 
 
 def _process_variables(threads: int, home: Path) -> dict[str, str]:
-    """What does not change the compiled files, and so is no part of the cache's name or the stamp's key."""
+    """Variables that do not change the compiled files, so that cache name and stamp do not depend on them."""
     cores = len(os.sched_getaffinity(0))
     variables = {
         "OMP_NUM_THREADS": str(threads),
         # Jittor runs a compiler for every 3 GiB of memory, up to 16: on 2 cores, 7 took 13 to 40 % longer than 2.
-        # With one, it would not say how far it is.
+        # A single one shows no progress.
         "use_parallel_op_compiler": str(min(16, max(2, cores))),
     }
     if os.environ.get("JITTOR_HOME"):
@@ -203,7 +174,10 @@ def _process_variables(threads: int, home: Path) -> dict[str, str]:
 
 
 def _device_variables(toolkit: Path | None) -> dict[str, str]:
+    """Flags of the CPU (no toolkit) or of CUDA; Jittor compiles other files for other values."""
     common = {
+        "kernel_flags": "",
+        "nvcc_flags": "",
         "use_mpi": "0",  # it would compile MPI operators at import wherever mpicc is installed
         "FIX_TORCH_ERROR": "0",  # it would import torch
         "log_silent": "1",
@@ -212,16 +186,17 @@ def _device_variables(toolkit: Path | None) -> dict[str, str]:
         "auto_convert_64_to_32": "0",
     }
     if toolkit is None:
-        # An empty path keeps Jittor from any nvcc that it finds on the machine, and from downloading CUDA.
-        return {**common, "nvcc_path": "", "use_mkl": "1"}
+        # With an empty path Jittor neither uses an nvcc that it finds on the machine nor downloads CUDA.
+        return {**common, "cc_flags": CPU_FLAGS, "nvcc_path": "", "use_mkl": "1"}
     return {
         **common,
+        "cc_flags": CUDA_FLAGS,
         "nvcc_path": str(toolkit / "bin" / "nvcc"),
         "use_mkl": "0",
         "use_cutt": "0",  # these three would be downloaded at import
         "use_cutlass": "0",
         "use_nccl": "0",
-        # Jittor leaves cuDNN's default math on, which is TF32 for float32 convolutions; this reaches cuBLAS too.
+        # cuDNN's default, which Jittor keeps, is TF32 for float32 convolutions; this switches it off in cuBLAS too.
         "NVIDIA_TF32_OVERRIDE": "0",
     }
 
@@ -237,8 +212,8 @@ def _cuda_home(home: Path, state: Path) -> Path:
 
 
 def _require_same(environment: JittorEnvironment) -> None:
-    wanted = dict(environment.variables)
-    current = dict(_prepared.variables) if _prepared else dict(os.environ)
+    wanted = environment.variables
+    current = _prepared.variables if _prepared else dict(os.environ)
     names = FIXED_AT_IMPORT if _prepared is None else tuple(n for n in wanted if n != "log_silent")
     different = [n for n in names if current.get(n) != wanted[n]]
     if different:
@@ -250,7 +225,7 @@ def _require_same(environment: JittorEnvironment) -> None:
 
 
 def _processor() -> str:
-    """Compiled code is for this very processor (-march=native); a home folder may be shared between machines."""
+    """Model name of the processor: code is compiled with -march=native, and machines may share a home folder."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""oneDNN for Jittor, out of a pip package and without a download.
+"""Link oneDNN from a pip package to the folder in which Jittor looks for it.
 
 Without oneDNN a convolution on the CPU is about a hundred times slower. Jittor looks for it in one folder of its
-cache and, when it isn't there, downloads a tarball at import, which fails on a machine without internet. The
-package onednn-devel-cpu-gomp holds the same library: links from that folder to it are all that is needed.
+cache and otherwise downloads it during the import, which fails on a machine without a network. The package
+onednn-devel-cpu-gomp has the same library.
 """
 
 import importlib.metadata
@@ -16,13 +16,19 @@ from frameworks.errors import UserError
 PACKAGES = ("onednn-devel-cpu-gomp", "onednn-cpu-gomp")
 ADVICE = "pip install onednn-devel-cpu-gomp==2022.2.1"
 FOLDER_NAMES = {"x86_64": "dnnl_lnx_2.2.0_cpu_gomp", "aarch64": "dnnl_lnx_2.2.0_cpu_gomp_aarch64"}
-MAJOR = 2  # Jittor 1.3 is written for oneDNN 2; version 3 took functions away that it calls
+MAJOR = 2  # Jittor 1.3 is written for oneDNN 2; version 3 has no longer all functions that it calls
 
 
 def link_onednn(jittor_home: Path, machine: str) -> Path:
-    """Make or repair Jittor's oneDNN folder, and say where the library really is.
+    """Make or repair Jittor's oneDNN folder, and return the path of the library.
 
-    A folder that works is left alone, whoever made it: other processes may be running from it.
+    A folder that works is not changed, because other processes may be using it.
+
+    Args:
+        machine: processor type as ``platform.machine()`` gives it.
+
+    Raises:
+        UserError: no oneDNN 2 is installed, the processor type is unknown, or the folder cannot be written.
     """
     if machine not in FOLDER_NAMES:
         raise UserError(
@@ -43,12 +49,13 @@ def link_onednn(jittor_home: Path, machine: str) -> Path:
 
 
 def usable(folder: Path) -> bool:
+    """Whether both names of the library and the headers of oneDNN 2 are in Jittor's folder."""
     libraries = (folder / "lib" / "libmkldnn.so", folder / "lib" / "libdnnl.so.2")
     return all(p.is_file() for p in libraries) and _header_major(folder / "include") == MAJOR
 
 
 def find_package() -> tuple[Path, Path]:
-    """The include folder and the library of the installed package, whatever prefix pip chose."""
+    """Include folder and library of the installed package, under any prefix. Raises UserError without oneDNN 2."""
     includes = [p.parent for p in _installed("dnnl.hpp")] + [Path(sys.prefix) / "include"]
     libraries = _installed("libdnnl.so.2")
     libraries += [Path(sys.prefix) / lib / "libdnnl.so.2" for lib in ("lib", "lib64")]
@@ -85,7 +92,7 @@ def _header_major(include: Path) -> int | None:
 
 
 def _link(link: Path, target: Path) -> None:
-    """Replace in one step, so that a process that starts meanwhile finds the old link or the new one."""
+    """Replace a link in one step, so that another process finds the old link or the new one."""
     with tempfile.TemporaryDirectory(dir=link.parent, prefix=".link-") as folder:
         temporary = Path(folder) / link.name
         temporary.symlink_to(target)

@@ -1,6 +1,6 @@
-"""Run as a script by warm_up.py: import Jittor, which compiles it, and check that what it computes is right.
+"""Script that warm_up.py runs: import Jittor, which compiles it, and check the results of a few small operators.
 
-The last line of its output says what was found; nothing else in it is read except for progress.
+The last line of its output is the result, as JSON after ``MARK``; the other lines are read for progress only.
 """
 
 import json
@@ -10,7 +10,7 @@ MARK = "TWIN-DETR-PROBE "
 
 
 def checks(jt, np) -> dict[str, bool]:
-    """Each is False for a way in which Jittor has been seen to go wrong without an error."""
+    """Small computations by name, and whether each is right; each has been seen wrong without an error."""
     tiny = np.array([1e-40], dtype=np.float32)
     thirds = np.arange(1, 50, dtype=np.float32)
     nan = jt.array(np.array([np.nan, 1.0], dtype=np.float32))
@@ -36,6 +36,7 @@ def _convolution(jt, np) -> bool:
 
 
 def main() -> None:
+    """Import Jittor for the device of the command line, run the checks, print the result."""
     import jittor as jt
     import numpy as np
 

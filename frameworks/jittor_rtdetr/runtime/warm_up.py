@@ -1,8 +1,8 @@
-"""Jittor's first import, which compiles for minutes: done once, in a subprocess, visibly, and checked.
+"""Run Jittor's first import, which compiles for minutes, once, in a subprocess, and check the result.
 
 In a subprocess, because Jittor may end its process in the middle of an import ("jit_utils updated, please rerun
-your command", exit status 0), and because a crash while a library is loaded can't be caught. A stamp in the cache
-lets every later start skip it.
+your command", exit status 0), and because a crash while a library is loaded cannot be caught. Later starts find a
+stamp in the cache and skip it.
 """
 
 import contextlib
@@ -25,10 +25,16 @@ from frameworks.jittor_rtdetr.runtime.probe import MARK
 
 PROBE = Path(__file__).with_name("probe.py")
 INTERVAL_S = 5.0
-RUNS = 3  # Jittor asks for at most one more run after it rebuilt its own helper
+RUNS = 3  # Jittor needs at most one more run after it rebuilt its own helper
 STEP = re.compile(r"Compiling ([\w .-]+)\((\d+)/(\d+)\)")
 ERROR_LINE = re.compile(r"error|fatal|undefined|no space|not found|denied|killed|abort|segfault", re.IGNORECASE)
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+PARTS = {
+    "jittor_core": "its core",
+    "gen_ops_mkl": "its oneDNN operators",
+    "Operators": "operators",
+    "gen_ops_cu": "its CUDA operators",
+}
 MEANING = {
     "arithmetic": "1 + 1 is wrong; is NumPy older than 2?",
     "nan_differs_from_itself": "NaN equals itself, so the compiler broke IEEE rules",
@@ -43,7 +49,20 @@ Progress = Callable[[str], None]
 
 
 def warm_up(state: Path, key: str, device: str, progress: Progress | None = None) -> dict[str, Any]:
-    """The stamp's content. Compiles only if no stamp says that this very environment was compiled before."""
+    """Compile Jittor and check what it computes, unless a stamp says that this has been done.
+
+    Args:
+        state: folder for stamp, lock and log.
+        key: hash of everything that the compiled files depend on.
+        device: "cpu" or "cuda".
+        progress: called with a line every few seconds; None: standard error.
+
+    Returns:
+        the stamp's content: the cache's path, flags, the checks and the seconds that it took.
+
+    Raises:
+        UserError: the compilation failed, or a check found a wrong result; the line has the path of the log.
+    """
     stamp = state / f"ready-{device}-{key}.json"
     content = read_stamp(stamp)
     if content is not None:
@@ -58,7 +77,7 @@ def warm_up(state: Path, key: str, device: str, progress: Progress | None = None
 
 
 def read_stamp(stamp: Path) -> dict[str, Any] | None:
-    """None as well when the compiled files that the stamp speaks of were deleted."""
+    """Content of a stamp; None if there is none, it is damaged, or the compiled files were deleted."""
     try:
         content = json.loads(stamp.read_text(encoding="utf-8"))
         core = next(Path(content["cache_path"]).glob("jittor_core*.so"), None)
@@ -108,21 +127,25 @@ def _run(log: Path, device: str, say: Progress, start: float) -> tuple[int, str]
     """Run the probe with its output going to the log, and report every few seconds what it is doing."""
     variables = {
         **os.environ,
-        "log_silent": "0",  # otherwise it would not say what it compiles
+        "log_silent": "0",  # otherwise it does not print what it compiles
         "DNNL_VERBOSE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONWARNINGS": "ignore",
-        # The same modules as here, wherever the subprocess starts: NumPy may come from a folder of its own.
+        # The same modules as in this process: NumPy may come from another folder.
         "PYTHONPATH": os.pathsep.join(str(Path(p).absolute()) for p in sys.path),
     }
-    # runpy, so that this folder does not come first on the probe's path and shadow other modules.
+    # runpy, so that this folder is not first on the probe's search path, where it would hide other modules.
     code = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
     command = [sys.executable, "-c", code, str(PROBE), device]
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
-            command, env=variables, cwd=log.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command,
+            env=variables,
+            cwd=log.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
-        )  # fmt: skip
+        )
         chunks: list[str] = []
         assert process.stdout is not None
         reader = threading.Thread(target=_collect, args=(process.stdout, file, chunks), daemon=True)
@@ -130,7 +153,7 @@ def _run(log: Path, device: str, say: Progress, start: float) -> tuple[int, str]
         try:
             _watch(process, chunks, say, start)
         except BaseException:
-            # Ctrl-C: the compilers are the probe's children and would go on without it.
+            # After Ctrl-C the compilers, which are the probe's children, would go on.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -163,19 +186,17 @@ def _watch(process: subprocess.Popen[bytes], chunks: list[str], say: Progress, s
 
 
 def describe_step(output: str) -> str:
-    """What is being compiled, in words, from the last progress line of Jittor's output."""
+    """The last progress line of Jittor's output in words: "compiling operators, file 3 of 20"."""
     steps = STEP.findall(output)
     if not steps:
         return "compiling"
     name, done, total = steps[-1]
-    for start, meaning in (("jittor_core", "its core"), ("gen_ops_mkl", "its oneDNN operators"),
-                           ("Operators", "operators"), ("gen_ops_cu", "its CUDA operators")):  # fmt: skip
-        if name.startswith(start):
-            name = meaning
-    return f"compiling {name}, file {done} of {total}"
+    part = next((words for start, words in PARTS.items() if name.startswith(start)), name)
+    return f"compiling {part}, file {done} of {total}"
 
 
 def last_useful_line(output: str, status: int) -> str:
+    """The last line of the output that looks like an error, else its last line, at most 400 characters."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     if not lines:
         return f"no output, exit status {status}"
@@ -184,7 +205,7 @@ def last_useful_line(output: str, status: int) -> str:
 
 @contextlib.contextmanager
 def _lock(path: Path, say: Progress) -> Iterator[None]:
-    """One process compiles, others wait and say so. The system frees the lock of a process that died."""
+    """Hold a lock file; wait, with a message, while another process has it. It is freed when its process dies."""
     with path.open("w") as file:
         said = None
         while True:
