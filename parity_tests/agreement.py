@@ -1,91 +1,127 @@
-"""How a stage is held: in float64 as the same function, in float32 as the same arithmetic."""
+"""Assertions that frameworks agree: the same function in float64, equal accuracy in float32.
 
-import dataclasses
+The reference's float64 trace on the CPU is the truth. Every comparison is recorded, passed or not.
+"""
+
 from collections.abc import Callable, Mapping
 
-import pytest
-
+import frameworks
 from frameworks.arrays import Arrays
 from frameworks.shared.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
-from parity_tests.cases import subjects
+from parity_tests.judge.blame import find_culprit
 from parity_tests.judge.compare import Comparison, compare, compare_float32
-from parity_tests.traces import TRUTH, Twins, other
+from parity_tests.judge.record import Record
+from parity_tests.traces import TRUTH
 
 DTYPES = ("float64", "float32")
 DEVICES = ("cpu", "cuda")
-# (framework, dtype, device) -> trace
-Answer = Callable[[str, str, str], Arrays]
+Outputs = Mapping[str, Arrays]  # framework -> its trace
 Limit = Callable[[str, str], float]  # (stage, tensor) -> largest error that passes
+Replay = Callable[[str, str, str, str], Arrays]  # (module, framework, dtype, device) -> that module alone
 
 
-def require(twins: Twins, device: str, dtype: str) -> None:
-    """Skip with the reason where this device or dtype cannot be compared."""
-    if reason := twins.unsupported(device, dtype):
-        pytest.skip(reason)
-
-
-def hold_same_function(
-    judge: Callable[..., None],
-    subject: subjects.Subject,
-    case: str,
-    device: str,
-    answer: Answer,
-    limit: Limit = float64_limit,
-) -> None:
-    """float64: Jittor against PyTorch, to rounding; on a GPU PyTorch against its own CPU too."""
-    modules = subjects.module_paths(subject.spec.model)
-    sides = ["jittor"] if device == "cpu" else ["torch", "jittor"]
-    for framework in sides:
-        comparisons = compare(answer(framework, "float64", device), answer(*TRUTH), limit, modules)
-        comparisons = of_module(case, modules, comparisons)
-        judge(
-            comparisons, preset=subject.name, case=case, dtype="float64", device=device,
-            framework=framework, judge="twin",
-        )  # fmt: skip
-
-
-def hold_same_arithmetic(
-    judge: Callable[..., None],
-    subject: subjects.Subject,
-    case: str,
-    device: str,
-    answer: Answer,
+def assert_agreement(
+    outputs: Outputs,
+    truth: Arrays,
+    record: Record,
     kinks: Mapping[str, float] | None = None,
+    replay: Replay | None = None,
 ) -> None:
-    """float32: each twin's error against the float64 truth, held to the other's, both ways round."""
-    modules = subjects.module_paths(subject.spec.model)
-    truth = answer(*TRUTH)
-    traces = {name: answer(name, "float32", device) for name in ("torch", "jittor")}
-    for framework, trace in traces.items():
-        comparisons = compare_float32(
-            trace, traces[other(framework)], truth, FLOAT32_FACTOR, FLOAT32_FLOOR, modules, kinks
-        )
-        judge(
-            of_module(case, modules, comparisons), preset=subject.name, case=case, dtype="float32", device=device,
-            framework=framework, judge="twin",
-        )  # fmt: skip
-
-
-def of_module(case: str, modules: list[str], comparisons: list[Comparison]) -> list[Comparison]:
-    """A module run alone has tensors without a name of their own (``output/0``): they are the module's."""
-    if case not in modules:
-        return comparisons
-    return [dataclasses.replace(comparison, module=case) for comparison in comparisons]
-
-
-def hold(
-    judge: Callable[..., None],
-    twins: Twins,
-    subject: subjects.Subject,
-    case: str,
-    dtype: str,
-    device: str,
-    answer: Answer,
-    kinks: Mapping[str, float] | None = None,
-) -> None:
-    """The stage in this precision, or a skip with the reason."""
-    require(twins, device, dtype)
-    if dtype == "float64":
-        hold_same_function(judge, subject, case, device, answer)
+    """Apply the rule of the dtype: ``assert_same_function`` in float64, else ``assert_same_arithmetic``."""
+    if record.dtype == "float64":
+        assert_same_function(outputs, truth, record, replay=replay)
     else:
-        hold_same_arithmetic(judge, subject, case, device, answer, kinks)
+        assert_same_arithmetic(outputs, truth, record, kinks, replay)
+
+
+def assert_same_function(
+    outputs: Outputs,
+    truth: Arrays,
+    record: Record,
+    limit: Limit = float64_limit,
+    replay: Replay | None = None,
+) -> None:
+    """float64: every framework computes the truth's function; only rounding may differ.
+
+    Args:
+        replay: runs one module alone; with it, a failure names the first module that diverges.
+
+    Raises:
+        AssertionError: tensors differ; the message names framework, module, tensor, error and limit.
+    """
+    messages = []
+    for framework, output in outputs.items():
+        message = record.add(compare(output, truth, limit, record.modules), framework, "twin")
+        if message and replay:
+            message += "\n" + first_divergence(output, truth, framework, record, replay, limit)
+        messages.append(message)
+    assert not any(messages), "\n".join(filter(None, messages))
+
+
+def assert_same_arithmetic(
+    outputs: Outputs,
+    truth: Arrays,
+    record: Record,
+    kinks: Mapping[str, float] | None = None,
+    replay: Replay | None = None,
+) -> None:
+    """float32: the error of each framework against the truth stays within a factor of the others' errors.
+
+    Args:
+        outputs: float32 traces of the reference and of every candidate.
+        kinks: stage -> allowance for units at a kink (see tolerances.py).
+        replay: as for ``assert_same_function``.
+
+    Raises:
+        AssertionError: as for ``assert_same_function``.
+    """
+    messages = []
+    for framework, found in float32_comparisons(outputs, truth, record.modules, kinks).items():
+        message = record.add(found, framework, "twin")
+        if message and replay:
+            limits = {comparison.tensor: comparison.limit for comparison in found}
+
+            def limit(_: str, tensor: str, limits: dict[str, float] = limits) -> float:
+                return limits.get(tensor, FLOAT32_FACTOR * FLOAT32_FLOOR)
+
+            message += "\n" + first_divergence(outputs[framework], truth, framework, record, replay, limit)
+        messages.append(message)
+    assert not any(messages), "\n".join(filter(None, messages))
+
+
+def float32_comparisons(
+    outputs: Outputs, truth: Arrays, modules: tuple[str, ...] = (), kinks: Mapping[str, float] | None = None
+) -> dict[str, list[Comparison]]:
+    """Comparisons with the truth, both ways: a candidate beside the reference, the reference beside candidates."""
+    reference = outputs[frameworks.REFERENCE]
+    candidates = [output for name, output in outputs.items() if name != frameworks.REFERENCE]
+    return {
+        name: compare_float32(
+            output,
+            candidates if name == frameworks.REFERENCE else [reference],
+            truth,
+            FLOAT32_FACTOR,
+            FLOAT32_FLOOR,
+            modules,
+            kinks,
+        )
+        for name, output in outputs.items()
+    }
+
+
+def first_divergence(
+    output: Arrays, truth: Arrays, framework: str, record: Record, replay: Replay, limit: Limit
+) -> str:
+    """A line that names the first module of the failed training pass ``output`` that diverges from the truth."""
+    try:
+        culprit = find_culprit(
+            record.modules,
+            output,
+            truth,
+            lambda module: replay(module, framework, record.dtype, record.device),
+            lambda module: replay(module, *TRUTH),
+            limit,
+        )
+    except Exception as error:  # the failure itself must be reported, whatever happens to its explanation
+        return f"no module found: the search for it failed: {type(error).__name__}: {error}"
+    return f"first module that diverges: {culprit}" if culprit else "no module diverges on the truth's own inputs"

@@ -1,45 +1,51 @@
-"""Session fixtures: twins, evidence, records; and the table at the end of the session."""
+"""Session fixtures: workers, traces, records; and the table at the end of the session."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from parity_tests.judge.compare import Comparison
-from parity_tests.traces import Evidence, Recorder, Twins
+import frameworks
+from parity_tests.cases.subjects import Subject, module_paths
+from parity_tests.judge.record import Record, Recorder
+from parity_tests.traces import Traces, Workers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECORDER = pytest.StashKey[Recorder]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the parity tests."""
     group = parser.getgroup("twin-detr")
-    group.addoption("--python", action="append", default=[], metavar="NAME=PATH", help="interpreter of a twin")
-    group.addoption("--in-process", action="store_true", help="run the twins here, under a debugger")
+    group.addoption("--python", action="append", default=[], metavar="NAME=PATH", help="interpreter of a framework")
+    group.addoption("--in-process", action="store_true", help="run the frameworks in this process, for a debugger")
     group.addoption("--records", type=Path, default=REPOSITORY / "reports/generated/parity", metavar="DIR")
 
 
 @pytest.fixture(scope="session")
-def twins(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Twins]:
+def workers(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Workers]:
+    """A worker for each framework and device; the session ends with a record of their environments."""
     options = request.config.option
     pythons = dict(pair.split("=", 1) for pair in options.python)
     with ExitStack() as stack:
-        twins = Twins(stack, pythons, options.in_process)
-        yield twins
-        for (name, device), framework in twins.open.items():
+        workers = Workers(stack, pythons, options.in_process)
+        yield workers
+        for (name, device), framework in workers.open.items():
             record = {"name": name, "device": device, **framework.environment(device)}
             recorder.write({"environment": {key: value for key, value in record.items() if key != "variables"}})
 
 
 @pytest.fixture(scope="session")
-def evidence(twins: Twins) -> Evidence:
-    return Evidence(twins)
+def traces(workers: Workers) -> Traces:
+    """Runs cases in the workers and caches their traces."""
+    return Traces(workers)
 
 
 @pytest.fixture(scope="session")
 def recorder(request: pytest.FixtureRequest) -> Recorder:
+    """The file of records, in the folder of ``--records``."""
     config = request.config
     if RECORDER not in config.stash:
         config.stash[RECORDER] = Recorder(config.option.records / "records.jsonl")
@@ -47,19 +53,29 @@ def recorder(request: pytest.FixtureRequest) -> Recorder:
 
 
 @pytest.fixture
-def judge(recorder: Recorder):
-    """Record comparisons and fail with a line for each tensor that does not hold."""
+def record(recorder: Recorder) -> Callable[[Subject, str, str, str], Record]:
+    """``record(subject, label, dtype, device)``: where a test's comparisons are written."""
 
-    def check(comparisons: list[Comparison], **context: str) -> None:
-        failures = recorder.add(comparisons, **context)
-        assert not failures, f"{len(failures)} of {len(comparisons)} tensors differ:\n" + "\n".join(failures[:20])
+    def of(subject: Subject, label: str, dtype: str, device: str) -> Record:
+        return Record(recorder, subject.name, label, dtype, device, tuple(module_paths(subject.spec.model)))
 
-    return check
+    return of
+
+
+@pytest.fixture(autouse=True)
+def needs_gpu(request: pytest.FixtureRequest) -> None:
+    """Skip the tests with the parameter ``device`` = "cuda" where the reference cannot use a GPU."""
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if parameters.get("device") == "cuda":
+        workers: Workers = request.getfixturevalue("workers")
+        dtype = parameters.get("dtype", "float64")
+        if reason := workers.get(frameworks.REFERENCE, "cpu").supports("cuda", dtype):
+            pytest.skip(f"no GPU parity: {reason}")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The table, and the same as a page; skips are listed with their reasons."""
+    """Print the table of the session and write its page, with the skipped tests and their reasons."""
     if RECORDER not in config.stash:
         return
     from frameworks.errors import UserError

@@ -1,5 +1,6 @@
-"""Deploy form: a fused model answers as the unfused one, in each twin alone and twin against twin."""
+"""Deploy form: a fused model computes the function of the unfused one, in each framework and across frameworks."""
 
+from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -10,53 +11,54 @@ from frameworks.arrays import Arrays
 from frameworks.protocol import Case
 from frameworks.shared.tolerances import DEPLOY
 from frameworks.torch_rtdetr import deploy
-from parity_tests.agreement import DTYPES, hold
+from parity_tests.agreement import DTYPES, assert_agreement
 from parity_tests.cases import subjects
 from parity_tests.judge.compare import compare
-from parity_tests.traces import Evidence
+from parity_tests.traces import TRUTH, Traces
 
 
-def check(judge, evidence: Evidence, subject: subjects.Subject, framework: str) -> None:
-    where = (framework, "float64", "cpu")
-    fused, unfused = (
-        _answers(arrays) for arrays in (evidence.deployed(subject, *where), evidence.forward(subject, *where))
-    )
-    comparisons = compare(fused, unfused, lambda stage, tensor: DEPLOY, subjects.module_paths(subject.spec.model))
-    judge(
-        comparisons, preset=subject.name, case="deploy form", dtype="float64", device="cpu",
-        framework=framework, judge="self",
-    )  # fmt: skip
-
-
-def _answers(trace: Arrays) -> Arrays:
-    """Without norm statistics, which a fused model has no more."""
+def predictions(trace: Arrays) -> Arrays:
+    """The trace without norm statistics, which a fused model does not have."""
     return {name: array for name, array in trace.items() if name.startswith(("forward/", "select/"))}
+
+
+def check_fusion(subject: subjects.Subject, framework: str, traces: Traces, record) -> None:
+    """Compare the fused with the unfused model of one framework, in float64."""
+    case, where = Case("forward", subject.spec), (framework, "float64", "cpu")
+    unfused = traces.run(case, subject, subject.images(), *where)
+    fused = traces.run(replace(case, deploy=True), subject, subject.images(), *where)
+    setting = record(subject, "deploy form", "float64", "cpu")
+    found = compare(predictions(fused), predictions(unfused), lambda stage, tensor: DEPLOY, setting.modules)
+    setting.check(found, framework, "self")
 
 
 # Small models here; r18vd with all other presets below.
 @pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 @pytest.mark.parametrize("name", [name for name in subjects.SUBJECTS if name != "rtdetr_r18vd"])
-def test_fused_is_unfused(name, framework, evidence: Evidence, judge):
-    check(judge, evidence, subjects.subject(name), framework)
+def test_fused_is_unfused(name, framework, traces: Traces, record):
+    check_fusion(subjects.subject(name), framework, traces, record)
 
 
 @pytest.mark.zoo
 @pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 @pytest.mark.parametrize("name", subjects.OFFICIAL)
-def test_every_preset(name, framework, evidence: Evidence, judge):
-    check(judge, evidence, subjects.zoo_subject(name), framework)
+def test_every_preset(name, framework, traces: Traces, record):
+    check_fusion(subjects.zoo_subject(name), framework, traces, record)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["tiny", "tiny_hgnetv2"])
-def test_fused_twins(name, dtype, evidence: Evidence, judge):
-    """Both twins fuse to the same function."""
+def test_fused_twins(name, dtype, traces: Traces, record):
+    """All frameworks fuse to the same function; in float32 with the truth's top-k."""
     subject = subjects.subject(name)
-
-    def answer(*where: str):
-        return _answers(evidence.deployed(subject, *where))
-
-    hold(judge, evidence.twins, subject, "deploy form", dtype, "cpu", answer)
+    case, inputs = Case("forward", subject.spec, deploy=True), subject.images()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    if dtype == "float32":
+        unfused = traces.run(replace(case, deploy=False), subject, inputs, *TRUTH)
+        inputs |= {"forced/topk": unfused["select/topk"]}
+    traced = traces.run_all(case, subject, inputs, dtype, "cpu")
+    outputs = {framework: predictions(trace) for framework, trace in traced.items()}
+    assert_agreement(outputs, predictions(truth), record(subject, "deploy form", dtype, "cpu"))
 
 
 def _padded_to_a_corner(kernel: torch.Tensor, _: object) -> torch.Tensor:
@@ -82,7 +84,7 @@ PAD, FOLD = torch.nn.functional.pad, deploy.fold_norms
     ids=["1x1 kernel in a corner", "running mean forgotten"],
 )
 def test_planted_fusion_fault(patch):
-    """The limit of this file catches a wrong fusion."""
+    """The limit of this file finds a wrong fusion."""
     subject = subjects.subject("tiny")
     twin = frameworks.load("torch")
     weights, images = subject.weights(), subject.images()
@@ -90,7 +92,7 @@ def test_planted_fusion_fault(patch):
     with patch:
         case = Case("forward", subject.spec, deploy=True)
         fused = twin.trace(case, weights, images, device="cpu", dtype="float64")
-    found = compare(_answers(fused), _answers(unfused), lambda stage, tensor: DEPLOY)
+    found = compare(predictions(fused), predictions(unfused), lambda stage, tensor: DEPLOY)
     assert not all(comparison.passed for comparison in found)
 
 

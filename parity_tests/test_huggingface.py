@@ -1,12 +1,11 @@
-"""Independent judge: each twin alone against Hugging Face's implementation, given the same weights and noise.
+"""Each framework alone against Hugging Face's implementation, with the same weights, inputs and noise.
 
-The oracle's results are stored; this judge answers here and now, for any model that it can express. Where it
-differs from the official code, known_differences.toml says so, and nothing is compared here.
+Hugging Face's implementation runs in the session, for any model that its configuration can represent. What it
+computes differently from the official code is listed in known_differences.toml and not compared here.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +15,11 @@ from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
 from frameworks.protocol import Case
 from frameworks.shared.tolerances import HUGGINGFACE
-from parity_tests.cases.huggingface import captured, subject, untouched_by_look_forward_twice
-from parity_tests.cases.subjects import Subject
+from parity_tests.cases.huggingface import captured_by_both, hf_subject, untouched_by_look_forward_twice
+from parity_tests.cases.subjects import Subject, in_zoo
 from parity_tests.judge.compare import compare
-from parity_tests.traces import TRUTH, Evidence
+from parity_tests.judge.record import Record, Recorder
+from parity_tests.traces import TRUTH, Traces
 
 ZOO = (
     "rtdetr_r50vd",
@@ -34,91 +34,93 @@ TINY = ("tiny_v1", "tiny_v2", "tiny_v2_bottleneck", "tiny_v2_discrete", "tiny_v2
 TRAINED = ("rtdetr_r18vd", "rtdetr_r50vd", "rtdetrv2_r18vd", "rtdetrv2_r18vd_dsp", "rtdetrv2_hgnetv2_l")
 
 
-def zoo(*names: str) -> list[Any]:
-    """Models at their real size: minutes each, so in a session of their own."""
-    return [pytest.param(name, marks=pytest.mark.zoo) for name in names]
-
-
 pytestmark = pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 
 
 @pytest.fixture(scope="module")
-def huggingface() -> Callable[[str, Case], Arrays]:
-    """Their answer about a subject; the last ones are kept for the other twin."""
+def hf_trace() -> Callable[[str, Case], Arrays]:
+    """Traces by Hugging Face's implementation; the last two are kept for the next framework."""
     pytest.importorskip("transformers", reason="no judge: pip install 'twin-detr[huggingface]' brings transformers")
     from frameworks.hf_rtdetr.adapter import FRAMEWORK
 
     @functools.lru_cache(maxsize=2)
-    def answer(name: str, case: Case) -> Arrays:
-        this = subject(name)
-        return FRAMEWORK.trace(case, this.weights(), inputs(this, case), device="cpu", dtype="float64")
+    def trace(name: str, case: Case) -> Arrays:
+        subject = hf_subject(name)
+        return FRAMEWORK.trace(case, subject.weights(), inputs(subject, case), device="cpu", dtype="float64")
 
-    return answer
+    return trace
 
 
 def inputs(subject: Subject, case: Case) -> Arrays:
+    """Images, and in training mode targets and noise."""
     return subject.training_inputs() if case.training else subject.images()
 
 
 def comparable(trace: Arrays, spec: ModelSpec) -> Arrays:
-    """What both sides record and what look-forward-twice, which theirs lacks, leaves alone."""
+    """Arrays that both sides record and that do not depend on look-forward-twice, which Hugging Face lacks."""
     wanted = ("forward/", "select/", "loss/", "match/", "statistic/")
-    wanted += tuple(f"capture/{name}/output/" for name in captured(spec))
+    wanted += tuple(f"capture/{name}/output/" for name in captured_by_both(spec))
     wanted += tuple(f"gradient/{prefix}" for prefix in untouched_by_look_forward_twice(spec))
     wanted += ("gradient_input/",) if spec.decoder.num_layers == 1 else ()
     return {name: array for name, array in trace.items() if name.startswith(wanted)}
 
 
-def hold(judge, this: Subject, case: str, framework: str, trace: Arrays, theirs: Arrays) -> None:
-    modules = ["backbone.conv1", "decoder.enc_score_head", "decoder.enc_bbox_head", *captured(this.spec.model)]
+def check(
+    recorder: Recorder, subject: Subject, label: str, framework: str, trace: Arrays, reference: Arrays
+) -> None:
+    """Compare a framework's trace with Hugging Face's and record it."""
+    modules = ["backbone.conv1", "decoder.enc_score_head", "decoder.enc_bbox_head"]
+    modules += captured_by_both(subject.spec.model)
     modules += [f"decoder.dec_{kind}_head.{i}" for kind in ("score", "bbox") for i in range(6)]
-    judge(
-        compare(trace, theirs, lambda stage, name: HUGGINGFACE[stage], modules), preset=this.name, case=case,
-        dtype="float64", device="cpu", framework=framework, judge="huggingface",
-    )  # fmt: skip
+    comparisons = compare(trace, reference, lambda stage, name: HUGGINGFACE[stage], modules)
+    Record(recorder, subject.name, label, "float64", "cpu").check(comparisons, framework, "huggingface")
 
 
-@pytest.mark.parametrize("name", [*TINY, "rtdetr_r18vd", "rtdetrv2_r18vd", *zoo(*ZOO)])
-def test_evaluation(framework, name, huggingface, evidence: Evidence, judge):
-    """Logits and boxes of the answering layer, query selection, encoder maps and decoder layers."""
-    this = subject(name)
-    case = Case("forward", this.spec, capture=captured(this.spec.model))
-    trace = evidence.trace("forward", case, this, inputs(this, case), framework, "float64", "cpu")
-    model = this.spec.model
-    hold(judge, this, "forward", framework, comparable(trace, model), comparable(huggingface(name, case), model))
+@pytest.mark.parametrize("name", [*TINY, "rtdetr_r18vd", "rtdetrv2_r18vd", *map(in_zoo, ZOO)])
+def test_evaluation(framework, name, hf_trace, traces: Traces, recorder):
+    """Logits and boxes of the exit layer, query selection, encoder maps and decoder layers."""
+    subject = hf_subject(name)
+    model = subject.spec.model
+    case = Case("forward", subject.spec, capture=captured_by_both(model))
+    reference = comparable(hf_trace(name, case), model)
+    trace = traces.run(case, subject, inputs(subject, case), framework, "float64", "cpu")
+    check(recorder, subject, "forward", framework, comparable(trace, model), reference)
 
 
-@pytest.mark.parametrize("name", ["tiny_v1_one_layer", *TINY, *zoo(*TRAINED)])
-def test_training(framework, name, huggingface, evidence: Evidence, judge):
+@pytest.mark.parametrize("name", ["tiny_v1_one_layer", *TINY, *map(in_zoo, TRAINED)])
+def test_training(framework, name, hf_trace, traces: Traces, recorder):
     """Every layer's predictions with denoising, every loss term and matching, and gradients.
 
-    A decoder of one layer has no later one to look forward from: there all gradients agree.
+    In a decoder of one layer, look-forward-twice changes nothing: there all gradients agree.
     """
-    this, model = subject(name), subject(name).spec.model
-    case = Case("loss", this.spec, training=True, capture=captured(model))
-    trace = evidence.loss(this, framework, "float64", "cpu")
-    hold(judge, this, "loss", framework, comparable(trace, model), comparable(huggingface(name, case), model))
+    subject = hf_subject(name)
+    model = subject.spec.model
+    case = Case("loss", subject.spec, training=True, capture=captured_by_both(model))
+    reference = comparable(hf_trace(name, case), model)
+    trace = traces.training(subject, framework, "float64", "cpu")
+    check(recorder, subject, "loss", framework, comparable(trace, model), reference)
 
 
 @pytest.mark.parametrize("name", ["tiny_v1", "tiny_v2_bottleneck", "tiny_v1_no_objects"])
-def test_denoising(framework, name, huggingface, evidence: Evidence, judge):
+def test_denoising(framework, name, hf_trace, traces: Traces, recorder):
     """Their queries from our draws; where one image has no objects, and where none has."""
-    this = subject(name)
-    case = Case("denoising", this.spec, training=True)
-    trace = evidence.trace("denoising", case, this, inputs(this, case), framework, "float64", "cpu")
-    assert ("denoising/labels" in trace) == (sum(this.counts) > 0)
-    hold(judge, this, "denoising", framework, trace, huggingface(name, case))
+    subject = hf_subject(name)
+    case = Case("denoising", subject.spec, training=True)
+    reference = hf_trace(name, case)
+    trace = traces.run(case, subject, inputs(subject, case), framework, "float64", "cpu")
+    assert ("denoising/labels" in trace) == (sum(subject.counts) > 0)
+    check(recorder, subject, "denoising", framework, trace, reference)
 
 
-def test_postprocessing(framework, huggingface, evidence: Evidence, judge):
-    """Their image processor wants heights first; boxes in pixels of two original sizes."""
-    this = subject("tiny_v1")
-    forward = evidence.forward(this, *TRUTH)
-    given = {f"prediction/{name}": forward[f"forward/{name}"] for name in ("pred_logits", "pred_boxes")}
-    given["sizes_wh"] = np.array([[640, 480], [333, 500]], np.int64)
-    case = Case("postprocess", this.spec)
-    trace = evidence.trace("postprocess hf", case, this, given, framework, "float64", "cpu")
+def test_postprocessing(framework, hf_trace, traces: Traces, recorder):
+    """Boxes in pixels of two original sizes; their image processor expects (height, width)."""
     from frameworks.hf_rtdetr.adapter import FRAMEWORK
 
-    theirs = FRAMEWORK.trace(case, this.weights(), given, device="cpu", dtype="float64")
-    hold(judge, this, "post-processing", framework, trace, theirs)
+    subject = hf_subject("tiny_v1")
+    case = Case("postprocess", subject.spec)
+    forward = traces.run(Case("forward", subject.spec), subject, subject.images(), *TRUTH)
+    given = {f"prediction/{name}": forward[f"forward/{name}"] for name in ("pred_logits", "pred_boxes")}
+    given["sizes_wh"] = np.array([[640, 480], [333, 500]], np.int64)
+    reference = FRAMEWORK.trace(case, subject.weights(), given, device="cpu", dtype="float64")
+    trace = traces.run(case, subject, given, framework, "float64", "cpu")
+    check(recorder, subject, "post-processing", framework, trace, reference)

@@ -1,14 +1,22 @@
-"""The whole model: evaluation, training mode, every loss term, every gradient, the input's gradient."""
+"""The whole model: evaluation, training mode, every loss term, every gradient, the input's gradient.
+
+In float32 the discrete decisions (top-k, matchings) of the truth are forced, so that rounding cannot lead to
+another branch; test_own_decisions compares the decisions themselves.
+"""
+
+import functools
 
 import numpy as np
 import pytest
 
+import frameworks
 from frameworks.arrays import Arrays
+from frameworks.protocol import Case
 from frameworks.shared.tolerances import FLOAT32_KINKS
-from parity_tests.agreement import DEVICES, DTYPES, hold, require
+from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
 from parity_tests.cases import subjects
 from parity_tests.judge.compare import compare
-from parity_tests.traces import TRUTH, Evidence
+from parity_tests.traces import TRUTH, Traces, forced_decisions
 
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),
@@ -17,45 +25,45 @@ pytestmark = [
 ]
 
 
-def test_evaluation(name, dtype, device, evidence: Evidence, judge):
+def test_evaluation(name, dtype, device, traces: Traces, record):
     """Evaluation-mode norms, early exit at eval_idx."""
     subject = subjects.subject(name)
+    case, inputs = Case("forward", subject.spec), subject.images()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    if dtype == "float32":
+        inputs |= {"forced/topk": truth["select/topk"]}
+    outputs = traces.run_all(case, subject, inputs, dtype, device)
+    assert_agreement(outputs, truth, record(subject, "evaluation", dtype, device))
 
-    def answer(*where: str):
-        return evidence.forward(subject, *where)
 
-    hold(judge, evidence.twins, subject, "evaluation", dtype, device, answer)
-
-
-def test_training(name, dtype, device, evidence: Evidence, judge):
+def test_training(name, dtype, device, traces: Traces, record):
     """Batch statistics, denoising, predictions of every layer, losses, matchings, gradients, activations."""
     subject = subjects.subject(name)
+    case, inputs = subjects.training_case(subject), subject.training_inputs()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    if dtype == "float32":
+        inputs |= forced_decisions(truth)
+    outputs = traces.run_all(case, subject, inputs, dtype, device)
+    replay = functools.partial(traces.replay, subject)
+    assert_agreement(outputs, truth, record(subject, "training", dtype, device), FLOAT32_KINKS, replay)
 
-    def answer(*where: str):
-        return evidence.loss(subject, *where)
 
-    hold(judge, evidence.twins, subject, "training", dtype, device, answer, FLOAT32_KINKS)
-
-
-def test_own_decisions(name, dtype, device, evidence: Evidence, judge):
+def test_own_decisions(name, dtype, device, traces: Traces, record):
     """Without forcing, top-k and matchings come out the same, but for ties within the error of the scores."""
-    require(evidence.twins, device, dtype)
     subject = subjects.subject(name)
-    truth = evidence.own_decisions(subject, *TRUTH)
-    for framework in ("torch", "jittor"):
-        own = evidence.own_decisions(subject, framework, dtype, device)
+    case, inputs = subjects.training_case(subject), subject.training_inputs()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    for framework in frameworks.ADAPTERS:
+        own = traces.run(case, subject, inputs, framework, dtype, device)
         comparisons = compare(decisions(own, truth), decisions(truth, truth), lambda stage, tensor: 0.0)
-        judge(
-            comparisons, preset=name, case="own decisions", dtype=dtype, device=device,
-            framework=framework, judge="twin",
-        )  # fmt: skip
+        record(subject, "own decisions", dtype, device).check(comparisons, framework, "twin")
 
 
 def decisions(own: Arrays, truth: Arrays) -> Arrays:
     """Selected tokens with ties resolved as in the truth, and matched tokens of every matching.
 
     A position may hold another token when the truth's scores of the two differ by less than the error of the
-    scores: then the order is a coin toss. Matchings name tokens, so that such a swap does not change them.
+    scores: then rounding decides their order. Matchings name tokens, so that such a swap does not change them.
     """
     error = float(np.abs(own["select/scores"] - truth["select/scores"]).max())
     topk = own["select/topk"].copy()

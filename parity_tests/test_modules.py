@@ -1,10 +1,12 @@
-"""Module by module, teacher-forced: each module alone on what the truth fed it and got back from it."""
+"""Module by module, teacher-forced: each module alone on the inputs and cotangents that it had in the truth."""
 
 import pytest
 
-from parity_tests.agreement import DEVICES, DTYPES, hold
+from frameworks.protocol import Case
+from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
 from parity_tests.cases import subjects
-from parity_tests.traces import Evidence
+from parity_tests.judge.blame import replay_inputs
+from parity_tests.traces import TRUTH, Traces, rounded
 
 ZOO = tuple(name for name in subjects.TINY if name not in subjects.FAST)
 MODULES = [
@@ -17,10 +19,11 @@ MODULES = [
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "module"), MODULES)
-def test_module(name, module, dtype, device, evidence: Evidence, judge):
+def test_module(name, module, dtype, device, traces: Traces, record):
+    """Outputs, and gradients towards inputs and parameters."""
     subject = subjects.subject(name)
-
-    def answer(*where: str):
-        return evidence.module(subject, module, *where)
-
-    hold(judge, evidence.twins, subject, module, dtype, device, answer)
+    case = Case("module", subject.spec, training=True, module=module)
+    inputs = rounded(replay_inputs(traces.training(subject, *TRUTH), module))
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, dtype, device)
+    assert_agreement(outputs, truth, record(subject, module, dtype, device))

@@ -1,8 +1,9 @@
-"""Independent judge: each twin alone against the official implementation's float64 results.
+"""Each framework alone against the official implementation's stored float64 results (docs/proof.md, "The oracle").
 
 ``oracle/`` holds outputs of the official code with its constants computed in float64 (variant f64p), for the
-weights, inputs and noise of ``recipe.py``. Twins can share a misunderstanding; the oracle does not share it.
-RT-DETR r18vd is in the fast session, with one case of RT-DETRv2; the other models and cases are in the zoo's.
+weights, inputs and noise that ``frameworks/shared/draws.py`` makes. Frameworks can share a mistake of their
+authors; the official code does not have it. RT-DETR r18vd is in the fast session, with one case of RT-DETRv2; the
+other models and cases are in the session ``parity_zoo``.
 """
 
 import functools
@@ -18,12 +19,14 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.protocol import Case
 from frameworks.shared import draws
-from frameworks.shared.tolerances import ORACLE
+from frameworks.shared.tolerances import NEGLIGIBLE, ORACLE, ORACLE_CHANGES, ORACLE_ZERO, SMALLEST_CHANGE
 from frameworks.state.backbones import stem_and_stages
 from frameworks.state.parameters import trainable_names
 from parity_tests.cases import subjects
+from parity_tests.cases.subjects import given_gradients, in_zoo
 from parity_tests.judge.compare import Comparison, relative_error
-from parity_tests.traces import Evidence, given_gradients
+from parity_tests.judge.record import Record, Recorder
+from parity_tests.traces import Traces
 
 ORACLE_FOLDER = Path(__file__).parent / "oracle"
 PARAMETER_SAMPLES = 8
@@ -40,16 +43,12 @@ FILES = {  # preset -> name in the oracle's files
 
 @functools.cache
 def golden(preset: str, case: str) -> Arrays:
+    """The arrays of one of the oracle's files, such as ``train__f64p``."""
     with np.load(ORACLE_FOLDER / f"{FILES[preset]}__{case}.npz") as file:
         return {key: file[key] for key in file.files}
 
 
-def zoo(*values: object) -> object:
-    """Parameters that only the zoo's session runs."""
-    return pytest.param(*values, marks=pytest.mark.zoo)
-
-
-def captured(spec: ModelSpec) -> dict[str, str]:
+def sampled_modules(spec: ModelSpec) -> dict[str, str]:
     """The oracle's name of an activation -> the module whose output it is."""
     _, stages = stem_and_stages(spec.backbone)
     levels = spec.num_levels
@@ -61,18 +60,18 @@ def captured(spec: ModelSpec) -> dict[str, str]:
     return names | {name: name for name in same}
 
 
-def check(judge, framework: str, preset: str, case: str, comparisons: list[Comparison]) -> None:
-    judge(
-        comparisons, preset=preset, case=case, dtype="float64", device="cpu",
-        framework=framework, judge="oracle",
-    )  # fmt: skip
+def check(recorder: Recorder, framework: str, preset: str, case: str, comparisons: list[Comparison]) -> None:
+    """Record the comparisons and fail with a line for each tensor that differs."""
+    Record(recorder, preset, case, "float64", "cpu").check(comparisons, framework, "oracle")
 
 
 def near(stage: str, module: str, tensor: str, got: Any, want: Any, limit: str) -> Comparison:
+    """A comparison by relative Frobenius error, with the limit ``ORACLE[limit]``."""
     return Comparison(stage, module, tensor, relative_error(np.asarray(got), np.asarray(want)), ORACLE[limit])
 
 
 def equal(stage: str, tensor: str, got: np.ndarray, want: np.ndarray) -> Comparison:
+    """A comparison of integers, which must be equal."""
     same = got.shape == want.shape and bool((got == want).all())
     return Comparison(stage, "decoder", tensor, 0.0 if same else 1.0, 0.0)
 
@@ -84,7 +83,7 @@ def outputs(trace: Arrays, oracle: Arrays, spec: ModelSpec) -> list[Comparison]:
         for name in ("pred_logits", "pred_boxes")
     ]
     found += selection(trace["select/topk"], trace["select/scores"], oracle["enc_topk_idx"], oracle["enc_topk_val"])
-    for name, module in captured(spec).items():
+    for name, module in sampled_modules(spec).items():
         value = trace[f"capture/{module}/output/0"]
         samples = oracle[f"act/{name}/s"]
         found.append(
@@ -96,7 +95,7 @@ def outputs(trace: Arrays, oracle: Arrays, spec: ModelSpec) -> list[Comparison]:
 
 
 def selection(topk: np.ndarray, scores: np.ndarray, want: np.ndarray, want_scores: np.ndarray) -> list[Comparison]:
-    """Indices equal in order, except inside a block of exactly tied scores, where the order is nobody's."""
+    """Indices equal in order, except inside a block of exactly tied scores, where the order is unspecified."""
     found = [near("query selection", "decoder", "scores", scores, want_scores, "outputs")]
     mine, official = topk.copy().astype(np.int64), want.astype(np.int64)
     for indices, values in ((mine, scores), (official, want_scores)):
@@ -139,15 +138,14 @@ def gradients(trace: Arrays, oracle: Arrays) -> list[Comparison]:
         module = str(name).rpartition(".")[0]
         mine = draws.samples(value, 16)
         want = samples[: len(mine)]
-        if norm < 1e-6 * largest:  # analytically zero: what is there is rounding
-            found.append(
-                Comparison("backward", module, f"{name} (zero)", float(np.abs(mine).max() / largest), 1e-12)
-            )
+        if norm < NEGLIGIBLE * largest:  # analytically zero: it holds rounding only
+            error = float(np.abs(mine).max() / largest)
+            found.append(Comparison("backward", module, f"{name} (zero)", error, ORACLE_ZERO))
             continue
         found.append(
             near("backward", module, f"{name} norm", np.linalg.norm(value.ravel()), norm, "gradient norms")
         )
-        error = float(np.linalg.norm(mine - want) / max(np.linalg.norm(want), 1e-6 * norm))
+        error = float(np.linalg.norm(mine - want) / max(np.linalg.norm(want), NEGLIGIBLE * norm))
         found.append(Comparison("backward", module, f"{name} samples", error, ORACLE["gradient samples"]))
     for key in (key for key in oracle if key.startswith("grad/")):
         name = key.removeprefix("grad/")
@@ -173,45 +171,48 @@ def state(trace: Arrays, oracle: Arrays, count: int) -> list[Comparison]:
 
 
 def update_samples(trace: Arrays, before: Arrays, oracle: Arrays, count: int) -> list[Comparison]:
-    """The change since step 0 at the sampled places: a parameter's own size would hide a wrong update.
-
-    The stored parameters are of order one in float64, so a change of order 1e-5 is known to about 1e-11.
-    """
+    """The change since step 0 at the sampled places, because it is small beside the parameter."""
     found = []
     for name, start, end in zip(oracle["param_names"], oracle["p0/s"], oracle[f"p{count}/s"], strict=True):
         change = draws.samples(trace[f"parameter/{name}"], 8) - draws.samples(before[str(name)], 8).astype(float)
         want = (end - start)[: len(change)]
-        if np.linalg.norm(want) > 1e-9:
-            error = float(np.linalg.norm(change - want) / np.linalg.norm(want))
-            found.append(Comparison("update", str(name).rpartition(".")[0], f"{name} change", error, 1e-6))
+        if np.linalg.norm(want) > SMALLEST_CHANGE:
+            error, module = np.linalg.norm(change - want) / np.linalg.norm(want), str(name).rpartition(".")[0]
+            found.append(Comparison("update", module, f"{name} change", float(error), ORACLE_CHANGES))
     return found
 
 
 @pytest.mark.parametrize(
     ("preset", "case"),
     [
-        ("rtdetr_r18vd", "eval_sq"), ("rtdetr_r18vd", "eval_rect"), ("rtdetrv2_r18vd", "eval_sq"),
-        zoo("rtdetrv2_r18vd", "eval_rect"), zoo("rtdetr_r50vd", "eval_sq"), zoo("rtdetr_r50vd", "eval_rect"),
-        zoo("rtdetrv2_hgnetv2_l", "eval_sq"),
+        ("rtdetr_r18vd", "eval_sq"),
+        ("rtdetr_r18vd", "eval_rect"),
+        ("rtdetrv2_r18vd", "eval_sq"),
+        in_zoo("rtdetrv2_r18vd", "eval_rect"),
+        in_zoo("rtdetr_r50vd", "eval_sq"),
+        in_zoo("rtdetr_r50vd", "eval_rect"),
+        in_zoo("rtdetrv2_hgnetv2_l", "eval_sq"),
     ],
-)  # fmt: skip
-def test_evaluation(framework, preset, case, evidence: Evidence, judge):
+)
+def test_evaluation(framework, preset, case, traces: Traces, recorder):
     """Square and rectangular input; the latter selects invalid anchors and has the scrambled positions."""
     subject = subjects.subject(f"{preset}_rect" if case == "eval_rect" else preset)
     model = subject.spec.model
-    question = Case("forward", subject.spec, capture=tuple(captured(model).values()))
-    trace = evidence.trace("forward", question, subject, subject.images(), framework, "float64", "cpu")
+    question = Case("forward", subject.spec, capture=tuple(sampled_modules(model).values()))
+    trace = traces.run(question, subject, subject.images(), framework, "float64", "cpu")
     oracle = golden(preset, f"{case}__f64p")
-    found = outputs(trace, oracle, model) + postprocessed(evidence, framework, subject, trace, oracle)
-    check(judge, framework, preset, case, found)
+    found = outputs(trace, oracle, model) + postprocessed(traces, framework, subject, trace, oracle)
+    check(recorder, framework, preset, case, found)
 
 
-def postprocessed(evidence, framework, subject, trace: Arrays, oracle: Arrays) -> list[Comparison]:
+def postprocessed(
+    traces: Traces, framework: str, subject: subjects.Subject, trace: Arrays, oracle: Arrays
+) -> list[Comparison]:
     """Labels, boxes in pixels and scores for the oracle's original sizes."""
     inputs = {f"prediction/{name}": trace[f"forward/{name}"] for name in ("pred_logits", "pred_boxes")}
     inputs["sizes_wh"] = np.array([[640, 480], [333, 500]], np.int64)
     question = Case("postprocess", subject.spec)
-    got = evidence.trace("postprocess oracle", question, subject, inputs, framework, "float64", "cpu")
+    got = traces.run(question, subject, inputs, framework, "float64", "cpu")
     found = []
     for image in range(2):
         scores, want = got["postprocess/scores"][image], oracle[f"post/{image}/scores"]
@@ -232,51 +233,51 @@ def _sorted_rows(scores: np.ndarray, labels: np.ndarray, boxes: np.ndarray) -> n
 
 
 @pytest.mark.parametrize("case", ["train", "train_dn"])
-@pytest.mark.parametrize("preset", ["rtdetr_r18vd", zoo("rtdetrv2_r18vd")])
-def test_training(framework, preset, case, evidence: Evidence, judge):
+@pytest.mark.parametrize("preset", ["rtdetr_r18vd", in_zoo("rtdetrv2_r18vd")])
+def test_training(framework, preset, case, traces: Traces, recorder):
     """Forward in training mode, every loss term, matchings and gradients, without and with denoising."""
     subject = subjects.subject(f"{preset}_plain" if case == "train" else preset)
-    trace = evidence.loss(subject, framework, "float64", "cpu")
+    trace = traces.training(subject, framework, "float64", "cpu")
     oracle = golden(preset, f"{case}__f64p")
     found = outputs(trace, oracle, subject.spec.model) + losses(trace, oracle, step=0) + gradients(trace, oracle)
-    check(judge, framework, preset, case, found)
+    check(recorder, framework, preset, case, found)
 
 
-@pytest.mark.parametrize(("case", "count", "lr_scale"), [("train", 1, 1.0), zoo("train5", 5, 0.01)])
-@pytest.mark.parametrize("preset", ["rtdetr_r18vd", zoo("rtdetrv2_r18vd")])
-def test_steps(framework, preset, case, count, lr_scale, evidence: Evidence, judge):
-    """Clip, AdamW and EMA: one step at the official rate, five at a hundredth (more would be chaos)."""
+@pytest.mark.parametrize(("case", "count", "lr_scale"), [("train", 1, 1.0), in_zoo("train5", 5, 0.01)])
+@pytest.mark.parametrize("preset", ["rtdetr_r18vd", in_zoo("rtdetrv2_r18vd")])
+def test_steps(framework, preset, case, count, lr_scale, traces: Traces, recorder):
+    """Clip, AdamW and EMA: one step at the official rate, five at a hundredth, where they do not yet diverge."""
     subject = subjects.subject(f"{preset}_plain")
     spec = without_warm_up(subject.spec)
     question = Case("steps", spec, training=True, steps=count, lr_scale=lr_scale)
     inputs = subject.training_inputs()
-    trace = evidence.trace("steps oracle", question, subject, inputs, framework, "float64", "cpu")
+    trace = traces.run(question, subject, inputs, framework, "float64", "cpu")
     oracle = golden(preset, f"{case}__f64p")
     found = state(trace, oracle, count) + update_samples(trace, subject.weights(), oracle, count)
     for step in range(count):
         found += losses(trace, oracle, step, prefix=f"step{step}/")
         norm, want = trace[f"step{step}/gradient_norm/total"], oracle[f"step{step}/grad_total_norm_preclip"]
         found.append(near("gradient norm", "optimizer", f"step {step}", norm, want, "gradient norms"))
-    check(judge, framework, preset, case, found)
+    check(recorder, framework, preset, case, found)
 
 
 @pytest.mark.parametrize("count", [1, 5])
-@pytest.mark.parametrize("preset", ["rtdetr_r18vd", zoo("rtdetrv2_r18vd")])
-def test_optimizer(framework, preset, count, evidence: Evidence, judge):
+@pytest.mark.parametrize("preset", ["rtdetr_r18vd", in_zoo("rtdetrv2_r18vd")])
+def test_optimizer(framework, preset, count, traces: Traces, recorder):
     """Clip, AdamW and EMA alone, on given gradients."""
     subject = subjects.subject(preset)
     question = Case("optimizer", without_warm_up(subject.spec), steps=count)
     inputs = given_gradients(subject, count)
-    trace = evidence.trace("optimizer", question, subject, inputs, framework, "float64", "cpu")
+    trace = traces.run(question, subject, inputs, framework, "float64", "cpu")
     oracle = golden(preset, "optim__f64")
     assert len(oracle["param_names"]) == len(trainable_names(subject.spec.model))
     found = state(trace, oracle, count) + update_samples(trace, subject.weights(), oracle, count)
     for step in range(count):
         norm, want = trace[f"step{step}/gradient_norm/total"], oracle[f"step{step}/grad_total_norm_preclip"]
         found.append(near("gradient norm", "optimizer", f"step {step}", norm, want, "gradient norms"))
-    check(judge, framework, preset, f"optim, {count} steps", found)
+    check(recorder, framework, preset, f"optim, {count} steps", found)
 
 
 def without_warm_up(spec: ExperimentSpec) -> ExperimentSpec:
-    """The oracle's steps have the full learning rate (RECIPE section 5)."""
+    """The oracle's steps have the full learning rate (docs/proof.md, "The oracle")."""
     return replace(spec, recipe=replace(spec.recipe, warmup_steps=0))

@@ -1,15 +1,13 @@
 """Criterion, denoising queries and post-processing on given inputs, and the optimizer on given gradients."""
 
-import functools
-
 import numpy as np
 import pytest
 
 from frameworks.arrays import Arrays
 from frameworks.protocol import Case
-from parity_tests.agreement import DEVICES, DTYPES, hold
+from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
 from parity_tests.cases import subjects
-from parity_tests.traces import TRUTH, Evidence, forced_decisions
+from parity_tests.traces import TRUTH, Traces, forced_decisions, rounded, updates
 
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),
@@ -18,53 +16,50 @@ pytestmark = [
 ]
 
 
-def predictions(evidence: Evidence, subject: subjects.Subject) -> Arrays:
-    """The truth's predictions in training mode as float32 inputs."""
-    truth = evidence.loss(subject, *TRUTH)
-    return {
-        name.replace("forward/", "prediction/"): array.astype(np.float32)
-        for name, array in truth.items()
-        if name.startswith("forward/")
-    }
+def predictions(training: Arrays) -> Arrays:
+    """The predictions of a training pass as inputs of the criterion, rounded to float32."""
+    forward = {name: array for name, array in training.items() if name.startswith("forward/")}
+    return {name.replace("forward/", "prediction/"): array for name, array in rounded(forward).items()}
 
 
-def test_criterion(name, dtype, device, evidence: Evidence, judge):
-    """Every loss term and its gradient towards logits and boxes, on identical predictions."""
+def test_criterion(name, dtype, device, traces: Traces, record):
+    """Every loss term and its gradient towards logits and boxes, on identical predictions and matchings."""
     subject = subjects.subject(name)
-    inputs = subject.training_inputs() | predictions(evidence, subject)
-    inputs |= forced_decisions(evidence.loss(subject, *TRUTH))
+    training = traces.training(subject, *TRUTH)
+    inputs = subject.training_inputs() | predictions(training) | forced_decisions(training)
     case = Case("criterion", subject.spec, training=True)
-    answer = functools.partial(evidence.trace, "criterion", case, subject, inputs)
-    hold(judge, evidence.twins, subject, "criterion", dtype, device, answer)
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, dtype, device)
+    assert_agreement(outputs, truth, record(subject, "criterion", dtype, device))
 
 
-def test_denoising(name, dtype, device, evidence: Evidence, judge):
+def test_denoising(name, dtype, device, traces: Traces, record):
     """Labels, noised boxes, attention mask and positives from identical noise."""
     subject = subjects.subject(name)
-    case = Case("denoising", subject.spec, training=True)
-    answer = functools.partial(evidence.trace, "denoising", case, subject, subject.training_inputs())
-    hold(judge, evidence.twins, subject, "denoising", dtype, device, answer)
+    case, inputs = Case("denoising", subject.spec, training=True), subject.training_inputs()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, dtype, device)
+    assert_agreement(outputs, truth, record(subject, "denoising", dtype, device))
 
 
-def test_postprocess(name, dtype, device, evidence: Evidence, judge):
+def test_postprocess(name, dtype, device, traces: Traces, record):
     """Labels, boxes in pixels and scores from identical predictions."""
     subject = subjects.subject(name)
-    given = predictions(evidence, subject)
-    inputs = {
-        n: given[f"prediction/{n.partition('/')[2]}"] for n in ("prediction/pred_logits", "prediction/pred_boxes")
-    }
+    given = predictions(traces.training(subject, *TRUTH))
+    inputs = {name: given[name] for name in ("prediction/pred_logits", "prediction/pred_boxes")}
     inputs["sizes_wh"] = np.array([[640, 480], [333, 500]], np.int64)
     case = Case("postprocess", subject.spec)
-    answer = functools.partial(evidence.trace, "postprocess", case, subject, inputs)
-    hold(judge, evidence.twins, subject, "post-processing", dtype, device, answer)
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, dtype, device)
+    assert_agreement(outputs, truth, record(subject, "post-processing", dtype, device))
 
 
 @pytest.mark.parametrize("count", [1, 5])
-def test_optimizer(name, dtype, device, count, evidence: Evidence, judge):
+def test_optimizer(name, dtype, device, count, traces: Traces, record):
     """Clipping, AdamW with its groups, moments and EMA on identical gradients."""
     subject = subjects.subject(name)
-
-    def answer(*where: str):
-        return evidence.optimizer(subject, count, *where)
-
-    hold(judge, evidence.twins, subject, f"optimizer, {count} steps", dtype, device, answer)
+    case, inputs = Case("optimizer", subject.spec, steps=count), subjects.given_gradients(subject, count)
+    truth = updates(traces.run(case, subject, inputs, *TRUTH), subject.weights())
+    traced = traces.run_all(case, subject, inputs, dtype, device)
+    outputs = {framework: updates(trace, subject.weights()) for framework, trace in traced.items()}
+    assert_agreement(outputs, truth, record(subject, f"optimizer, {count} steps", dtype, device))

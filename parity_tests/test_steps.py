@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 
 from frameworks.arrays import Arrays
-from parity_tests.agreement import DEVICES, DTYPES, hold_same_arithmetic, hold_same_function, require
+from parity_tests.agreement import DEVICES, DTYPES, assert_same_arithmetic, assert_same_function
 from parity_tests.cases import subjects
-from parity_tests.traces import Evidence
+from parity_tests.traces import TRUTH, Traces, forced_at_every_step, updates
 
-# Five float64 steps of r18vd take Jittor minutes; in the fast session one step of it and five of the small ones
-# stand for them.
+# Five float64 steps of r18vd take Jittor minutes. The fast session has one step of it and five of the small models.
 SLOW = {
     ("rtdetr_r18vd", 5),
     *((name, count) for name in subjects.TINY if name not in subjects.FAST for count in (1, 5)),
@@ -24,29 +23,32 @@ STEPS = [
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("name", "count"), STEPS)
-def test_steps(name, count, dtype, device, evidence: Evidence, judge):
+def test_steps(name, count, dtype, device, traces: Traces, record):
     """Whole training steps: losses at every step, then update, moments, EMA and norm statistics."""
-    require(evidence.twins, device, dtype)
     subject = subjects.subject(name)
     if dtype == "float32" and count > 1 and subject.spec.model.decoder.cross_attn_method == "discrete":
         pytest.skip("float32 steps of discrete sampling: a location next to a pixel's edge takes the neighbour")
-
-    def answer(*where: str):
-        return evidence.steps(subject, count, *where)
-
+    case, inputs, weights = subjects.steps_case(subject, count), subject.training_inputs(), subject.weights()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    if dtype == "float32":  # a different top-k choice would make the steps incomparable
+        inputs |= forced_at_every_step(truth, count)
+    traced = traces.run_all(case, subject, inputs, dtype, device)
+    outputs = {framework: updates(trace, weights) for framework, trace in traced.items()}
+    truth, setting = updates(truth, weights), record(subject, f"{count} steps", dtype, device)
     if dtype == "float64":
-        hold_same_function(judge, subject, f"{count} steps", device, answer)
+        assert_same_function(outputs, truth, setting)
     else:
-        hold_same_arithmetic(judge, subject, f"{count} steps", device, lambda *where: pooled(answer(*where)))
+        outputs = {framework: pooled(trace) for framework, trace in outputs.items()}
+        assert_same_arithmetic(outputs, pooled(truth), setting)
 
 
 def pooled(trace: Arrays) -> Arrays:
-    """All tensors of a kind as one vector: what float32 can say about whole steps.
+    """All tensors of a kind as one vector, the form in which float32 steps are compared.
 
-    AdamW's first steps are lr * sign(gradient), so one tensor's update is a matter of the signs of its
-    smallest gradients (PITFALLS; test_optimizer holds it tensor by tensor on identical gradients). Over all
-    20 million numbers the share of such signs is a property of the arithmetic, and can be compared.
-    Discrete decisions have their own test.
+    AdamW's first update is nearly lr * sign(gradient), so in float32 the update of one tensor depends on the signs
+    of its smallest gradients (docs/proof.md, "Pooled steps"). Over all 20 million numbers the share of such signs
+    is a property of the arithmetic and can be compared. test_optimizer compares single tensors on identical
+    gradients; test_own_decisions compares the discrete decisions.
     """
     kinds: dict[str, list[np.ndarray]] = {}
     for name, array in sorted(trace.items()):

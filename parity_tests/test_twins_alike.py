@@ -1,10 +1,11 @@
-"""The two source trees side by side: same files, same public names in the same order, same parameters.
+"""Compare the twins' source: same files, same public names in the same order, same parameters, same imports.
 
-Read with ``ast``, so that neither framework is needed. ``Module.forward`` in PyTorch is ``Module.execute`` in
-Jittor; everything else that differs stands below with its reason, and an entry that no longer differs fails.
+The source is parsed, so neither framework is needed. ``Module.forward`` in PyTorch is ``Module.execute`` in Jittor.
+Every other difference is listed below with its reason; a listed difference that no longer exists fails too.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import frameworks
 
 ROOT = Path(frameworks.__file__).parent
 TORCH, JITTOR = ROOT / "torch_rtdetr", ROOT / "jittor_rtdetr"
+TWIN_PACKAGE = re.compile(r"frameworks\.(torch|jittor)_rtdetr")
 SAME_METHOD = {"execute": "forward"}
 SAME_CLASS = {"TorchFramework": "Framework", "JittorFramework": "Framework"}
 
@@ -26,21 +28,39 @@ JITTOR_ONLY = {
 # method; "parameters" names one whose parameter names differ.
 DIFFERENCES = {
     ("adapter.py", "only torch", "Framework.__init__"): "TF32 and threads are flags to set; Jittor reads variables",
-    ("exchange.py", "only jittor", "to_scalar"): "Jittor's scalars have the shape [1]",
+    ("exchange.py", "only jittor", "connected"): "jt.grad returns zeros, not None, for unused parameters",
     ("exchange.py", "parameters", "build"): "a Jittor process has one device, chosen before its import",
     ("layers.py", "only jittor", "BatchNorm2d.__init__"): "Jittor's norms cancel in float32: written out",
     ("layers.py", "only jittor", "BatchNorm2d.forward"): "Jittor's norms cancel in float32: written out",
     ("layers.py", "only jittor", "LayerNorm.__init__"): "Jittor's norms cancel in float32: written out",
     ("layers.py", "only jittor", "LayerNorm.forward"): "Jittor's norms cancel in float32: written out",
-    ("tracing.py", "only jittor", "connected"): "jt.grad answers zeros, not None, for unused parameters",
+}
+
+# (module, which twin alone imports it) -> reason, files. TWIN is the twin's own package, FRAMEWORK is torch or
+# jittor with everything inside.
+IMPORTS = {
+    ("TWIN.operators", "only jittor"): (
+        "operators that Jittor lacks, or computes inexactly or slowly",
+        "attention box_ops criterion denoising deploy ema layers optimizer backbones/regnet",
+    ),
+    ("numpy", "only jittor"): (
+        "constants are built on the host: exact in float64, and no kernel to compile",
+        "attention decoder denoising encoder training",
+    ),
+    ("math", "only jittor"): ("the scale of attention, which PyTorch's attention has inside", "attention"),
+    ("TWIN.layers", "only jittor"): ("batch norms have plain integer counters, outside the state_dict", "exchange"),
+    ("gc", "only jittor"): ("Jittor keeps freed memory until it is collected", "adapter"),
+    ("TWIN.runtime.environment", "only jittor"): ("Jittor is prepared and started before its import", "adapter"),
+    ("FRAMEWORK", "only torch"): ("the Jittor twin's adapter gets the module from TWIN.runtime", "adapter"),
 }
 
 
-def public(name: str) -> bool:
+def is_public(name: str) -> bool:
     return not name.startswith("_") or name == "__init__"
 
 
 def parameters(function: ast.FunctionDef) -> list[str]:
+    """Names of the parameters in order; keyword-only ones end with ``=``."""
     a = function.args
     starred = [f"*{v.arg}" for v in (a.vararg,) if v] + [f"**{v.arg}" for v in (a.kwarg,) if v]
     return [p.arg for p in (*a.posonlyargs, *a.args)] + [f"{p.arg}=" for p in a.kwonlyargs] + starred
@@ -50,9 +70,9 @@ def describe(source: str) -> dict[str, list[str]]:
     """Public classes, functions and methods in order of appearance, with their parameter names."""
     found: dict[str, list[str]] = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and public(node.name):
+        if isinstance(node, ast.FunctionDef) and is_public(node.name):
             found[node.name] = parameters(node)
-        if isinstance(node, ast.ClassDef) and public(node.name):
+        if isinstance(node, ast.ClassDef) and is_public(node.name):
             name = SAME_CLASS.get(node.name, node.name)
             found[name] = []
             found |= {f"{name}.{n}": p for n, p in members(node)}
@@ -65,22 +85,42 @@ def members(node: ast.ClassDef) -> list[tuple[str, list[str]]]:
     is_record = any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
     found = [("fields", fields)] if is_record else []
     for method in node.body:
-        if isinstance(method, ast.FunctionDef) and public(method.name):
+        if isinstance(method, ast.FunctionDef) and is_public(method.name):
             found.append((SAME_METHOD.get(method.name, method.name), parameters(method)))
     return found
 
 
 def differences(torch_source: str, jittor_source: str) -> set[tuple[str, str]]:
     """(kind, what) of every difference between two files; order counts only among the common names."""
-    ours, theirs = describe(torch_source), describe(jittor_source)
-    found = {("only torch", name) for name in ours.keys() - theirs.keys()}
-    found |= {("only jittor", name) for name in theirs.keys() - ours.keys()}
-    common, order = [n for n in ours if n in theirs], [n for n in theirs if n in ours]
+    torch, jittor = describe(torch_source), describe(jittor_source)
+    found = {("only torch", name) for name in torch.keys() - jittor.keys()}
+    found |= {("only jittor", name) for name in jittor.keys() - torch.keys()}
+    common, order = [n for n in torch if n in jittor], [n for n in jittor if n in torch]
     found |= {("order", n) for n, m in zip(common, order, strict=True) if n != m}
-    return found | {("parameters", name) for name in common if ours[name] != theirs[name]}
+    return found | {("parameters", name) for name in common if torch[name] != jittor[name]}
+
+
+def imports(source: str) -> set[str]:
+    """Modules that a file imports anywhere, by names that are the same in both twins."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            folder = ROOT.parent.joinpath(*(node.module or ".").split("."))
+            inside = {f"{node.module}.{a.name}" for a in node.names if (folder / f"{a.name}.py").exists()}
+            found |= inside or {node.module or "."}
+    return {re.sub(r"^(torch|jittor)(\..*)?$", "FRAMEWORK", TWIN_PACKAGE.sub("TWIN", name)) for name in found}
+
+
+def import_differences(torch_source: str, jittor_source: str) -> set[tuple[str, str]]:
+    """(module, which twin alone imports it)."""
+    torch, jittor = imports(torch_source), imports(jittor_source)
+    return {(name, "only torch") for name in torch - jittor} | {(name, "only jittor") for name in jittor - torch}
 
 
 def files(folder: Path) -> set[str]:
+    """Python files below a folder, as relative paths."""
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
 
 
@@ -96,7 +136,7 @@ def test_files_of_the_jittor_twin_alone_are_listed_with_their_reason():
 
 
 @pytest.mark.parametrize("file", sorted(files(TORCH)))
-def test_twins_have_the_same_public_face(file):
+def test_twins_have_the_same_public_names(file):
     if not (JITTOR / file).exists():
         pytest.fail(f"jittor_rtdetr/{file} does not exist")
     found = differences((TORCH / file).read_text("utf-8"), (JITTOR / file).read_text("utf-8"))
@@ -105,9 +145,18 @@ def test_twins_have_the_same_public_face(file):
     assert not allowed - found, f"{file}: recorded as different, but alike now: {sorted(allowed - found)}"
 
 
+@pytest.mark.parametrize("file", sorted(files(TORCH)))
+def test_twins_import_the_same_modules(file):
+    found = import_differences((TORCH / file).read_text("utf-8"), (JITTOR / file).read_text("utf-8"))
+    allowed = {what for what, (_, names) in IMPORTS.items() if file.removesuffix(".py") in names.split()}
+    assert not found - allowed, f"{file}: imports differ, and no reason is recorded: {sorted(found - allowed)}"
+    assert not allowed - found, f"{file}: recorded as different, but alike now: {sorted(allowed - found)}"
+
+
 def test_every_difference_has_a_reason_and_a_file():
-    assert all(DIFFERENCES.values())
-    assert {name for name, _, _ in DIFFERENCES} <= files(TORCH)
+    assert all(DIFFERENCES.values()) and all(reason for reason, _ in IMPORTS.values())
+    named = {f"{name}.py" for _, names in IMPORTS.values() for name in names.split()}
+    assert named | {name for name, _, _ in DIFFERENCES} <= files(TORCH)
 
 
 TWIN = """
@@ -140,10 +189,43 @@ def _private(): ...
         ("def second(a): ...", "", {("only torch", "second")}),
         ("def _private", "def third", {("only jittor", "third")}),
         ("_inside", "inside", {("only jittor", "Block.inside")}),
-        ("def first(a, *, b): ...\ndef second(a): ...", "def second(a): ...\ndef first(a, *, b): ...",
-         {("order", "first"), ("order", "second")}),
+        (
+            "def first(a, *, b): ...\ndef second(a): ...",
+            "def second(a): ...\ndef first(a, *, b): ...",
+            {("order", "first"), ("order", "second")},
+        ),
     ],
-)  # fmt: skip
+)
 def test_planted_differences_are_found(old, new, found):
     assert old in TWIN
     assert differences(TWIN, TWIN.replace(old, new)) == found
+
+
+IMPORTING = """
+import torch.nn.functional as F
+from torch import Tensor
+
+from frameworks.arrays import Arrays
+from frameworks.torch_rtdetr.layers import MLP
+
+def late():
+    from frameworks.torch_rtdetr import exchange
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("MLP", "MLP, ConvNorm", set()),
+        ("import jittor.nn.functional as F\n", "", set()),
+        ("from frameworks.arrays import Arrays\n", "", {("frameworks.arrays", "only torch")}),
+        ("jittor_rtdetr.layers", "jittor_rtdetr.ema", {("TWIN.layers", "only torch"), ("TWIN.ema", "only jittor")}),
+        ("def late", "import numpy as np\n\ndef late", {("numpy", "only jittor")}),
+        ("import exchange", "import exchange, tracing", {("TWIN.tracing", "only jittor")}),
+    ],
+)
+def test_planted_imports_are_found(old, new, found):
+    jittor = IMPORTING.replace("torch", "jittor")
+    assert import_differences(IMPORTING, jittor) == set()
+    assert old in jittor
+    assert import_differences(IMPORTING, jittor.replace(old, new)) == found

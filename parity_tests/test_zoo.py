@@ -1,51 +1,52 @@
-"""Every official preset: both twins compute the same function. The slow part: ``nox -s parity_zoo``."""
+"""Every official preset: all frameworks compute the same function. The slow part: ``nox -s parity_zoo``."""
+
+import functools
 
 import pytest
 
+from frameworks.protocol import Case
 from frameworks.shared.tolerances import zoo_limit
-from parity_tests.agreement import DEVICES, hold_same_function, require
+from parity_tests.agreement import DEVICES, assert_same_function
 from parity_tests.cases import subjects
-from parity_tests.traces import Evidence
+from parity_tests.traces import TRUTH, Traces, updates
 
 # One of each backbone, and each form of the decoder: RT-DETR's, RT-DETRv2's, discrete, and eval_idx before the end.
 UPDATED = (
-    "rtdetr_r34vd", "rtdetr_r50vd_m", "rtdetr_dla34", "rtdetr_regnet", "rtdetrv2_r18vd", "rtdetrv2_hgnetv2_l",
-    "rtdetrv2_r18vd_dsp", "rtdetrv2_r18vd_sp2",
-)  # fmt: skip
+    *("rtdetr_r34vd", "rtdetr_r50vd_m", "rtdetr_dla34", "rtdetr_regnet"),
+    *("rtdetrv2_r18vd", "rtdetrv2_hgnetv2_l", "rtdetrv2_r18vd_dsp", "rtdetrv2_r18vd_sp2"),
+)
 
 pytestmark = pytest.mark.zoo
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", subjects.OFFICIAL)
-def test_evaluation(name, device, evidence: Evidence, judge):
+def test_evaluation(name, device, traces: Traces, record):
     """Predictions and query selection in evaluation mode."""
-    require(evidence.twins, device, "float64")
     subject = subjects.zoo_subject(name)
-
-    def answer(*where: str):
-        return evidence.forward(subject, *where)
-
-    hold_same_function(judge, subject, "evaluation", device, answer, zoo_limit)
+    case, inputs = Case("forward", subject.spec), subject.images()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, "float64", device)
+    assert_same_function(outputs, truth, record(subject, "evaluation", "float64", device), zoo_limit)
 
 
 @pytest.mark.parametrize("name", subjects.OFFICIAL)
-def test_training(name, evidence: Evidence, judge):
+def test_training(name, traces: Traces, record):
     """Batch statistics, denoising, predictions of every layer, losses, matchings, every gradient, activations."""
     subject = subjects.zoo_subject(name)
-
-    def answer(*where: str):
-        return evidence.loss(subject, *where)
-
-    hold_same_function(judge, subject, "training", "cpu", answer, zoo_limit)
+    case, inputs = subjects.training_case(subject), subject.training_inputs()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
+    replay = functools.partial(traces.replay, subject)
+    assert_same_function(outputs, truth, record(subject, "training", "float64", "cpu"), zoo_limit, replay)
 
 
 @pytest.mark.parametrize("name", UPDATED)
-def test_update(name, evidence: Evidence, judge):
+def test_update(name, traces: Traces, record):
     """One whole training step: update, moments and EMA of every parameter under the preset's own groups."""
     subject = subjects.zoo_subject(name)
-
-    def answer(*where: str):
-        return evidence.steps(subject, 1, *where)
-
-    hold_same_function(judge, subject, "1 step", "cpu", answer, zoo_limit)
+    case, inputs, weights = subjects.steps_case(subject, 1), subject.training_inputs(), subject.weights()
+    truth = updates(traces.run(case, subject, inputs, *TRUTH), weights)
+    traced = traces.run_all(case, subject, inputs, "float64", "cpu")
+    outputs = {framework: updates(trace, weights) for framework, trace in traced.items()}
+    assert_same_function(outputs, truth, record(subject, "1 step", "float64", "cpu"), zoo_limit)

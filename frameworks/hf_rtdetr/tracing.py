@@ -22,9 +22,10 @@ from frameworks.config import ModelSpec
 from frameworks.hf_rtdetr.model import ImageProcessor, Matcher, Model
 from frameworks.hf_rtdetr.names import from_huggingface, huggingface_names
 from frameworks.protocol import Case
+from frameworks.shared import trace_names
 from frameworks.state.parameters import state_shapes, trainable_names
 from frameworks.torch_rtdetr.decoder import Prediction
-from frameworks.torch_rtdetr.exchange import read_targets, to_numpy, to_tensor
+from frameworks.torch_rtdetr.exchange import read_targets, to_arrays, to_numpy, to_tensor
 
 Captured = dict[str, Tensor]
 
@@ -34,8 +35,11 @@ def trace_forward(case: Case, model: Model, inputs: Arrays) -> Arrays:
     model.eval()
     with torch.no_grad(), _capture(case, model) as captured:
         outputs = model(pixel_values=to_tensor(inputs["images"], model))
-    named = {"": prediction(outputs, case.spec.model.decoder.eval_layer), "aux_0.": _encoder(outputs)}
-    return _predictions(named) | _selection(case, outputs) | _arrays(captured) | _statistics(case, model)
+    named = trace_names.name_predictions(
+        [prediction(outputs, case.spec.model.decoder.eval_layer)], _encoder(outputs)
+    )
+    arrays = _forward(named) | _selection(case, outputs)
+    return arrays | _arrays(captured) | _statistics(case, model)
 
 
 def trace_loss(case: Case, model: Model, inputs: Arrays) -> Arrays:
@@ -44,9 +48,8 @@ def trace_loss(case: Case, model: Model, inputs: Arrays) -> Arrays:
     images = to_tensor(inputs["images"], model).requires_grad_()
     with given_noise(model, inputs), _capture(case, model) as captured, _matchings() as matchings:
         outputs = model(pixel_values=images, labels=labels(inputs, model))
-    arrays = _predictions(_named(outputs)) | _selection(case, outputs) | _arrays(captured) | matchings
-    terms = {name.removeprefix("loss_"): value for name, value in outputs.loss_dict.items()}
-    arrays |= {f"loss/{name}": to_numpy(value) for name, value in (terms | {"total": outputs.loss}).items()}
+    arrays = _forward(_named(outputs)) | _selection(case, outputs) | _arrays(captured) | matchings
+    arrays |= trace_names.losses(to_arrays(outputs.loss_dict | {"total": outputs.loss}))
     return arrays | _gradients(case, model, outputs.loss, images) | _statistics(case, model)
 
 
@@ -64,14 +67,14 @@ def trace_denoising(case: Case, model: Model, inputs: Arrays) -> Arrays:
             box_noise_scale=spec.decoder.box_noise_scale,
         )
     if meta is None:
-        return {"denoising/groups": np.zeros((), np.int64)}
-    arrays = {
-        "denoising/labels": to_numpy(classes).astype(np.int64),
-        "denoising/boxes_unact": to_numpy(boxes),
-        "denoising/blocked": to_numpy(mask == -torch.inf),
-        "denoising/groups": np.asarray(meta["dn_num_group"], np.int64),
-    }
-    return arrays | {f"denoising/positive/{i}": to_numpy(p) for i, p in enumerate(meta["dn_positive_idx"])}
+        return trace_names.denoising(groups=0)
+    return trace_names.denoising(
+        meta["dn_num_group"],
+        labels=to_numpy(classes).astype(np.int64),
+        boxes_unact=to_numpy(boxes),
+        blocked=to_numpy(mask == -torch.inf),
+        positive=[to_numpy(indices) for indices in meta["dn_positive_idx"]],
+    )
 
 
 def trace_postprocess(case: Case, model: Model, inputs: Arrays) -> Arrays:
@@ -109,7 +112,7 @@ def given_noise(model: Model, inputs: Arrays) -> Iterator[None]:
     original = getattr(module, name)
 
     def with_noise(*arguments: Any, **options: Any) -> Any:
-        noise = {n: to_tensor(inputs[f"noise/{n}"], model) for n in ("label_u", "part", "new_label", "sign")}
+        noise = {n: to_tensor(inputs[f"noise/{n}"], model) for n in trace_names.NOISE}
         before = torch.get_default_dtype()
         torch.set_default_dtype(model.dtype)
         try:
@@ -133,32 +136,28 @@ def module_path(spec: ModelSpec, canonical: str) -> str:
     return os.path.commonpath(paths).replace("/", ".")
 
 
-def _named(outputs: Any) -> dict[str, Prediction]:
-    """Predictions of every layer under the official names; the first queries of a layer are the denoising ones."""
-    layers = range(outputs.intermediate_logits.shape[1])
+def _named(outputs: Any) -> dict[str, Tensor]:
+    """Every layer's predictions under the official names; denoising queries come first in a layer."""
     meta = outputs.denoising_meta_values
     split = meta["dn_num_split"][0] if meta else 0
-    found = {layer: prediction(outputs, layer) for layer in layers}
-    matching = {i: Prediction(p.logits[:, split:], p.boxes_cxcywh[:, split:]) for i, p in found.items()}
-    named = {"": matching[layers[-1]], f"aux_{layers[-1]}.": _encoder(outputs)}
-    named |= {f"aux_{i}.": matching[i] for i in layers[:-1]}
-    denoising = {f"dn_{i}.": Prediction(p.logits[:, :split], p.boxes_cxcywh[:, :split]) for i, p in found.items()}
-    return named | (denoising if split else {})
+    layers = [prediction(outputs, layer) for layer in range(outputs.intermediate_logits.shape[1])]
+    matching = [Prediction(p.logits[:, split:], p.boxes_cxcywh[:, split:]) for p in layers]
+    denoising = [Prediction(p.logits[:, :split], p.boxes_cxcywh[:, :split]) for p in layers if split]
+    return trace_names.name_predictions(matching, _encoder(outputs), denoising)
 
 
 def _encoder(outputs: Any) -> Prediction:
     return Prediction(outputs.enc_topk_logits, outputs.enc_topk_bboxes)
 
 
-def _predictions(named: dict[str, Prediction]) -> Arrays:
-    arrays = {f"forward/{key}pred_logits": to_numpy(p.logits) for key, p in named.items()}
-    return arrays | {f"forward/{key}pred_boxes": to_numpy(p.boxes_cxcywh) for key, p in named.items()}
+def _forward(named: dict[str, Tensor]) -> Arrays:
+    return trace_names.prefixed("forward", to_arrays(named))
 
 
 def _selection(case: Case, outputs: Any) -> Arrays:
     best_BN = outputs.enc_outputs_class.max(-1).values
     scores_BQ, topk_BQ = torch.topk(best_BN, case.spec.model.decoder.num_queries, dim=1)
-    return {"select/topk": to_numpy(topk_BQ), "select/scores": to_numpy(scores_BQ)}
+    return trace_names.selection(to_numpy(topk_BQ), to_numpy(scores_BQ))
 
 
 def _gradients(case: Case, model: Model, loss: Tensor, images: Tensor) -> Arrays:
@@ -178,9 +177,8 @@ def _gradients(case: Case, model: Model, loss: Tensor, images: Tensor) -> Arrays
 
 
 def _statistics(case: Case, model: Model) -> Arrays:
-    state = {name: to_numpy(value) for name, value in model.state_dict().items()}
-    canonical = from_huggingface(state, list(state_shapes(case.spec.model)))
-    return {f"statistic/{name}": array for name, array in canonical.items() if ".running_" in name}
+    names = list(state_shapes(case.spec.model))
+    return trace_names.statistics(from_huggingface(to_arrays(model.state_dict()), names))
 
 
 @contextlib.contextmanager

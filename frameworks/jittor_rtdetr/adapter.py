@@ -11,7 +11,7 @@ from frameworks.errors import UserError
 from frameworks.jittor_rtdetr.runtime import environment
 from frameworks.protocol import DEVICE_VARIABLE, Case, Detections
 
-# Jittor reads its environment while it is imported, so this stands before everything that imports it.
+# Jittor reads environment variables while it is imported, so this comes before everything that imports it.
 DEVICE = os.environ.get(DEVICE_VARIABLE, "cpu")
 jt = environment.import_jittor(DEVICE)
 
@@ -34,15 +34,16 @@ QUESTIONS = {
 DTYPES = {"float32": "float32", "float64": "float64"}
 
 
-LARGE_BYTES = 10**8  # of weights; below it, collecting costs more than it brings
+LARGE_BYTES = 10**8  # of weights; below, collecting freed memory costs more time than it is worth
 
 
 class JittorFramework:
-    """See ``frameworks.protocol.Framework``."""
+    """The members of ``frameworks.protocol.Framework``."""
 
     name = "jittor"
 
     def supports(self, device: str, dtype: str) -> str | None:
+        """None, or the reason why this device or dtype cannot be used here."""
         if dtype not in DTYPES:
             return f"dtype {dtype!r} is not one of {', '.join(DTYPES)}"
         if device not in ("cpu", "cuda"):
@@ -52,31 +53,36 @@ class JittorFramework:
         return None
 
     def environment(self, device: str) -> Mapping[str, Any]:
+        """Version, threads and numerical flags, for the records."""
         record = environment.prepare(DEVICE).record()
         return {"framework": "jittor", "version": jt.__version__, **record}
 
     def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+        """Canonical names and shapes of the model's state, from the model itself."""
         return {name: array.shape for name, array in state_arrays(RTDETR(spec)).items()}
 
     def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        """Run one case; the arrays of the trace have the names of ``frameworks.protocol``."""
         self._require(device, dtype)
         model = build(case.spec.model, weights, DTYPES[dtype])
         set_training(model, case.training)
         if case.deploy:
             deploy(model)
-        answer = QUESTIONS[case.question](case, model, inputs)
+        trace = QUESTIONS[case.question](case, model, inputs)
         del model
         if sum(array.nbytes for array in weights.values()) > LARGE_BYTES:
-            # Jittor keeps freed memory for itself: without this a worker grows with every large model it is asked.
+            # Jittor keeps freed memory: without this a worker grows with every large model.
             gc.collect()
             jt.gc()
-        return answer
+        return trace
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
+        """A training run in float32 that starts from these weights."""
         self._require(device, "float32")
         return TrainingRun(spec, weights, device)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
+        """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""
         self._require(device, "float32")
         model = build(spec.model, weights, "float32")
         return predict(model, images, spec.model.decoder.num_queries)

@@ -1,7 +1,10 @@
-"""Multi-head self-attention and multi-scale deformable attention.
+"""Multi-head self-attention, and multi-scale deformable attention around reference boxes.
 
-Shape suffixes: B batch, Q queries, S keys, D model width, H heads, P points of one level, K points of all
-levels, N = sum of h*w over the levels.
+The latter is Deformable DETR's (arXiv 2010.04159, 4.1). RT-DETRv2 (arXiv 2407.17140) adds discrete sampling and
+levels with different numbers of points.
+
+Shape suffixes: B batch, Q queries, S keys, D model width, H heads, d = D / H, P points of one level, K points of
+all levels, n = h*w of one level, N = sum of n over the levels.
 """
 
 import math
@@ -15,7 +18,7 @@ from frameworks.jittor_rtdetr.operators import batched_matmul, constant, softmax
 
 
 class MultiheadAttention(nn.Module):
-    """Attention with the packed parameters of ``torch.nn.MultiheadAttention``, batch first."""
+    """Dot-product attention with the packed parameters of ``torch.nn.MultiheadAttention``, batch first."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -25,7 +28,7 @@ class MultiheadAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def execute(self, query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None = None) -> Var:
-        """``blocked_QS``: bool, True where a query must not see a key. Returns [B, Q, D]."""
+        """Queries, keys, values -> [B, Q, D]; ``blocked_QS``: bool, True where a query must not see a key."""
         dim = query_BQD.shape[-1]
         weights = [self.in_proj_weight[i * dim : (i + 1) * dim] for i in range(3)]
         biases = [self.in_proj_bias[i * dim : (i + 1) * dim] for i in range(3)]
@@ -47,10 +50,9 @@ class MultiheadAttention(nn.Module):
 
 
 class MultiscaleDeformableAttention(nn.Module):
-    """Each query samples ``points[level]`` locations per head and level around its reference box.
+    """Each query and head samples ``points[level]`` locations of every level around the query's reference box.
 
-    RT-DETR's form and RT-DETRv2's: they differ in ``method`` ("default" or "discrete") and in whether levels
-    may have different numbers of points.
+    ``method``: "default" samples bilinearly, "discrete" takes the nearest pixel (RT-DETRv2 only).
     """
 
     def __init__(self, dim: int, heads: int, points: tuple[int, ...], method: str) -> None:
@@ -71,7 +73,7 @@ class MultiscaleDeformableAttention(nn.Module):
         memory_BND: Var,
         spatial_shapes: list[tuple[int, int]],
     ) -> Var:
-        """``reference_BQ4``: cxcywh in [0, 1]; ``spatial_shapes``: (h, w) per level. Returns [B, Q, D]."""
+        """Queries -> [B, Q, D]; ``reference_BQ4``: cxcywh in [0, 1]; ``spatial_shapes``: (h, w) per level."""
         batch, queries, dim = query_BQD.shape
         value_BND = self.value_proj(memory_BND)
         value_BNHd = value_BND.reshape((batch, value_BND.shape[1], self.heads, dim // self.heads))
@@ -108,7 +110,7 @@ def bilinear(value_BnHd: Var, locations_BQHP2: Var, size_hw: tuple[int, int]) ->
     """Bilinear samples with zeros outside, pixel centres at half-integers. Returns [B, Q, H, P, d].
 
     Written out because ``jt.nn.grid_sample`` computes corners and weights again for every channel; with
-    channels last they are computed once a point. The coordinates follow grid_sample's own formula.
+    channels last they are computed once per point. The coordinates follow the formula of grid_sample.
     """
     h, w = size_hw
     grid_BQHP2 = 2 * locations_BQHP2 - 1
@@ -122,7 +124,7 @@ def bilinear(value_BnHd: Var, locations_BQHP2: Var, size_hw: tuple[int, int]) ->
             column_BQHP, row_BQHP = left_BQHP + right, top_BQHP + down
             inside = (column_BQHP >= 0) & (column_BQHP < w) & (row_BQHP >= 0) & (row_BQHP < h)
             flat_BQHP = row_BQHP * w + column_BQHP
-            # An index of -1 is out of range, and reindex answers zero there.
+            # An index of -1 is out of range, where reindex gives zero.
             index_BQHP = jt.ternary(inside, flat_BQHP, jt.zeros_like(flat_BQHP) - 1)
             weight_x_BQHP = share_x_BQHP if right else 1 - share_x_BQHP
             weight_y_BQHP = share_y_BQHP if down else 1 - share_y_BQHP
@@ -132,10 +134,10 @@ def bilinear(value_BnHd: Var, locations_BQHP2: Var, size_hw: tuple[int, int]) ->
 
 
 def nearest_pixels(value_BnHd: Var, locations_BQHP2: Var, size_hw: tuple[int, int]) -> Var:
-    """The pixel at each location, as RT-DETRv2's discrete sampling takes it. Returns [B, Q, H, P, d].
+    """The pixel at each location by RT-DETRv2's discrete sampling. Returns [B, Q, H, P, d].
 
-    Kept as the official code has it: x too is clamped to the map's height, so that on maps wider than high the
-    right part is never read, and maps higher than wide cannot be read at all (PITFALLS D.6).
+    As in the official code, x is clamped to the map's height like y: on maps wider than high the right part is
+    never read, and maps higher than wide cannot be read at all (docs/pitfalls.md D.6).
 
     Raises:
         UserError: the map is higher than wide.

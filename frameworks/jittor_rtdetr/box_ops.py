@@ -1,4 +1,7 @@
-"""Box formats, overlaps and the clipped logit. Boxes are [..., 4] in [0, 1] unless a name says otherwise."""
+"""Box formats, overlaps and the clipped logit; RT-DETR (arXiv 2304.08069) uses them in 4.3 and in its losses.
+
+Boxes are [..., 4] in [0, 1]; xyxy are two corners, cxcywh are centre and size.
+"""
 
 import jittor as jt
 from jittor import Var
@@ -7,24 +10,24 @@ from frameworks.jittor_rtdetr.operators import constant
 
 
 def cxcywh_to_xyxy(cxcywh: Var) -> Var:
-    """Centre and size -> corners."""
+    """Centre and size [..., 4] -> corners [..., 4]."""
     cx, cy, w, h = (cxcywh[..., i] for i in range(4))
     return jt.stack([cx - 0.5 * w, cy - 0.5 * h, cx + 0.5 * w, cy + 0.5 * h], dim=-1)
 
 
 def xyxy_to_cxcywh(xyxy: Var) -> Var:
-    """Corners -> centre and size."""
+    """Corners [..., 4] -> centre and size [..., 4]."""
     x0, y0, x1, y1 = (xyxy[..., i] for i in range(4))
     return jt.stack([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0], dim=-1)
 
 
 def box_area(xyxy: Var) -> Var:
-    """Width times height; negative where corners are swapped."""
+    """Width times height [...] of boxes [..., 4]; negative where one pair of sides is swapped."""
     return (xyxy[..., 2] - xyxy[..., 0]) * (xyxy[..., 3] - xyxy[..., 1])
 
 
 def iou_and_union(a_xyxy: Var, b_xyxy: Var) -> tuple[Var, Var]:
-    """Elementwise with broadcasting over the leading axes."""
+    """IoU and union area of xyxy boxes [..., 4], broadcast; two [...] tensors, IoU is NaN for two empty boxes."""
     top_left = jt.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
     bottom_right = jt.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])
     size = _at_least(bottom_right - top_left, 0.0)
@@ -34,7 +37,7 @@ def iou_and_union(a_xyxy: Var, b_xyxy: Var) -> tuple[Var, Var]:
 
 
 def generalized_iou(a_xyxy: Var, b_xyxy: Var) -> Var:
-    """IoU minus the empty share of the smallest enclosing box, in [-1, 1] (Rezatofighi et al., 2019)."""
+    """IoU minus the empty share of the smallest enclosing box, [...] in [-1, 1] (arXiv 1902.09630); broadcasts."""
     iou, union = iou_and_union(a_xyxy, b_xyxy)
     top_left = jt.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     bottom_right = jt.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:])
@@ -44,7 +47,7 @@ def generalized_iou(a_xyxy: Var, b_xyxy: Var) -> Var:
 
 
 def inverse_sigmoid(x: Var, eps: float = 1e-5) -> Var:
-    """Logit with both x and 1 - x kept at eps or more: finite at 0 and 1."""
+    """Elementwise logit of x clipped to [0, 1], with x and 1 - x at least ``eps``: finite everywhere."""
     x = _at_most(_at_least(x, 0.0), 1.0)
     return jt.log(_at_least(x, eps) / _at_least(1 - x, eps))
 

@@ -1,11 +1,10 @@
 """Hungarian matching and the losses: varifocal, L1, GIoU; main, auxiliary, encoder and denoising terms.
 
-RT-DETR section 4.3 and official SetCriterion (v1). Shape suffixes: B batch, Q queries, K classes, T targets
-of an image, M matched pairs of the batch.
-"""
+RT-DETR (arXiv 2304.08069) 4.3, official SetCriterion (v1); matching as in DETR (arXiv 2005.12872) 3.1, varifocal
+loss of arXiv 2008.13367 with the IoU as target.
 
-import functools
-import operator
+Shape suffixes: B batch, Q queries, K classes, T targets of an image, M matched pairs of the batch.
+"""
 
 import jittor as jt
 import numpy as np
@@ -20,7 +19,7 @@ from frameworks.shared.assignment import Indices, hungarian
 
 
 def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> list[Var]:
-    """Cost matrices [Q, T], one per image: focal classification, L1 and GIoU, weighted."""
+    """Weighted sum of focal, L1 and GIoU costs: one matrix [Q, T] per image, without gradient."""
     costs = []
     for i, (labels_T, boxes_T4) in enumerate(zip(targets.labels, targets.boxes_cxcywh, strict=True)):
         logits_QK, boxes_Q4 = prediction.logits[i].detach(), prediction.boxes_cxcywh[i].detach()
@@ -43,12 +42,12 @@ def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) 
 
 
 def match(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> Indices:
-    """Hungarian matching of every image: (query indices, target indices)."""
+    """Hungarian matching: (query indices [n], target indices [n]) of every image."""
     return hungarian([cost_QT.numpy() for cost_QT in matching_costs(prediction, targets, spec)])
 
 
 def denoising_indices(queries: DenoisingQueries, targets: Targets) -> Indices:
-    """Denoising queries know their targets: positives of group g answer targets 0..n-1 again."""
+    """Pairs of the denoising queries: the positives of every group belong to targets 0..n-1 in order."""
     return [
         (positives.numpy(), np.tile(np.arange(labels.shape[0]), queries.groups))
         for positives, labels in zip(queries.positive_idx, targets.labels, strict=True)
@@ -58,7 +57,10 @@ def denoising_indices(queries: DenoisingQueries, targets: Targets) -> Indices:
 def varifocal_loss(
     prediction: Prediction, targets: Targets, indices: Indices, num_boxes: float, spec: CriterionSpec
 ) -> Var:
-    """BCE towards the IoU of matched pairs; negatives weighted by alpha * p^gamma (p without gradient)."""
+    """Sum of BCE towards the IoU of matched pairs, divided by ``num_boxes``; negatives weigh alpha * p^gamma.
+
+    No gradient flows through the IoU or through p in the weight.
+    """
     logits_BQK = prediction.logits
     image_M, query_M, labels_M, target_M4 = _matched(targets, indices)
     frozen_BQK = logits_BQK.detach()
@@ -75,7 +77,7 @@ def varifocal_loss(
 
 
 def box_losses(prediction: Prediction, targets: Targets, indices: Indices, num_boxes: float) -> tuple[Var, Var]:
-    """L1 on cxcywh and 1 - GIoU, summed over matched pairs and divided by the number of boxes."""
+    """L1 on cxcywh and 1 - GIoU, each summed over matched pairs and divided by ``num_boxes``."""
     image_M, query_M, _, target_M4 = _matched(targets, indices)
     if image_M.shape[0] == 0:
         nothing = (prediction.boxes_cxcywh * 0).sum()  # zero, and still a function of the boxes
@@ -97,8 +99,8 @@ def criterion(
             across a tie, never for training.
 
     Returns:
-        terms ``loss_{vfl,bbox,giou}{,_aux_i,_dn_i}`` (the encoder is the last ``aux``), and the matchings:
-        main, auxiliary layers, encoder. The total loss is the plain sum of the terms.
+        terms ``loss_{vfl,bbox,giou}{,_aux_I,_dn_I}`` (the encoder is the last ``aux``), and the solver's
+        matchings: main, auxiliary layers, encoder.
     """
     num_boxes = max(float(sum(labels.shape[0] for labels in targets.labels)), 1.0)
     predictions = [("", outputs.layers[-1])]
@@ -118,8 +120,9 @@ def criterion(
 
 
 def total_loss(terms: dict[str, Var]) -> Var:
-    """The plain sum of the weighted terms."""
-    return own_dtype_gradient(functools.reduce(operator.add, terms.values()))
+    """Sum of the weighted terms: the loss to differentiate."""
+    first, *others = terms.values()
+    return own_dtype_gradient(sum(others, start=first))
 
 
 def _terms(

@@ -1,4 +1,20 @@
-"""Query selection and the deformable decoder with iterative box refinement (RT-DETR section 4.3).
+"""Decoder: selects queries among the encoder's tokens and refines their boxes (RT-DETR, arXiv 2304.08069, 4.3).
+
+RT-DETRv2 (arXiv 2407.17140) samples differently in cross-attention, see ``attention.py``.
+
+    encoder maps L x [B, C, H, W]
+      | input_proj per level, flatten, concatenate
+    memory [B, N, D] ------------------------------------------------+
+      | _select: score every token, keep the best Q                  |
+    content [B, Q, D], reference boxes [B, Q, 4] (both detached)     |
+      | put the denoising queries in front: Q -> S                   |
+    target [B, S, D], reference [B, S, 4]                            |
+      | _refine, once per layer:                                     |
+      |   position = query_pos_head(reference)                       |
+      |   target = layer(target, reference, memory, position) <------+
+      |   logits = dec_score_head(target)                  [B, S, K]
+      |   boxes = sigmoid(dec_bbox_head(target) + logit(reference)) [B, S, 4], the next reference
+    Outputs: one Prediction per layer, split into denoising and matching queries
 
 Shape suffixes: B batch, N = sum of h*w over the levels, Q matching queries, S = denoising + matching
 queries, D model width, K classes.
@@ -19,7 +35,7 @@ from frameworks.jittor_rtdetr.layers import MLP, ConvNorm, LayerNorm, activation
 
 @dataclass(frozen=True)
 class Prediction:
-    """One set of answers: class logits [B, Q, K] and boxes cxcywh in [0, 1] [B, Q, 4]."""
+    """Class logits [B, Q, K] and boxes [B, Q, 4], cxcywh in [0, 1], of one layer."""
 
     logits: Var
     boxes_cxcywh: Var
@@ -27,7 +43,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Everything the decoder answers; ``layers[-1]`` is the prediction proper."""
+    """What the decoder returns; ``layers[-1]`` is the final prediction."""
 
     layers: list[Prediction]
     encoder: Prediction  # of the selected tokens, before any decoder layer; not detached
@@ -35,6 +51,17 @@ class Outputs:
     queries: DenoisingQueries | None
     topk_BQ: Var  # int64, selected tokens
     topk_scores_BQ: Var  # their best class logit
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The encoder's tokens that become queries. Content and boxes are detached, ``encoder`` is not."""
+
+    content_BQD: Var
+    boxes_unact_BQ4: Var  # logits of cxcywh
+    encoder: Prediction
+    topk_BQ: Var  # int64, index of each token
+    scores_BQ: Var  # its best class logit
 
 
 class DecoderLayer(nn.Module):
@@ -62,6 +89,7 @@ class DecoderLayer(nn.Module):
         blocked_SS: Var | None,
         position_BSD: Var,
     ) -> Var:
+        """Queries [B, S, D] -> [B, S, D]; ``blocked_SS``: True where a query (row) must not see a key."""
         query_BSD = target_BSD + position_BSD
         target_BSD = self.norm1(target_BSD + self.self_attn(query_BSD, query_BSD, target_BSD, blocked_SS))
         query_BSD = target_BSD + position_BSD
@@ -73,7 +101,7 @@ class DecoderLayer(nn.Module):
 
 
 class TransformerDecoder(nn.Module):
-    """The stack of decoder layers; the refinement loop lives in RTDETRTransformer, which owns the heads."""
+    """Holds the layers under their official names; ``RTDETRTransformer._refine`` runs them."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -81,18 +109,19 @@ class TransformerDecoder(nn.Module):
 
 
 class _PaddedEmbedding(nn.Module):
-    """Rows of a table; the last one is padding and gets no gradient (``jt.nn.Embedding`` gives it one)."""
+    """Rows of a table; the last one is padding and gets no gradient, which ``jt.nn.Embedding`` would give it."""
 
     def __init__(self, rows: int, dim: int) -> None:
         super().__init__()
         self.weight = jt.zeros((rows, dim))
 
     def execute(self, rows_BN: Var) -> Var:
+        """Indices [B, N] -> [B, N, D]."""
         return jt.concat([self.weight[:-1], self.weight[-1:].detach()], dim=0)[rows_BN]
 
 
 class EncoderOutput(nn.Module):
-    """Linear layer and norm on every token before the heads that select queries, under RT-DETRv2's names."""
+    """Linear layer and norm on every token before the heads that select queries: RT-DETRv2's names."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -100,16 +129,17 @@ class EncoderOutput(nn.Module):
         self.norm = LayerNorm(dim)
 
     def execute(self, memory_BND: Var) -> Var:
+        """[B, N, D] -> [B, N, D]."""
         return self.norm(self.proj(memory_BND))
 
 
 def encoder_output(version: str, dim: int) -> nn.Module:
-    """The same layers without names in v1, named in v2."""
+    """Linear layer and norm [B, N, D] -> [B, N, D]: children numbered 0 and 1 in v1, named in v2."""
     return nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if version == "v1" else EncoderOutput(dim)
 
 
 class RTDETRTransformer(nn.Module):
-    """Encoder maps -> selected queries -> refined boxes and classes (RTDETRTransformer and ...v2)."""
+    """Encoder maps -> selected queries -> refined boxes and classes (official RTDETRTransformer and ...v2)."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -121,9 +151,7 @@ class RTDETRTransformer(nn.Module):
         if d.num_denoising > 0:
             self.denoising_class_embed = _PaddedEmbedding(classes + 1, dim)
         self.query_pos_head = MLP([4, 2 * dim, dim])
-        self.enc_output = (
-            nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if spec.version == "v1" else EncoderOutput(dim)
-        )
+        self.enc_output = encoder_output(spec.version, dim)
         self.enc_score_head = nn.Linear(dim, classes)
         self.enc_bbox_head = MLP([dim, dim, dim, 4])
         self.dec_score_head = nn.ModuleList([nn.Linear(dim, classes) for _ in range(d.num_layers)])
@@ -132,31 +160,34 @@ class RTDETRTransformer(nn.Module):
     def execute(
         self, features: list[Var], queries: DenoisingQueries | None = None, topk_BQ: Var | None = None
     ) -> Outputs:
-        """``topk_BQ`` forces the selection: for comparisons across a tie, never for training."""
+        """Maps of the encoder, one [B, C, H, W] per level, -> Outputs.
+
+        Args:
+            queries: denoising queries to put in front of the selected ones.
+            topk_BQ: tokens to select in place of the best ones; for comparisons across a tie, never for training.
+        """
         projected = [project(x) for project, x in zip(self.input_proj, features, strict=True)]
         spatial_shapes = [(int(x.shape[2]), int(x.shape[3])) for x in projected]
         memory_BND = jt.concat([x.flatten(2).transpose(0, 2, 1) for x in projected], dim=1)
-        target_BSD, reference_BS4, encoder, topk_BQ, scores_BQ = self._select(memory_BND, spatial_shapes, topk_BQ)
-        blocked_SS = None
+        selected = self._select(memory_BND, spatial_shapes, topk_BQ)
+        target_BSD, reference_unact_BS4, blocked_SS = selected.content_BQD, selected.boxes_unact_BQ4, None
         if queries is not None:
             target_BSD = jt.concat([self.denoising_class_embed(queries.labels_BN), target_BSD], dim=1)
-            reference_BS4 = jt.concat([queries.boxes_unact_BN4, reference_BS4], dim=1)
+            reference_unact_BS4 = jt.concat([queries.boxes_unact_BN4, reference_unact_BS4], dim=1)
             blocked_SS = queries.blocked_SS
-        layers = self._refine(target_BSD, reference_BS4, memory_BND, spatial_shapes, blocked_SS)
+        layers = self._refine(target_BSD, reference_unact_BS4, memory_BND, spatial_shapes, blocked_SS)
         split = 0 if queries is None else queries.labels_BN.shape[1]
         return Outputs(
             layers=[Prediction(p.logits[:, split:], p.boxes_cxcywh[:, split:]) for p in layers],
-            encoder=encoder,
+            encoder=selected.encoder,
             denoising=[Prediction(p.logits[:, :split], p.boxes_cxcywh[:, :split]) for p in layers if split],
             queries=queries,
-            topk_BQ=topk_BQ,
-            topk_scores_BQ=scores_BQ,
+            topk_BQ=selected.topk_BQ,
+            topk_scores_BQ=selected.scores_BQ,
         )
 
-    def _select(
-        self, memory_BND: Var, spatial_shapes: list[tuple[int, int]], topk_BQ: Var | None
-    ) -> tuple[Var, Var, Prediction, Var, Var]:
-        """The tokens whose best class logit is highest become content and reference of the queries."""
+    def _select(self, memory_BND: Var, spatial_shapes: list[tuple[int, int]], topk_BQ: Var | None) -> Selection:
+        """The Q tokens with the highest class logit; ``topk_BQ`` gives their indices instead."""
         anchors_1N4, valid_1N1 = make_anchors(spatial_shapes, self.spec.eps, memory_BND)
         # Invalid tokens are zeroed for this head only; cross-attention still reads them.
         output_BND = self.enc_output(valid_1N1.cast(memory_BND.dtype) * memory_BND)
@@ -169,8 +200,9 @@ class RTDETRTransformer(nn.Module):
         logits_BQK = _take_rows(logits_BNK, topk_BQ)
         content_BQD = _take_rows(output_BND, topk_BQ)
         encoder = Prediction(logits_BQK, boxes_unact_BQ4.sigmoid())
-        # detach(), never stop_grad(): the latter works in place and would silence the encoder heads too.
-        return content_BQD.detach(), boxes_unact_BQ4.detach(), encoder, topk_BQ, best_BN.gather(1, topk_BQ)
+        # detach(), never stop_grad(), which works in place: the encoder heads would get no gradient.
+        scores_BQ = best_BN.gather(1, topk_BQ)
+        return Selection(content_BQD.detach(), boxes_unact_BQ4.detach(), encoder, topk_BQ, scores_BQ)
 
     def _refine(
         self,
@@ -180,7 +212,7 @@ class RTDETRTransformer(nn.Module):
         spatial_shapes: list[tuple[int, int]],
         blocked_SS: Var | None,
     ) -> list[Prediction]:
-        """Training answers after every layer; inference only after ``eval_layer``, and stops there."""
+        """In training the predictions of every layer; in inference that of ``eval_layer`` only, where it stops."""
         reference_BS4 = reference_unact_BS4.sigmoid()  # what layers see: never carries a gradient
         previous_BS4 = reference_BS4  # the same boxes with their gradient (look forward twice)
         predictions = []
@@ -197,8 +229,8 @@ class RTDETRTransformer(nn.Module):
             if not self.is_train:
                 return [Prediction(logits_BSK, boxes_BS4)]
             # Same value as boxes_BS4 from layer 1 on, but layer i's box loss also reaches layer i - 1.
-            answer_BS4 = boxes_BS4 if i == 0 else (delta_BS4 + inverse_sigmoid(previous_BS4)).sigmoid()
-            predictions.append(Prediction(logits_BSK, answer_BS4))
+            refined_BS4 = boxes_BS4 if i == 0 else (delta_BS4 + inverse_sigmoid(previous_BS4)).sigmoid()
+            predictions.append(Prediction(logits_BSK, refined_BS4))
             previous_BS4, reference_BS4 = boxes_BS4, boxes_BS4.detach()
         return predictions
 

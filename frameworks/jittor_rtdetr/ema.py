@@ -12,7 +12,7 @@ class ModelEMA:
         self.average = {name: value.detach().clone().stop_grad() for name, value in model.state_dict().items()}
 
     def update(self, model: nn.Module, decay: float) -> None:
-        """average = decay * average + (1 - decay) * state."""
+        """average = decay * average + (1 - decay) * state, in place."""
         for name, value in model.state_dict().items():
             average = self.average[name]
             average.update(constant(decay, average) * average + constant(1 - decay, average) * value.detach())
@@ -22,6 +22,6 @@ class ModelEMA:
         return self.average
 
     def load(self, state: dict[str, Var]) -> None:
-        """Take up averages that ``state()`` returned."""
+        """Restore the averages from ``state()``."""
         for name, value in self.average.items():
             value.update(state[name])

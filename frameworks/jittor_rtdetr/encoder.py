@@ -1,6 +1,19 @@
-"""Hybrid encoder: self-attention on the coarsest level (AIFI), convolutional fusion across levels (CCFM).
+"""Hybrid encoder: mixes the backbone's feature maps within and across scales (RT-DETR, arXiv 2304.08069, 4.2).
 
-RT-DETR section 4.2. Shape suffixes: B batch, C channels, H height, W width, D model width, S = H * W.
+    backbone's maps [B, C_i, H_i, W_i], here strides 8, 16, 32
+      | input_proj: 1x1 convolution, norm
+    P3, P4, P5 [B, D, H_i, W_i]
+      | AIFI (encoder), on the levels of use_encoder_idx, here P5:
+      |   flatten to [B, S, D], add positions, self-attention and feed-forward, back to [B, D, H, W]
+      | CCFM, top-down:   F5 = lateral(P5)
+      |                   F4 = lateral(fpn_block([up(F5), P4]))    [a, b]: [B, 2 * D, H, W]
+      |                   F3 = fpn_block([up(F4), P3])
+      | CCFM, bottom-up:  N3 = F3
+      |                   N4 = pan_block([down(N3), F4])
+      |                   N5 = pan_block([down(N4), F5])
+    N3, N4, N5 [B, D, H_i, W_i]
+
+Shape suffixes: B batch, C channels, H height, W width, D model width, S = H * W.
 """
 
 import jittor as jt
@@ -25,6 +38,7 @@ class EncoderLayer(nn.Module):
         self.act = act
 
     def execute(self, x_BSD: Var, position_1SD: Var) -> Var:
+        """Tokens [B, S, D] and their position embedding [1, S, D] -> [B, S, D]."""
         query_BSD = x_BSD + position_1SD
         x_BSD = self.norm1(x_BSD + self.self_attn(query_BSD, query_BSD, x_BSD, None))
         return self.norm2(x_BSD + self.linear2(activation(self.act, self.linear1(x_BSD))))
@@ -38,6 +52,7 @@ class TransformerEncoder(nn.Module):
         self.layers = nn.ModuleList([EncoderLayer(dim, heads, feedforward, act) for _ in range(layers)])
 
     def execute(self, x_BSD: Var, position_1SD: Var) -> Var:
+        """Tokens [B, S, D] and their position embedding [1, S, D] -> [B, S, D]."""
         for layer in self.layers:
             x_BSD = layer(x_BSD, position_1SD)
         return x_BSD
@@ -53,12 +68,13 @@ class RepVggBlock(nn.Module):
         self.act = act
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C, H, W] -> [B, C, H, W]."""
         y_BCHW = self.conv1(x_BCHW)
         return activation(self.act, y_BCHW if self.conv2 is None else y_BCHW + self.conv2(x_BCHW))
 
 
 class CSPRepLayer(nn.Module):
-    """Two branches, one of them through RepVGG blocks, added (not concatenated)."""
+    """Sum of two 1x1 branches, one of them with RepVGG blocks behind it: the fusion block of CCFM."""
 
     def __init__(self, dim: int, hidden: int, blocks: int, act: str) -> None:
         super().__init__()
@@ -68,6 +84,7 @@ class CSPRepLayer(nn.Module):
         self.conv3 = None if hidden == dim else ConvNorm(hidden, dim, 1, act=act)
 
     def execute(self, x_BCHW: Var) -> Var:
+        """Two maps side by side [B, 2 * dim, H, W] -> one map [B, dim, H, W]."""
         y_BCHW = self.bottlenecks(self.conv1(x_BCHW)) + self.conv2(x_BCHW)
         return y_BCHW if self.conv3 is None else self.conv3(y_BCHW)
 
@@ -75,9 +92,11 @@ class CSPRepLayer(nn.Module):
 def position_embedding(h: int, w: int, dim: int, temperature: float, like: Var) -> Var:
     """2-D sine-cosine embedding [1, h * w, dim], channels [sin x, cos x, sin y, cos y].
 
-    Kept as the official code has it: positions run with x outermost while feature maps are flattened with y
-    outermost. At square inputs that only swaps the axes; at others positions are scrambled, and the
-    official checkpoints depend on it (PITFALLS B.3). Built on the host: Jittor's pow is float32-exact only.
+    As in the official code, positions run with x outermost while feature maps are flattened with y outermost.
+    At square inputs that only swaps the axes; at others positions are scrambled, and the official checkpoints
+    depend on it (docs/pitfalls.md B.3).
+
+    Built on the host: Jittor's pow is exact to float32 only.
     """
     dtype = np.dtype(str(like.dtype))
     x, y = np.meshgrid(np.arange(w, dtype=dtype), np.arange(h, dtype=dtype), indexing="ij")
@@ -89,14 +108,14 @@ def position_embedding(h: int, w: int, dim: int, temperature: float, like: Var) 
 
 
 def input_projection(version: str, channels: int, dim: int) -> nn.Module:
-    """1x1 convolution and norm to the encoder's width: two children without names in v1, named ones in v2."""
+    """1x1 convolution and norm to the encoder's width: children numbered 0 and 1 in v1, named in v2."""
     if version == "v1":
         return nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), BatchNorm2d(dim))
     return ConvNorm(channels, dim, 1)
 
 
 class HybridEncoder(nn.Module):
-    """Feature maps of the backbone -> as many maps of width ``hidden_dim``, fused top-down then bottom-up."""
+    """Feature maps of the backbone -> as many maps of width ``hidden_dim``: AIFI, then CCFM."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -121,18 +140,21 @@ class HybridEncoder(nn.Module):
         )
 
     def execute(self, features: list[Var]) -> list[Var]:
+        """Maps [B, C_i, H_i, W_i] from fine to coarse -> maps [B, D, H_i, W_i]; sizes must halve exactly."""
         levels = [project(x) for project, x in zip(self.input_proj, features, strict=True)]
         for encoder, level in zip(self.encoder, self.spec.use_encoder_idx, strict=True):
             levels[level] = self._attend(encoder, levels[level])
         return self._fuse(levels)
 
     def _attend(self, encoder: nn.Module, x_BDHW: Var) -> Var:
+        """AIFI on one level."""
         batch, dim, h, w = x_BDHW.shape
         position_1SD = position_embedding(h, w, dim, self.spec.pe_temperature, x_BDHW)
         y_BSD = encoder(x_BDHW.reshape((batch, dim, h * w)).transpose(0, 2, 1), position_1SD)
         return y_BSD.transpose(0, 2, 1).reshape((batch, dim, h, w))
 
     def _fuse(self, levels: list[Var]) -> list[Var]:
+        """CCFM: top-down, then bottom-up."""
         inner = [levels[-1]]
         for i, low in enumerate(reversed(levels[:-1])):
             # The lateral convolution's output replaces its input: the bottom-up path reads it too.

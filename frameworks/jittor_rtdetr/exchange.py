@@ -1,7 +1,4 @@
-"""NumPy arrays in, tensors out, and back: weights, targets, noise, predictions, matchings."""
-
-import hashlib
-from typing import Any
+"""Conversion between NumPy arrays and this framework's tensors: weights, targets, noise, predictions."""
 
 import jittor as jt
 import numpy as np
@@ -10,16 +7,17 @@ from jittor import Var, nn
 from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
-from frameworks.jittor_rtdetr.denoising import Noise, Targets
+from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Noise, Targets
 from frameworks.jittor_rtdetr.layers import BatchNorm2d
 from frameworks.jittor_rtdetr.model import RTDETR
-from frameworks.shared.assignment import Indices
+from frameworks.shared import trace_names
 
 COUNTER = "num_batches_tracked"
+UNUSED_WITHOUT_DENOISING = "decoder.denoising_class_embed.weight"
 
 
 def build(spec: ModelSpec, weights: Arrays, dtype: str) -> RTDETR:
-    """The model with these weights, loaded strictly.
+    """Build the model of a spec and load its weights strictly.
 
     Raises:
         ValueError: names or shapes of the weights are not exactly the model's.
@@ -53,7 +51,7 @@ def load_strictly(model: nn.Module, weights: Arrays) -> None:
 
 
 def set_training(model: nn.Module, training: bool) -> None:
-    """Batch statistics, all decoder layers and denoising on or off.
+    """Switch batch statistics, all decoder layers and denoising on or off.
 
     Not ``Module.eval()``: that also stops the gradient of every parameter.
     """
@@ -62,7 +60,7 @@ def set_training(model: nn.Module, training: bool) -> None:
 
 
 def state_arrays(model: nn.Module) -> Arrays:
-    """The whole canonical state as arrays."""
+    """Copies of parameters, running statistics and counters under canonical names."""
     arrays: Arrays = {}
     for name, owner in _owners(model):
         value = getattr(owner, name.rpartition(".")[2])
@@ -75,8 +73,16 @@ def trainable(model: RTDETR) -> dict[str, Var]:
     return {name: p for name, p in model.state_dict().items() if not p.is_stop_grad()}
 
 
+def connected(model: RTDETR, outputs: Outputs) -> dict[str, Var]:
+    """Trainable parameters that this pass used; ``jt.grad`` returns zeros, not None, for the others."""
+    parameters = trainable(model)
+    if outputs.queries is None:
+        parameters.pop(UNUSED_WITHOUT_DENOISING, None)
+    return parameters
+
+
 def to_tensor(array: np.ndarray, model: nn.Module) -> Var:
-    """Floating arrays in the model's dtype; integers and booleans as they are."""
+    """A tensor on the model's device: floats in the model's dtype, integers and booleans as they are."""
     like = next(iter(model.state_dict().values()))
     if array.dtype.kind == "f":
         array = array.astype(str(like.dtype))
@@ -88,75 +94,33 @@ def to_numpy(tensor: Var) -> np.ndarray:
     return np.array(tensor.numpy())
 
 
-def to_scalar(tensor: Var) -> np.ndarray:
-    """A copy of a one-element tensor without axes: Jittor's scalars have the shape [1]."""
-    return np.array(tensor.numpy()).reshape(())
+def to_arrays(tensors: dict[str, Var]) -> Arrays:
+    """``to_numpy`` of every tensor, under the same names."""
+    return {name: to_numpy(tensor) for name, tensor in tensors.items()}
 
 
 def read_targets(inputs: Arrays, model: nn.Module) -> Targets:
-    """Flat target arrays -> per-image tensors."""
-    edges = np.cumsum(inputs["counts"])[:-1]
-    return Targets(
-        labels=[to_tensor(labels, model) for labels in np.split(inputs["labels"], edges)],
-        boxes_cxcywh=[to_tensor(boxes, model) for boxes in np.split(inputs["boxes"], edges)],
-    )
+    """Ground truth of a batch: ``labels`` [N] and ``boxes`` [N, 4], split by ``counts`` [B]."""
+    labels, boxes = trace_names.targets_per_image(inputs)
+    return Targets([to_tensor(part, model) for part in labels], [to_tensor(part, model) for part in boxes])
 
 
 def read_noise(inputs: Arrays, model: nn.Module) -> Noise | None:
-    """Noise arrays, or None where the batch brings none."""
-    if "noise/part" not in inputs:
-        return None
-    return Noise(*(to_tensor(inputs[f"noise/{n}"], model) for n in ("label_u", "new_label", "sign", "part")))
+    """Noise of the denoising queries from ``noise/NAME``; None where the batch has none."""
+    noise = trace_names.below("noise", inputs)
+    return Noise(*(to_tensor(noise[name], model) for name in trace_names.NOISE)) if noise else None
 
 
-def name_outputs(outputs: Outputs) -> dict[str, Var]:
-    """Predictions under their official names: main, aux_i (encoder last), dn_i."""
-    named = {"": outputs.layers[-1]}
-    named |= {f"aux_{i}.": p for i, p in enumerate([*outputs.layers[:-1], outputs.encoder])}
-    named |= {f"dn_{i}.": p for i, p in enumerate(outputs.denoising)}
-    arrays = {f"{key}pred_logits": p.logits for key, p in named.items()}
-    return arrays | {f"{key}pred_boxes": p.boxes_cxcywh for key, p in named.items()}
-
-
-def outputs_from(leaves: dict[str, Var], queries: Any) -> Outputs:
-    """Outputs rebuilt from ``prediction/[aux_i.|dn_i.]pred_{logits,boxes}``."""
-
-    def numbered(kind: str) -> list[Prediction]:
-        found = []
-        while f"prediction/{kind}_{len(found)}.pred_logits" in leaves:
-            key = f"prediction/{kind}_{len(found)}."
-            found.append(Prediction(leaves[f"{key}pred_logits"], leaves[f"{key}pred_boxes"]))
-        return found
-
-    main = Prediction(leaves["prediction/pred_logits"], leaves["prediction/pred_boxes"])
-    aux = numbered("aux")
+def outputs_from(leaves: dict[str, Var], queries: DenoisingQueries | None) -> Outputs:
+    """Outputs without a selection from given predictions, ``prediction/[aux_I.|dn_I.]pred_{logits,boxes}``."""
+    named = trace_names.below("prediction", leaves)
+    layers, encoder, denoising = trace_names.read_predictions(named, Prediction)
     nothing = jt.zeros((1,))
-    return Outputs([*aux[:-1], main], aux[-1], numbered("dn"), queries, nothing, nothing)
-
-
-def forced_matchings(inputs: Arrays) -> list[Indices] | None:
-    """Matchings that replace the solver's, or None."""
-    if "forced/match/0/0/queries" not in inputs:
-        return None
-    matchings: list[Indices] = []
-    while f"forced/match/{len(matchings)}/0/queries" in inputs:
-        prefix = f"forced/match/{len(matchings)}"
-        images = range(len(inputs["counts"]))
-        matchings.append([(inputs[f"{prefix}/{b}/queries"], inputs[f"{prefix}/{b}/targets"]) for b in images])
-    return matchings
-
-
-def matching_hash(matchings: list[Indices]) -> str:
-    """Short hash over every matching of a step."""
-    digest = hashlib.sha256()
-    for indices in matchings:
-        for queries, targets in indices:
-            digest.update(queries.tobytes() + b"|" + targets.tobytes() + b";")
-    return digest.hexdigest()[:12]
+    return Outputs(layers, encoder, denoising, queries, nothing, nothing)
 
 
 def _owners(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every canonical name with the module that holds it; counters are plain integers in Jittor's twin."""
+    """Every canonical name with its module; the counters of batch norms are plain integers in this twin."""
     modules = dict(model.named_modules())
     found = [(name, modules[name.rpartition(".")[0]]) for name in model.state_dict()]
     counters = [

@@ -1,7 +1,9 @@
-"""Norms, activations and the small blocks that everything else is made of.
+"""Norms, activations, convolution with norm, and MLP: the blocks that the rest of the model is built of.
 
 Shape suffixes: B batch, C channels, H height, W width, D model width, S sequence.
 """
+
+from collections.abc import Iterable
 
 import jittor as jt
 from jittor import Var, nn
@@ -10,7 +12,7 @@ from frameworks.jittor_rtdetr.operators import batch_norm, constant, exact_gelu
 
 
 class BatchNorm2d(nn.Module):
-    """PyTorch's formula: eps 1e-5, momentum 0.1, biased variance to normalise, unbiased in the running estimate.
+    """PyTorch's batch norm: eps 1e-5, momentum 0.1, normalises by the biased variance, keeps the unbiased one.
 
     ``jt.nn.BatchNorm`` computes E[x^2] - E[x]^2, which cancels in float32, and keeps the biased variance; this
     one subtracts the mean first.
@@ -27,6 +29,7 @@ class BatchNorm2d(nn.Module):
         self.momentum = 0.1
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C, H, W] -> [B, C, H, W]; in training mode by batch statistics, and updates the running ones."""
         if not self.is_train:
             scale_C = self.weight / jt.sqrt(self.running_var + constant(self.eps, x_BCHW))
             shift_C = self.bias - self.running_mean * scale_C
@@ -56,13 +59,14 @@ class FrozenBatchNorm2d(nn.Module):
         self.eps = 1e-5
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C, H, W] -> [B, C, H, W]."""
         scale_C = self.weight / jt.sqrt(self.running_var + constant(self.eps, x_BCHW))
         shift_C = self.bias - self.running_mean * scale_C
         return x_BCHW * scale_C.reshape((1, -1, 1, 1)) + shift_C.reshape((1, -1, 1, 1))
 
 
 class LayerNorm(nn.Module):
-    """PyTorch's formula over the last axis: eps 1e-5, biased variance, the mean subtracted first."""
+    """PyTorch's layer norm over the last axis: eps 1e-5, biased variance; the mean is subtracted first."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -71,6 +75,7 @@ class LayerNorm(nn.Module):
         self.eps = 1e-5
 
     def execute(self, x: Var) -> Var:
+        """[..., D] -> [..., D]."""
         dim = x.shape[-1]
         centred = x - x.sum(-1, keepdims=True) / dim
         variance = (centred * centred).sum(-1, keepdims=True) / dim
@@ -78,12 +83,21 @@ class LayerNorm(nn.Module):
 
 
 def activation(name: str, x: Var) -> Var:
-    """ReLU, SiLU or the exact (erf) GELU, by name."""
+    """Elementwise ReLU, SiLU or exact (erf) GELU: ``name`` is "relu", "silu" or "gelu"."""
     if name == "relu":
         return nn.relu(x)
     if name == "silu":
         return nn.silu(x)
     return exact_gelu(x)
+
+
+def chain(modules: Iterable[nn.Module], x: Var) -> list[Var]:
+    """Outputs of all modules, each run on the output of the one before; the first on x."""
+    outputs = []
+    for module in modules:
+        x = module(x)
+        outputs.append(x)
+    return outputs
 
 
 class ConvNorm(nn.Module):
@@ -104,6 +118,7 @@ class ConvNorm(nn.Module):
         self.act = act
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
         y_BCHW = self.norm(self.conv(x_BCHW))
         return y_BCHW if self.act is None else activation(self.act, y_BCHW)
 
@@ -116,6 +131,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList([nn.Linear(widths[i], widths[i + 1]) for i in range(len(widths) - 1)])
 
     def execute(self, x: Var) -> Var:
+        """[..., widths[0]] -> [..., widths[-1]]."""
         for i, layer in enumerate(self.layers):
             x = layer(x) if i == len(self.layers) - 1 else nn.relu(layer(x))
         return x

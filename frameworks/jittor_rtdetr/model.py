@@ -1,19 +1,16 @@
-"""The detector: backbone, hybrid encoder, decoder."""
+"""The detector: backbone, hybrid encoder and decoder (RT-DETR, arXiv 2304.08069, 4.1; figure 4)."""
 
 from jittor import Var, nn
 
-from frameworks.config import BackboneSpec, DLASpec, HGNetv2Spec, ModelSpec, PResNetSpec, RegNetSpec
-from frameworks.jittor_rtdetr.backbones.dla import DLA
-from frameworks.jittor_rtdetr.backbones.hgnetv2 import HGNetv2
-from frameworks.jittor_rtdetr.backbones.presnet import PResNet
-from frameworks.jittor_rtdetr.backbones.regnet import RegNet
+from frameworks.config import ModelSpec
+from frameworks.jittor_rtdetr.backbones import make_backbone
 from frameworks.jittor_rtdetr.decoder import Outputs, RTDETRTransformer
 from frameworks.jittor_rtdetr.denoising import Noise, Targets, make_denoising_queries
 from frameworks.jittor_rtdetr.encoder import HybridEncoder
 
 
 class RTDETR(nn.Module):
-    """Images [B, 3, H, W] in [0, 1] -> Outputs. Training mode needs targets (and noise) for denoising."""
+    """RT-DETR or RT-DETRv2 of a spec."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -29,20 +26,14 @@ class RTDETR(nn.Module):
         noise: Noise | None = None,
         topk_BQ: Var | None = None,
     ) -> Outputs:
+        """RGB images in [0, 1], height and width multiples of 32, -> Outputs.
+
+        Args:
+            targets: makes denoising queries, in training mode only.
+            noise: needed with targets where denoising is on.
+            topk_BQ: tokens to select in place of the best ones; for comparisons across a tie, never for training.
+        """
         queries = None
         if self.is_train and targets is not None:
             queries = make_denoising_queries(targets, noise, self.spec)
         return self.decoder(self.encoder(self.backbone(images_B3HW)), queries, topk_BQ)
-
-
-def make_backbone(spec: BackboneSpec) -> PResNet | HGNetv2 | DLA | RegNet:
-    """The backbone that the type of ``spec`` names."""
-    match spec:
-        case PResNetSpec():
-            return PResNet(spec)
-        case HGNetv2Spec():
-            return HGNetv2(spec)
-        case DLASpec():
-            return DLA(spec)
-        case RegNetSpec():
-            return RegNet(spec)

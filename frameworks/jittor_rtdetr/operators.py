@@ -1,6 +1,6 @@
-"""Operators that Jittor 1.3 lacks, or has in a form that is inexact or slow. The PyTorch twin needs none of them.
+"""Operators that Jittor 1.3 lacks, or has in a form that is inexact or slow; the PyTorch twin needs none of them.
 
-Each is here for a measured reason; ``frameworks/tests/test_jittor_pieces.py`` holds them to closed forms.
+The reason for each was measured; ``frameworks/tests/test_jittor_pieces.py`` compares them with closed forms.
 """
 
 import math
@@ -11,27 +11,27 @@ from jittor import Var
 
 
 def constant(value: float, like: Var) -> Var | float:
-    """A Python number in the dtype of ``like``: Jittor rounds plain numbers to float32 even in float64 graphs."""
+    """A Python number in the dtype of ``like``: Jittor rounds plain numbers to float32 in float64 graphs too."""
     if like.dtype == "float32" or float(np.float32(value)) == value:
         return value
     return jt.array(np.asarray([value], str(like.dtype))).stop_grad()
 
 
 class _Softmax(jt.Function):
-    """Keeps its answer for the gradient; Jittor's own takes exponentials again in every kernel that needs one."""
+    """Keeps its result for the gradient; Jittor's own recomputes the exponentials in every kernel."""
 
     def execute(self, x: Var) -> Var:
         power = jt.exp(x - x.max(-1, keepdims=True))
-        self.answer = power / power.sum(-1, keepdims=True)
-        return self.answer
+        self.y = power / power.sum(-1, keepdims=True)
+        return self.y
 
     def grad(self, grad: Var) -> Var:
-        weighted = grad * self.answer
-        return weighted - self.answer * weighted.sum(-1, keepdims=True)
+        weighted = grad * self.y
+        return weighted - self.y * weighted.sum(-1, keepdims=True)
 
 
 def softmax(x: Var) -> Var:
-    """Over the last axis."""
+    """Softmax over the last axis; same shape."""
     return _Softmax.apply(x)
 
 
@@ -51,8 +51,10 @@ class _LoopedMatmul(jt.Function):
 
 
 def batched_matmul(a: Var, b: Var) -> Var:
-    """[..., X, Y] times [..., Y, Z]. On CPU ``jt.matmul`` of more than two axes is a plain loop in C++:
-    measured 8.5 times slower forward and backward than one oneDNN product per matrix (32 of 500 x 32 x 500).
+    """[..., X, Y] times [..., Y, Z].
+
+    On CPU ``jt.matmul`` of more than two axes is a plain loop in C++: measured 8.5 times slower forward and
+    backward than one oneDNN product per matrix (32 of 500 x 32 x 500).
     """
     if jt.flags.use_cuda:
         return jt.matmul(a, b)
@@ -61,7 +63,7 @@ def batched_matmul(a: Var, b: Var) -> Var:
 
 
 class _BatchNorm(jt.Function):
-    """Normalise over batch, height and width; statistics in two passes, the gradient in closed form."""
+    """Normalises over batch, height and width; statistics in two passes, the gradient in closed form."""
 
     def execute(self, x_BCHW: Var, weight_C: Var, bias_C: Var, eps: float) -> tuple[Var, Var, Var]:
         self.count = x_BCHW.shape[0] * x_BCHW.shape[2] * x_BCHW.shape[3]
@@ -84,7 +86,7 @@ class _BatchNorm(jt.Function):
 
 
 def batch_norm(x_BCHW: Var, weight_C: Var, bias_C: Var, eps: float) -> tuple[Var, Var, Var]:
-    """Normalised input, batch mean and biased batch variance; no gradient through the latter two."""
+    """Normalised input [B, C, H, W], batch mean [C] and biased variance [C]; no gradient through the latter two."""
     return _BatchNorm.apply(x_BCHW, weight_C, bias_C, eps)
 
 
@@ -103,12 +105,12 @@ class _OwnDtypeGradient(jt.Function):
         return x.clone()
 
     def grad(self, grad: Var) -> Var:
-        # A cast would not do: Jittor still takes it for a plain number, and numbers do not promote.
+        # A cast is not enough: Jittor still treats the result as a plain number, and numbers do not promote.
         return grad * jt.array(np.ones(1, str(self.dtype)))
 
 
 def own_dtype_gradient(x: Var) -> Var:
-    """The same value, whose gradient starts in its own dtype.
+    """A copy of x whose gradient starts in the dtype of x.
 
     ``jt.grad`` starts from the plain number one, which stays float32 until it meets an array: in a float64
     graph a loss divided by 160 boxes had gradients 1.5e-8 off.
@@ -117,15 +119,17 @@ def own_dtype_gradient(x: Var) -> Var:
 
 
 def spatial_mean(x_BCHW: Var) -> Var:
-    """[B, C, 1, 1]: the sum axis by axis (see ``full_sum``), and a division in the input's dtype: the gradient of
-    ``mean`` carries 1 / N as a float32 number, 1e-9 off in float64.
+    """Mean over height and width, [B, C, 1, 1]: summed axis by axis, divided in the input's dtype.
+
+    The gradient of ``mean`` has 1 / N as a float32 number, 1e-9 off in float64.
     """
     return (x_BCHW.sum(3).sum(2) / (x_BCHW.shape[2] * x_BCHW.shape[3])).reshape((*x_BCHW.shape[:2], 1, 1))
 
 
 def full_sum(x: Var) -> Var:
-    """Sum of all elements, axis by axis: Jittor adds one number after the other, and 96,000 varifocal terms in
-    one float32 run came out 2e-4 off where PyTorch is 3e-7 off.
+    """Sum of all elements, axis by axis.
+
+    Jittor adds one number after the other: for 96,000 varifocal terms in float32 that was 2e-4 off, PyTorch 3e-7.
     """
     while len(x.shape) > 1:
         x = x.sum(-1)
@@ -146,7 +150,7 @@ class _ExactGelu(jt.Function):
 
 
 def exact_gelu(x: Var) -> Var:
-    """GELU in its erf form."""
+    """Elementwise GELU in its erf form."""
     return _ExactGelu.apply(x)
 
 
@@ -165,5 +169,5 @@ class _BinaryCrossEntropy(jt.Function):
 
 
 def binary_cross_entropy(logits: Var, target: Var, weight: Var) -> Var:
-    """Elementwise, weighted; no gradient towards target and weight."""
+    """Elementwise, weighted, same shape; no gradient towards target and weight."""
     return _BinaryCrossEntropy.apply(logits, target, weight)

@@ -8,7 +8,7 @@ from frameworks.jittor_rtdetr.operators import constant, full_sum
 
 
 class AdamW:
-    """AdamW as PyTorch computes it, with state under canonical parameter names.
+    """AdamW (arXiv 1711.05101) with its state under canonical parameter names.
 
     Decoupled weight decay, eps added after the square root of the bias-corrected second moment.
     ``jt.optim.AdamW`` also updates parameters that got no gradient and keeps its state by position.
@@ -23,7 +23,10 @@ class AdamW:
         self.steps: dict[str, int] = {}
 
     def step(self, gradients: dict[str, Var], learning_rates: list[float]) -> None:
-        """Update in place. Parameters without a gradient are left alone: no decay, no moment."""
+        """Update the parameters in place; ``learning_rates`` has one rate per group.
+
+        A parameter without a gradient does not change at all: no decay, no moment.
+        """
         beta1, beta2 = self.recipe.betas
         for name, gradient in gradients.items():
             parameter = self.parameters[name]
@@ -51,7 +54,7 @@ class AdamW:
         return state
 
     def load(self, state: dict[str, Var]) -> None:
-        """Take up a state that ``state()`` returned; what it lacks is as before the first step."""
+        """Restore a state from ``state()``; parameters missing from it start fresh."""
         self.steps, self.moment1, self.moment2 = {}, {}, {}
         for name, parameter in self.parameters.items():
             if f"steps/{name}" in state:
@@ -61,7 +64,7 @@ class AdamW:
 
 
 def clip_gradients(gradients: dict[str, Var], max_norm: float) -> tuple[dict[str, Var], Var]:
-    """Scale all gradients so that their joint L2 norm is at most ``max_norm`` (0: leave them).
+    """Scale all gradients so that their joint L2 norm is at most ``max_norm`` (0: no clipping).
 
     Returns:
         the gradients and their norm before clipping.

@@ -1,4 +1,4 @@
-"""One training step and its state: what this framework supplies to the shared training loop."""
+"""One training step and its state: what this framework gives to the common training loop."""
 
 import time
 
@@ -12,10 +12,12 @@ from frameworks.jittor_rtdetr.ema import ModelEMA
 from frameworks.jittor_rtdetr.exchange import (
     COUNTER,
     build,
-    matching_hash,
+    connected,
     read_noise,
     read_targets,
     set_training,
+    state_arrays,
+    to_arrays,
     to_numpy,
     to_tensor,
     trainable,
@@ -23,8 +25,8 @@ from frameworks.jittor_rtdetr.exchange import (
 from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
-from frameworks.jittor_rtdetr.tracing import connected, training_state
 from frameworks.protocol import Detections, StepRecord
+from frameworks.shared import trace_names
 from frameworks.shared.memory import peak_resident_mb
 
 
@@ -40,10 +42,10 @@ class TrainingRun:
         self.averaged = build(spec.model, weights, "float32")
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
-        """Forward, loss, backward, clip, update, average.
+        """Forward, loss, backward, clip, update, average on one batch (inputs of ``protocol.Case`` for training).
 
         Raises:
-            FloatingPointError: the loss is not finite; training on would only hide it.
+            FloatingPointError: the loss is not finite.
         """
         start = time.perf_counter()
         set_training(self.model, True)
@@ -61,11 +63,11 @@ class TrainingRun:
         self.optimizer.step(clipped, learning_rates)
         self.ema.update(self.model, ema_decay)
         self._synchronise()
-        seconds = time.perf_counter() - start
-        return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching_hash(matchings))
+        seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
+        return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching)
 
     def predict(self, images: Arrays) -> Detections:
-        """Detections of the averaged model."""
+        """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
         load_average(self.averaged, self.ema)
         return predict(self.averaged, images, self.spec.model.decoder.num_queries)
 
@@ -74,26 +76,30 @@ class TrainingRun:
         return training_state(self.model, self.optimizer, self.ema)
 
     def load(self, state: Arrays) -> None:
-        """Go on from a state that ``state()`` returned."""
+        """Restore a run from ``state()``."""
         modules = dict(self.model.named_modules())
         parameters = self.model.state_dict()
-        for name, array in state.items():
-            kind, _, name = name.partition("/")
-            if kind == "parameter" and name.endswith(COUNTER):
+        for name, array in trace_names.below("parameter", state).items():
+            if name.endswith(COUNTER):
                 modules[name.rpartition(".")[0]].num_batches_tracked = int(array)
-            elif kind == "parameter":
+            else:
                 parameters[name].update(jt.array(array))
         self.optimizer.load({name: jt.array(np.atleast_1d(array)) for name, array in state.items()})
-        self.ema.load({n.removeprefix("ema/"): jt.array(a) for n, a in state.items() if n.startswith("ema/")})
+        self.ema.load({name: jt.array(array) for name, array in trace_names.below("ema", state).items()})
 
     def peak_memory_mb(self) -> float:
-        """Peak resident memory on CPU, peak allocated memory on GPU."""
+        """Peak memory in MB: resident on CPU, allocated on GPU."""
         if self.device == "cuda":
             return jt.get_mem_info().total_cuda_used / 2**20
         return peak_resident_mb()
 
     def _synchronise(self) -> None:
         jt.sync_all(True)
+
+
+def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
+    """Parameters, moments and averages under the names of the protocol."""
+    return trace_names.training_state(state_arrays(model), to_arrays(optimizer.state()), to_arrays(ema.state()))
 
 
 def load_average(model: RTDETR, ema: ModelEMA) -> None:
@@ -104,11 +110,10 @@ def load_average(model: RTDETR, ema: ModelEMA) -> None:
 
 
 def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
-    """Scored boxes of one batch in evaluation mode."""
+    """Scored boxes of one batch in evaluation mode; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
     start = time.perf_counter()
     set_training(model, False)
     with jt.no_grad():
         outputs = model(to_tensor(images["images"], model))
         results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)
-    arrays = {n: to_numpy(v) for n, v in zip(("labels", "boxes", "scores"), results, strict=True)}
-    return Detections(arrays | {"labels": arrays["labels"].astype(np.int64)}, time.perf_counter() - start)
+    return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)

@@ -1,6 +1,6 @@
-"""NumPy loops for small pieces of the model, written from the paper and the notes, not from either twin.
+"""NumPy loops for small pieces of the model, written from the papers and docs/pitfalls.md, not from either twin.
 
-Boxes are cxcywh or xyxy as the names say. Everything is float64 and slow on purpose.
+Boxes are cxcywh or xyxy as the names say. Everything is in float64, simple rather than fast.
 """
 
 import math
@@ -59,7 +59,7 @@ def bilinear(image_CHW: np.ndarray, x: float, y: float) -> np.ndarray:
 def sampled_levels(
     value_BNHd: np.ndarray, locations: np.ndarray, shapes: list[tuple[int, int]], points: tuple[int, ...]
 ) -> np.ndarray:
-    """Bilinear [B, H, d, Q, K] from locations [B, Q, H, K, 2]; K counts the points of all levels."""
+    """Bilinear samples [B, Q, H, K, d] at locations [B, Q, H, K, 2]; K counts the points of all levels."""
     return _sampled(bilinear, value_BNHd, locations, shapes, points)
 
 
@@ -80,7 +80,7 @@ def nearest_pixel(image_CHW: np.ndarray, x: float, y: float) -> np.ndarray:
 def _sampled(sample, value_BNHd, locations, shapes, points) -> np.ndarray:
     batch, _, heads, width = value_BNHd.shape
     queries = locations.shape[1]
-    result = np.zeros((batch, heads, width, queries, sum(points)))
+    result = np.zeros((batch, queries, heads, sum(points), width))
     starts = np.cumsum([0, *(h * w for h, w in shapes)])
     level_of = np.repeat(np.arange(len(points)), points)
     for b, q, head, k in np.ndindex(batch, queries, heads, sum(points)):
@@ -88,7 +88,7 @@ def _sampled(sample, value_BNHd, locations, shapes, points) -> np.ndarray:
         h, w = shapes[level]
         rows = value_BNHd[b, starts[level] : starts[level + 1], head]  # [h * w, d]
         image = rows.T.reshape(width, h, w)
-        result[b, head, :, q, k] = sample(image, *locations[b, q, head, k])
+        result[b, q, head, k] = sample(image, *locations[b, q, head, k])
     return result
 
 
@@ -99,9 +99,8 @@ def position_embedding(h: int, w: int, dim: int, temperature: float) -> np.ndarr
         for y in range(h):
             for k in range(quarter):
                 omega = temperature ** (-k / quarter)
-                table[x * h + y, [k, quarter + k, 2 * quarter + k, 3 * quarter + k]] = (
-                    math.sin(x * omega), math.cos(x * omega), math.sin(y * omega), math.cos(y * omega),
-                )  # fmt: skip
+                waves = math.sin(x * omega), math.cos(x * omega), math.sin(y * omega), math.cos(y * omega)
+                table[x * h + y, k::quarter] = waves
     return table
 
 
@@ -141,7 +140,7 @@ def matching_cost(logits_QK, boxes_Q4, labels_T, boxes_T4) -> np.ndarray:
 
 
 def denoising_layout(targets, noise: dict[str, np.ndarray], num_denoising: int, num_queries: int, num_classes: int):
-    """Labels, logits of boxes, mask and positives, query by query (the notes' section E)."""
+    """Labels, logits of boxes, mask and positives, query by query (docs/pitfalls.md E)."""
     largest = max(len(labels) for labels, _ in targets)
     groups = max(1, num_denoising // largest)
     count, batch = largest * 2 * groups, len(targets)
@@ -162,7 +161,7 @@ def denoising_layout(targets, noise: dict[str, np.ndarray], num_denoising: int, 
     blocked = np.zeros((count + num_queries, count + num_queries), bool)
     for i, j in np.ndindex(*blocked.shape):
         same_group = i < count and i // (2 * largest) == j // (2 * largest)
-        blocked[i, j] = j < count and not same_group  # everybody sees the matching queries
+        blocked[i, j] = j < count and not same_group  # every query sees the matching queries
     return labels_BN, boxes_BN4, blocked, positives, groups
 
 

@@ -20,7 +20,7 @@ from frameworks.protocol import DEVICE_VARIABLE
 from frameworks.state import backbones, parameters
 from frameworks.state.backbones import backbone_shapes, frozen_modules, norm_modules, stem_and_stages
 from frameworks.state.initialisation import initial_weights
-from frameworks.torch_rtdetr.model import make_backbone
+from frameworks.torch_rtdetr.backbones import make_backbone
 
 PRESNET = PResNetSpec(blocks=(1, 2, 1, 1), stem_channels=(6, 6, 8), stage_channels=(8, 10, 12, 16))
 HGNETV2 = HGNetv2Spec(
@@ -37,10 +37,8 @@ HGNETV2 = HGNetv2Spec(
 DEEP_DLA = DLASpec(levels=(1, 2, 1, 2, 3, 1), channels=(6, 8, 10, 12, 16, 20))
 REGNET = RegNetSpec(stem_channels=8, depths=(1, 2, 2, 1), widths=(8, 12, 16, 24), group_width=4)
 FAMILIES: dict[str, BackboneSpec] = {"presnet": PRESNET, "hgnetv2": HGNETV2, "dla": DEEP_DLA, "regnet": REGNET}
-CHANGES = (
-    {}, {"freeze_norm": True}, *({"freeze_at": k} for k in range(5)),
-    {"freeze_norm": True, "freeze_at": 1}, {"return_idx": (0, 1, 2)},
-)  # fmt: skip
+CHANGES = [{}, {"freeze_norm": True}, *({"freeze_at": k} for k in range(5))]
+CHANGES += [{"freeze_norm": True, "freeze_at": 1}, {"return_idx": (0, 1, 2)}]
 VARIANTS: dict[str, BackboneSpec] = {
     f"{family} {change}": replace(spec, **change) for family, spec in FAMILIES.items() for change in CHANGES
 }
@@ -72,7 +70,7 @@ def jittor_twin() -> SimpleNamespace:
     assert frameworks.load("jittor").supports("cpu", "float64") is None
     import jittor as jt
 
-    from frameworks.jittor_rtdetr import exchange, layers, model
+    from frameworks.jittor_rtdetr import backbones, exchange, layers
     from frameworks.jittor_rtdetr.backbones import hgnetv2, regnet
 
     def shapes(module) -> dict[str, tuple[int, ...]]:
@@ -80,19 +78,19 @@ def jittor_twin() -> SimpleNamespace:
         tensors = {n: tuple(v.shape) for n, v in module.state_dict().items()}
         return tensors | {f"{n}.num_batches_tracked": () for n in norms}
 
-    def answer(module, x):
+    def run(module, x):
         exchange.set_training(module, False)
         return module(x)
 
     return SimpleNamespace(
-        make_backbone=model.make_backbone,
+        make_backbone=backbones.make_backbone,
         hgnetv2=hgnetv2,
         regnet=regnet,
         shapes=shapes,
         trainable=lambda module: {n for n, p in module.state_dict().items() if not p.is_stop_grad()},
-        feature_shapes=lambda module, *images: [tuple(f.shape) for f in answer(module, jt.zeros(images))],
+        feature_shapes=lambda module, *images: [tuple(f.shape) for f in run(module, jt.zeros(images))],
         array=jt.array,
-        evaluate=lambda module, x: answer(module, jt.array(x)).numpy(),
+        evaluate=lambda module, x: run(module, jt.array(x)).numpy(),
     )
 
 
@@ -213,13 +211,13 @@ def test_initial_norms_are_the_identity(family):
 
 
 def test_even_kernels_are_padded_at_the_right_and_the_bottom(twin):
-    """A 2x2 convolution of ones over a map of ones counts the pixels that its window holds."""
+    """A 2x2 convolution of ones over a map of ones counts the pixels in its window."""
     layer = twin.hgnetv2.ConvNormAct(1, 1, 2)
     conv = list(layer.conv)[-1]
     conv.weight = parameter(twin, conv, np.ones((1, 1, 2, 2)))
     y = twin.evaluate(layer, np.ones((1, 1, 3, 4)))[0, 0] * np.sqrt(1 + 1e-5)  # the norm divides by this
     wanted = np.array([[4, 4, 4, 2], [4, 4, 4, 2], [2, 2, 2, 1]])
-    np.testing.assert_allclose(y, wanted, rtol=1e-6)  # Jittor's fresh norm holds float32 ones
+    np.testing.assert_allclose(y, wanted, rtol=1e-6)  # a new norm has float32 ones in Jittor
 
 
 def parameter(twin, module, value: np.ndarray):

@@ -13,7 +13,7 @@ import torch
 from frameworks.config import BackboneSpec
 from frameworks.state.backbones import backbone_shapes
 from frameworks.tests.test_backbones import HGNETV2, REGNET
-from frameworks.torch_rtdetr.model import make_backbone
+from frameworks.torch_rtdetr.backbones import make_backbone
 
 pytest.importorskip("transformers")
 
@@ -60,14 +60,19 @@ def renamed_hgnetv2(name: str) -> str:
 def test_regnet(training):
     spec, images = replace(REGNET, return_idx=ALL_STAGES), torch.rand(2, 3, 64, 96, dtype=torch.float64)
     config = RegNetConfig(
-        embedding_size=spec.stem_channels, hidden_sizes=list(spec.widths), depths=list(spec.depths),
-        groups_width=spec.group_width, layer_type="y", hidden_act="relu", downsample_in_first_stage=True,
-    )  # fmt: skip
-    theirs = RegNetModel(config).double().train(training)
-    theirs.load_state_dict({renamed_regnet(n): v for n, v in weights(spec).items()})
-    wanted = theirs(images, output_hidden_states=True).hidden_states[1:]
-    for ours, other in zip(features(spec, images, training), wanted, strict=True):
-        torch.testing.assert_close(ours, other, rtol=1e-12, atol=1e-12)
+        embedding_size=spec.stem_channels,
+        hidden_sizes=list(spec.widths),
+        depths=list(spec.depths),
+        groups_width=spec.group_width,
+        layer_type="y",
+        hidden_act="relu",
+        downsample_in_first_stage=True,
+    )
+    library = RegNetModel(config).double().train(training)
+    library.load_state_dict({renamed_regnet(n): v for n, v in weights(spec).items()})
+    wanted = library(images, output_hidden_states=True).hidden_states[1:]
+    for twin, other in zip(features(spec, images, training), wanted, strict=True):
+        torch.testing.assert_close(twin, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -76,8 +81,11 @@ def test_hgnetv2(training):
     stages, (inside, stem) = spec.stages, spec.stem_channels
     widths = [stem, *(stage.out_channels for stage in stages)]
     config = HGNetV2Config(
-        stem_channels=[3, inside, stem], embedding_size=stem, hidden_sizes=widths[1:],
-        stage_in_channels=widths[:4], stage_out_channels=widths[1:],
+        stem_channels=[3, inside, stem],
+        embedding_size=stem,
+        hidden_sizes=widths[1:],
+        stage_in_channels=widths[:4],
+        stage_out_channels=widths[1:],
         stage_mid_channels=[stage.mid_channels for stage in stages],
         stage_num_blocks=[stage.blocks for stage in stages],
         stage_downsample=[stage.downsample for stage in stages],
@@ -85,8 +93,8 @@ def test_hgnetv2(training):
         stage_kernel_size=[stage.kernel for stage in stages],
         stage_numb_of_layers=[stage.layers for stage in stages],
         out_features=["stage1", "stage2", "stage3", "stage4"],  # pyright: ignore[reportCallIssue]
-    )  # fmt: skip
-    theirs = HGNetV2Backbone(config).double().train(training)
-    theirs.load_state_dict({renamed_hgnetv2(n): v for n, v in weights(spec).items()})
-    for ours, other in zip(features(spec, images, training), theirs(images).feature_maps, strict=True):
-        torch.testing.assert_close(ours, other, rtol=1e-12, atol=1e-12)
+    )
+    library = HGNetV2Backbone(config).double().train(training)
+    library.load_state_dict({renamed_hgnetv2(n): v for n, v in weights(spec).items()})
+    for twin, wanted in zip(features(spec, images, training), library(images).feature_maps, strict=True):
+        torch.testing.assert_close(twin, wanted, rtol=1e-12, atol=1e-12)

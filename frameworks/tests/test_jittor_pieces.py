@@ -1,4 +1,4 @@
-"""The Jittor twin against NumPy and SciPy closed forms, at the places where Jittor differs from PyTorch.
+"""The Jittor twin against closed forms in NumPy and SciPy, where Jittor differs from PyTorch.
 
 One Jittor process (this one), tiny shapes: each new shape or operator is a kernel to compile once.
 """
@@ -45,7 +45,7 @@ def test_float64_stays_float64(jt):
     assert jt.array(np.asarray([1 / 3])).numpy()[0] == 1 / 3
 
 
-def test_detach_does_not_silence_the_gradient(jt):
+def test_detach_keeps_the_gradient_of_its_input(jt):
     """``stop_grad`` works in place; the twin must detach without touching what it detaches."""
     x = jt.array(np.asarray([1.0, 2.0]))
     y = x * x
@@ -105,7 +105,7 @@ def test_inverse_sigmoid_and_its_gradient_at_the_edges(jt):
     x = np.asarray([0.0, 1e-5, 0.25, 1 - 1e-5, 1.0, -0.1, 1.1])
     value, slope = gradient(jt, inverse_sigmoid, x)
     np.testing.assert_allclose(value, closed_forms.logit(x), atol=1e-11)
-    # 1 / x where x is above eps, 1 / (1 - x) where 1 - x is, both silent outside [0, 1]
+    # 1 / x where x is above eps, 1 / (1 - x) where 1 - x is, both zero outside [0, 1]
     np.testing.assert_allclose(slope[[0, 2, 4, 5, 6]], [1.0, 4 + 4 / 3, 1.0, 0.0, 0.0], rtol=1e-12)
     assert slope[1] == pytest.approx(1e5 + 1, rel=1e-5), "PyTorch passes the gradient at the bound itself"
 
@@ -189,10 +189,8 @@ def test_sample_levels_against_a_loop(jt, method, closed_form):
     generator = rng(7)
     value, locations = generator.standard_normal((1, 16, 2, 3)), generator.uniform(-0.3, 1.3, (1, 3, 2, 4, 2))
     locations[0, 0], locations[0, 1] = 0.0, 1.0
-    answer = sample_levels(jt.array(value), jt.array(locations), SHAPES, POINTS, method).numpy()
-    # this twin has the channels last
-    wanted = closed_form(value, locations, SHAPES, POINTS).transpose(0, 3, 1, 4, 2)
-    np.testing.assert_allclose(answer, wanted, atol=1e-13)
+    sampled = sample_levels(jt.array(value), jt.array(locations), SHAPES, POINTS, method).numpy()
+    np.testing.assert_allclose(sampled, closed_form(value, locations, SHAPES, POINTS), atol=1e-13)
 
 
 def test_sample_levels_gradient_against_differences(jt):
@@ -203,13 +201,12 @@ def test_sample_levels_gradient_against_differences(jt):
     cotangent = generator.standard_normal((1, 3, 2, 4, 3))
 
     def scalar(value: np.ndarray, locations: np.ndarray) -> float:
-        sampled = closed_forms.sampled_levels(value, locations, SHAPES, POINTS).transpose(0, 3, 1, 4, 2)
-        return float((sampled * cotangent).sum())
+        return float((closed_forms.sampled_levels(value, locations, SHAPES, POINTS) * cotangent).sum())
 
-    def answer(v, where):
+    def sampled(v, where):
         return sample_levels(v, where, SHAPES, POINTS, "default") * jt.array(cotangent)
 
-    _, grad_value, grad_locations = gradient(jt, answer, value, locations)
+    _, grad_value, grad_locations = gradient(jt, sampled, value, locations)
     for array, found in ((value, grad_value), (locations, grad_locations)):
         for index in np.ndindex(*array.shape):
             kept = array[index]
@@ -222,12 +219,11 @@ def test_sample_levels_gradient_against_differences(jt):
 
 
 def drawn(*counts: int):
-    generator = rng(8)
-    return [
-        (generator.integers(0, CLASSES, n), np.concatenate(
-            [generator.uniform(0.3, 0.7, (n, 2)), generator.uniform(0.05, 0.4, (n, 2))], 1))
-        for n in counts
-    ]  # fmt: skip
+    generator, targets = rng(8), []
+    for n in counts:
+        labels, centres = generator.integers(0, CLASSES, n), generator.uniform(0.3, 0.7, (n, 2))
+        targets.append((labels, np.concatenate([centres, generator.uniform(0.05, 0.4, (n, 2))], 1)))
+    return targets
 
 
 def as_targets(jt, targets):

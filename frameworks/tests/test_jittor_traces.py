@@ -1,4 +1,4 @@
-"""The Jittor twin's gradients where a trap would silence them, and batches without targets."""
+"""The Jittor twin's gradients that an in-place ``stop_grad`` would zero, and batches without targets."""
 
 import os
 from importlib.machinery import PathFinder
@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def loss_trace(counts: tuple[int, ...]):
-    """Batch and shapes of parity_tests/test_contract.py: its kernels serve here too."""
+    """One loss with the batch and shapes of parity_tests/test_contract.py, to use the same compiled kernels."""
     spec = preset("tiny")
     inputs = {"images": draws.images(2, 64, 64, "jt")} | draws.targets("jt", counts)
     inputs |= draw_noise(spec.model, np.asarray(counts), np.random.Generator(np.random.PCG64(12)))
@@ -30,11 +30,11 @@ def loss_trace(counts: tuple[int, ...]):
     return frameworks.load("jittor").trace(case, weights, inputs, device="cpu", dtype="float64")
 
 
-def test_padding_row_gets_no_gradient_and_detached_heads_get_theirs():
+def test_padding_row_gets_no_gradient_and_detached_heads_get_one():
     trace = loss_trace((3, 2))  # the second image is padded
     table = trace["gradient/decoder.denoising_class_embed.weight"]
     assert not table[-1].any() and table[:-1].any()
-    for name in ("enc_bbox_head", "enc_score_head", "dec_bbox_head.0"):  # silent if detach were stop_grad
+    for name in ("enc_bbox_head", "enc_score_head", "dec_bbox_head.0"):  # zero if detach were stop_grad
         names = [n for n in trace if n.startswith(f"gradient/decoder.{name}.")]
         assert names and all(trace[n].any() for n in names)
 

@@ -84,7 +84,7 @@ def test_conversions_are_each_others_inverse(box):
 def test_inverse_sigmoid_is_the_clipped_logit(x):
     value = float(box_ops.inverse_sigmoid(tensor(x)))
     assert value == pytest.approx(float(closed_forms.logit(np.asarray(x))), abs=1e-9)
-    assert abs(value) <= 11.5130  # PITFALLS D.2
+    assert abs(value) <= 11.5130  # docs/pitfalls.md D.2
     if 1e-5 <= x <= 1 - 1e-5:
         assert float(torch.sigmoid(tensor(value))) == pytest.approx(x, abs=1e-12)
 
@@ -92,7 +92,7 @@ def test_inverse_sigmoid_is_the_clipped_logit(x):
 def test_inverse_sigmoid_gradients_at_the_edges():
     x = tensor([0.0, 5e-6, 0.5, 1.0, -0.1, 1.1]).requires_grad_()
     (gradient,) = torch.autograd.grad(box_ops.inverse_sigmoid(x).sum(), [x])
-    # inside: 1/x + 1/(1-x) with the clipped terms silent; PyTorch passes the gradient at a bound itself
+    # inside: 1/x + 1/(1-x) where a term is not clipped; PyTorch passes the gradient at a bound itself
     assert gradient.tolist() == pytest.approx([1.0, 1 / (1 - 5e-6), 4.0, 1.0, 0.0, 0.0])
 
 
@@ -137,8 +137,8 @@ def test_sample_levels_against_a_loop(shapes, points, method, closed_form):
     locations = rng.uniform(-0.3, 1.3, (2, 4, 2, sum(points), 2))  # some outside
     locations[0, 0] = 0.0  # a corner
     locations[0, 1] = 1.0
-    answer = sample_levels(torch.from_numpy(value), torch.from_numpy(locations), shapes, points, method)
-    np.testing.assert_allclose(answer, closed_form(value, locations, shapes, points), atol=1e-13)
+    result = sample_levels(torch.from_numpy(value), torch.from_numpy(locations), shapes, points, method)
+    np.testing.assert_allclose(result, closed_form(value, locations, shapes, points), atol=1e-13)
 
 
 def test_discrete_sampling_refuses_what_the_official_code_cannot_read():
@@ -166,21 +166,21 @@ def test_deformable_attention_against_loops(points):
     locations = box[..., :2] + offsets / counts * box[..., 2:] * 0.5
     value = apply("value_proj", memory).reshape(2, 10, 2, 4)
     sampled = closed_forms.sampled_levels(value, locations, shapes, points)
-    mixed = np.einsum("bhdqk,bqhk->bqhd", sampled, scores).reshape(2, 3, 8)
-    answer = module(query, reference, memory, shapes)
-    np.testing.assert_allclose(answer.detach(), apply("output_proj", mixed), atol=1e-13)
+    mixed = np.einsum("bqhkd,bqhk->bqhd", sampled, scores).reshape(2, 3, 8)
+    result = module(query, reference, memory, shapes)
+    np.testing.assert_allclose(result.detach(), apply("output_proj", mixed), atol=1e-13)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_self_attention_is_torchs_own_module(masked):
     torch.manual_seed(1)
-    ours, theirs = MultiheadAttention(8, 2).double(), torch.nn.MultiheadAttention(8, 2, batch_first=True).double()
-    assert ours.state_dict().keys() == theirs.state_dict().keys()
-    ours.load_state_dict(theirs.state_dict())
+    twin, library = MultiheadAttention(8, 2).double(), torch.nn.MultiheadAttention(8, 2, batch_first=True).double()
+    assert twin.state_dict().keys() == library.state_dict().keys()
+    twin.load_state_dict(library.state_dict())
     query, value = torch.randn(2, 5, 8).double(), torch.randn(2, 5, 8).double()
     blocked = torch.triu(torch.ones(5, 5, dtype=torch.bool), 1) if masked else None
-    wanted, _ = theirs(query, query, value, attn_mask=blocked)
-    torch.testing.assert_close(ours(query, query, value, blocked), wanted, rtol=1e-12, atol=1e-13)
+    wanted, _ = library(query, query, value, attn_mask=blocked)
+    torch.testing.assert_close(twin(query, query, value, blocked), wanted, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", ["relu", "silu", "gelu"])
@@ -212,7 +212,7 @@ def test_weights_are_loaded_strictly():
     name = "decoder.enc_output.0.bias"
     faults = [
         ({n: a for n, a in weights.items() if n != name}, name),
-        (weights | {"decoder.nobody.asked": np.zeros(1)}, "decoder.nobody.asked"),
+        (weights | {"decoder.unknown": np.zeros(1)}, "decoder.unknown"),
         (weights | {name: np.zeros(1, np.float32)}, re.escape(f"{name}: weights have shape (1,), the model (32,)")),
     ]
     for fault, message in faults:
@@ -243,5 +243,5 @@ def test_training_mode_reaches_every_module():
 def test_normalised_box_of_an_invalid_anchor_is_one():
     logits, valid = make_anchors([(80, 80)], 0.01, LIKE)
     first = logits[0, 0].sigmoid()
-    assert not valid[0, 0] and first.tolist() == [1.0, 1.0, 1.0, 1.0]  # PITFALLS C.2
+    assert not valid[0, 0] and first.tolist() == [1.0, 1.0, 1.0, 1.0]  # docs/pitfalls.md C.2
     assert math.isinf(logits[0, 0, 2])

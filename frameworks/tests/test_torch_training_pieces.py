@@ -148,12 +148,12 @@ def test_v2_makes_a_pair_of_dummies_where_no_image_has_a_target():
 def test_postprocess_against_numpy():
     logits, boxes = drawn_prediction(2, 6)
     sizes = np.asarray([[640, 480], [33, 77]])
-    answer = postprocess(as_prediction(logits, boxes), torch.from_numpy(sizes), 6)
+    result = postprocess(as_prediction(logits, boxes), torch.from_numpy(sizes), 6)
     labels, pixels, scores = closed_forms.postprocess(logits, boxes, sizes, 6)
-    np.testing.assert_array_equal(answer[0], labels)
-    np.testing.assert_allclose(answer[1].detach(), pixels, atol=1e-10)
-    np.testing.assert_allclose(answer[2].detach(), scores, atol=1e-14)
-    assert answer[0].dtype == torch.int64
+    np.testing.assert_array_equal(result[0], labels)
+    np.testing.assert_allclose(result[1].detach(), pixels, atol=1e-10)
+    np.testing.assert_allclose(result[2].detach(), scores, atol=1e-14)
+    assert result[0].dtype == torch.int64
 
 
 @pytest.mark.parametrize(("limit", "factor"), [(0.1, 0.1 / (5 + 1e-6)), (5.1, 1.0), (0.0, 1.0)])
@@ -174,14 +174,14 @@ RECIPE = RecipeSpec(
 def test_adamw_against_closed_form_and_torch():
     rng = np.random.Generator(np.random.PCG64(6))
     start = {n: rng.standard_normal(s) for n, s in {"weight": (3, 2), "bias": (2,), "unused": (4,)}.items()}
-    ours = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in start.items()}
-    theirs = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in start.items()}
+    twin = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in start.items()}
+    library = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in start.items()}
     groups = [
-        {"params": [theirs["bias"]], "lr": 1e-2, "weight_decay": 0.0},
-        {"params": [theirs["weight"], theirs["unused"]], "lr": 1e-3, "weight_decay": 0.1},
+        {"params": [library["bias"]], "lr": 1e-2, "weight_decay": 0.0},
+        {"params": [library["weight"], library["unused"]], "lr": 1e-3, "weight_decay": 0.1},
     ]
     inner = torch.optim.AdamW(groups)
-    optimizer = AdamW(ours, RECIPE)
+    optimizer = AdamW(twin, RECIPE)
     exact = {n: (a.copy(), 0 * a, 0 * a) for n, a in start.items() if n != "unused"}
     for t in range(1, 6):
         rates = [1e-2 / t, 1e-3 / t]
@@ -190,18 +190,18 @@ def test_adamw_against_closed_form_and_torch():
         for group, rate in zip(inner.param_groups, rates, strict=True):
             group["lr"] = rate
         for n, g in gradients.items():
-            theirs[n].grad = torch.from_numpy(g)
+            library[n].grad = torch.from_numpy(g)
             rate, decay = (rates[0], 0.0) if n == "bias" else (rates[1], 0.1)
             exact[n] = closed_forms.adamw_step(exact[n][0], g, *exact[n][1:], t, rate, decay)
         inner.step()
     state = optimizer.state()
     for n, (p, m, v) in exact.items():
-        np.testing.assert_allclose(ours[n].detach(), p, rtol=1e-12, atol=1e-15)
-        np.testing.assert_array_equal(ours[n].detach(), theirs[n].detach())
+        np.testing.assert_allclose(twin[n].detach(), p, rtol=1e-12, atol=1e-15)
+        np.testing.assert_array_equal(twin[n].detach(), library[n].detach())
         np.testing.assert_allclose(state[f"moment1/{n}"], m, rtol=1e-12, atol=1e-18)
         np.testing.assert_allclose(state[f"moment2/{n}"], v, rtol=1e-12, atol=1e-18)
         assert float(state[f"steps/{n}"]) == 5
-    np.testing.assert_array_equal(ours["unused"].detach(), start["unused"])
+    np.testing.assert_array_equal(twin["unused"].detach(), start["unused"])
     assert not [n for n in state if n.endswith("unused")], "no gradient: no moment, no decay"
 
 
@@ -223,7 +223,7 @@ def test_average_of_the_whole_floating_state():
 
 @pytest.mark.parametrize("counts", [(0, 2), (2, 0), (0, 0)])
 def test_images_without_targets(counts):
-    """One or all images empty: finite losses; all empty: no denoising and no box loss (PITFALLS E.8 and E.9)."""
+    """Finite losses always; no denoising and no box loss if all are empty (docs/pitfalls.md E.8, E.9)."""
     spec = preset("tiny")
     shapes = adapter.FRAMEWORK.parameter_shapes(spec.model)
     inputs = {"images": draws.images(2, 64, 64, "empty")} | draws.targets("empty", counts)

@@ -30,17 +30,18 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class TorchFramework:
-    """See ``frameworks.protocol.Framework``."""
+    """The members of ``frameworks.protocol.Framework``."""
 
     name = "torch"
 
     def __init__(self) -> None:
-        # Published comparisons have mixed TF32 on one side with float32 on the other.
+        # TF32 on one side and float32 on the other has spoilt published comparisons.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
 
     def supports(self, device: str, dtype: str) -> str | None:
+        """None, or the reason why this device or dtype cannot be used here."""
         if dtype not in DTYPES:
             return f"dtype {dtype!r} is not one of {', '.join(DTYPES)}"
         if device == "cuda" and not torch.cuda.is_available():
@@ -48,6 +49,7 @@ class TorchFramework:
         return None if device in ("cpu", "cuda") else f"device {device!r} is not 'cpu' or 'cuda'"
 
     def environment(self, device: str) -> Mapping[str, Any]:
+        """Version, threads and numerical flags, for the records."""
         return {
             "framework": "torch",
             "version": torch.__version__,
@@ -59,9 +61,11 @@ class TorchFramework:
         }
 
     def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+        """Canonical names and shapes of the model's state, from the model itself."""
         return {name: tuple(value.shape) for name, value in RTDETR(spec).state_dict().items()}
 
     def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        """Run one case; the arrays of the trace have the names of ``frameworks.protocol``."""
         self._require(device, dtype)
         model = build(case.spec.model, weights, device, DTYPES[dtype])
         set_training(model, case.training)
@@ -70,10 +74,12 @@ class TorchFramework:
         return QUESTIONS[case.question](case, model, inputs)
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
+        """A training run in float32 that starts from these weights."""
         self._require(device, "float32")
         return TrainingRun(spec, weights, device)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
+        """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""
         self._require(device, "float32")
         model = build(spec.model, weights, device, torch.float32)
         return predict(model, images, spec.model.decoder.num_queries)

@@ -1,7 +1,10 @@
-"""Multi-head self-attention and multi-scale deformable attention.
+"""Multi-head self-attention, and multi-scale deformable attention around reference boxes.
 
-Shape suffixes: B batch, Q queries, S keys, D model width, H heads, P points of one level, K points of all
-levels, N = sum of h*w over the levels.
+The latter is Deformable DETR's (arXiv 2010.04159, 4.1). RT-DETRv2 (arXiv 2407.17140) adds discrete sampling and
+levels with different numbers of points.
+
+Shape suffixes: B batch, Q queries, S keys, D model width, H heads, d = D / H, P points of one level, K points of
+all levels, n = h*w of one level, N = sum of n over the levels.
 """
 
 import torch
@@ -12,7 +15,7 @@ from frameworks.errors import UserError
 
 
 class MultiheadAttention(nn.Module):
-    """Attention with the packed parameters of ``torch.nn.MultiheadAttention``, batch first."""
+    """Dot-product attention with the packed parameters of ``torch.nn.MultiheadAttention``, batch first."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -24,7 +27,7 @@ class MultiheadAttention(nn.Module):
     def forward(
         self, query_BQD: Tensor, key_BSD: Tensor, value_BSD: Tensor, blocked_QS: Tensor | None = None
     ) -> Tensor:
-        """``blocked_QS``: bool, True where a query must not see a key. Returns [B, Q, D]."""
+        """Queries, keys, values -> [B, Q, D]; ``blocked_QS``: bool, True where a query must not see a key."""
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)
         inputs = (query_BQD, key_BSD, value_BSD)
@@ -38,10 +41,9 @@ class MultiheadAttention(nn.Module):
 
 
 class MultiscaleDeformableAttention(nn.Module):
-    """Each query samples ``points[level]`` locations per head and level around its reference box.
+    """Each query and head samples ``points[level]`` locations of every level around the query's reference box.
 
-    RT-DETR's form and RT-DETRv2's: they differ in ``method`` ("default" or "discrete") and in whether levels
-    may have different numbers of points.
+    ``method``: "default" samples bilinearly, "discrete" takes the nearest pixel (RT-DETRv2 only).
     """
 
     def __init__(self, dim: int, heads: int, points: tuple[int, ...], method: str) -> None:
@@ -61,7 +63,7 @@ class MultiscaleDeformableAttention(nn.Module):
         memory_BND: Tensor,
         spatial_shapes: list[tuple[int, int]],
     ) -> Tensor:
-        """``reference_BQ4``: cxcywh in [0, 1]; ``spatial_shapes``: (h, w) per level. Returns [B, Q, D]."""
+        """Queries -> [B, Q, D]; ``reference_BQ4``: cxcywh in [0, 1]; ``spatial_shapes``: (h, w) per level."""
         batch, queries, _ = query_BQD.shape
         value_BNHd = self.value_proj(memory_BND).unflatten(-1, (self.heads, -1))
         offsets_BQHK2 = self.sampling_offsets(query_BQD).view(batch, queries, self.heads, sum(self.points), 2)
@@ -71,7 +73,8 @@ class MultiscaleDeformableAttention(nn.Module):
         share_K1 = torch.tensor(share, dtype=query_BQD.dtype, device=query_BQD.device)[:, None]
         box = reference_BQ4[:, :, None, None, :]
         locations_BQHK2 = box[..., :2] + offsets_BQHK2 * share_K1 * box[..., 2:] * 0.5
-        sampled_BHdQK = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, self.points, self.method)
+        sampled_BQHKd = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, self.points, self.method)
+        sampled_BHdQK = sampled_BQHKd.permute(0, 2, 4, 1, 3)  # as it lies in memory: a sum over neighbours
         mixed_BHdQ = (sampled_BHdQK * weights_BQHK.transpose(1, 2)[:, :, None]).sum(-1)
         return self.output_proj(mixed_BHdQ.flatten(1, 2).transpose(1, 2))
 
@@ -83,13 +86,12 @@ def sample_levels(
     points: tuple[int, ...],
     method: str,
 ) -> Tensor:
-    """Samples of every level at its own locations (x, y in [0, 1]). Returns [B, H, d, Q, K]."""
+    """Samples of every level at its own locations (x, y in [0, 1]). Returns [B, Q, H, K, d]."""
     values = value_BNHd.split([h * w for h, w in spatial_shapes], dim=1)
     locations = locations_BQHK2.split(list(points), dim=3)
     sample = nearest_pixels if method == "discrete" else bilinear
-    return torch.cat(
-        [sample(v, at, hw) for v, at, hw in zip(values, locations, spatial_shapes, strict=True)], dim=-1
-    )
+    sampled = [sample(v, at, hw) for v, at, hw in zip(values, locations, spatial_shapes, strict=True)]
+    return torch.cat(sampled, dim=-1).permute(0, 3, 1, 4, 2)
 
 
 def bilinear(value_BnHd: Tensor, locations_BQHP2: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -101,10 +103,10 @@ def bilinear(value_BnHd: Tensor, locations_BQHP2: Tensor, size_hw: tuple[int, in
 
 
 def nearest_pixels(value_BnHd: Tensor, locations_BQHP2: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """The pixel at each location, as RT-DETRv2's discrete sampling takes it. Returns [B, H, d, Q, P].
+    """The pixel at each location by RT-DETRv2's discrete sampling. Returns [B, H, d, Q, P].
 
-    Kept as the official code has it: x too is clamped to the map's height, so that on maps wider than high the
-    right part is never read, and maps higher than wide cannot be read at all (PITFALLS D.6).
+    As in the official code, x is clamped to the map's height like y: on maps wider than high the right part is
+    never read, and maps higher than wide cannot be read at all (docs/pitfalls.md D.6).
 
     Raises:
         UserError: the map is higher than wide.

@@ -1,4 +1,4 @@
-"""What modules receive, answer and get back, recorded while the whole model runs."""
+"""Forward hooks that record each module's inputs, outputs and output gradients."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from frameworks.arrays import Arrays
+from frameworks.shared.trace_names import as_list, captured
 from frameworks.torch_rtdetr.exchange import to_numpy
 
 
 class Capture:
-    """Records what modules receive and answer (first call), and later the cotangents of their answers."""
+    """Records inputs and outputs of the named modules, of their first call only."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
         self.inputs: dict[str, tuple[Any, ...]] = {}
@@ -26,26 +27,11 @@ class Capture:
         return record
 
     def watched(self) -> dict[str, Tensor]:
-        """Outputs whose gradient is wanted, by the name of their cotangent."""
-        return {
-            f"capture/{name}/cotangent/{k}": value
-            for name, values in self.outputs.items()
-            for k, value in enumerate(values)
-            if value.requires_grad
-        }
+        """Outputs that have a gradient, by the name of that gradient: ``capture/MODULE/cotangent/K``."""
+        outputs = captured("cotangent", self.outputs)
+        return {name: value for name, value in outputs.items() if value.requires_grad}
 
     def arrays(self) -> Arrays:
-        arrays: Arrays = {}
-        for name, values in self.inputs.items():
-            for k, value in enumerate(values):
-                if value is not None:
-                    array = to_numpy(value) if isinstance(value, Tensor) else np.asarray(value, np.int64)
-                    arrays[f"capture/{name}/input/{k}"] = array
-        for name, outputs in self.outputs.items():
-            arrays |= {f"capture/{name}/output/{k}": to_numpy(value) for k, value in enumerate(outputs)}
-        return arrays
-
-
-def as_list(output: Any) -> list[Tensor]:
-    """A module's answer as a list, be it one tensor or several."""
-    return list(output) if isinstance(output, (list, tuple)) else [output]
+        """Everything recorded, as ``capture/MODULE/{input,output}/K``; lists of (h, w) as int64 [levels, 2]."""
+        found = captured("input", self.inputs) | captured("output", self.outputs)
+        return {n: to_numpy(v) if isinstance(v, Tensor) else np.asarray(v, np.int64) for n, v in found.items()}

@@ -1,7 +1,9 @@
 """Hungarian matching and the losses: varifocal, L1, GIoU; main, auxiliary, encoder and denoising terms.
 
-RT-DETR section 4.3 and official SetCriterion (v1). Shape suffixes: B batch, Q queries, K classes, T targets
-of an image, M matched pairs of the batch.
+RT-DETR (arXiv 2304.08069) 4.3, official SetCriterion (v1); matching as in DETR (arXiv 2005.12872) 3.1, varifocal
+loss of arXiv 2008.13367 with the IoU as target.
+
+Shape suffixes: B batch, Q queries, K classes, T targets of an image, M matched pairs of the batch.
 """
 
 import numpy as np
@@ -17,7 +19,7 @@ from frameworks.torch_rtdetr.denoising import DenoisingQueries, Targets
 
 
 def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> list[Tensor]:
-    """Cost matrices [Q, T], one per image: focal classification, L1 and GIoU, weighted."""
+    """Weighted sum of focal, L1 and GIoU costs: one matrix [Q, T] per image, without gradient."""
     costs = []
     with torch.no_grad():
         for logits_QK, boxes_Q4, labels_T, boxes_T4 in zip(
@@ -35,12 +37,12 @@ def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) 
 
 
 def match(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> Indices:
-    """Hungarian matching of every image: (query indices, target indices)."""
+    """Hungarian matching: (query indices [n], target indices [n]) of every image."""
     return hungarian([cost_QT.cpu().numpy() for cost_QT in matching_costs(prediction, targets, spec)])
 
 
 def denoising_indices(queries: DenoisingQueries, targets: Targets) -> Indices:
-    """Denoising queries know their targets: positives of group g answer targets 0..n-1 again."""
+    """Pairs of the denoising queries: the positives of every group belong to targets 0..n-1 in order."""
     return [
         (positives.cpu().numpy(), np.tile(np.arange(len(labels)), queries.groups))
         for positives, labels in zip(queries.positive_idx, targets.labels, strict=True)
@@ -50,7 +52,10 @@ def denoising_indices(queries: DenoisingQueries, targets: Targets) -> Indices:
 def varifocal_loss(
     prediction: Prediction, targets: Targets, indices: Indices, num_boxes: float, spec: CriterionSpec
 ) -> Tensor:
-    """BCE towards the IoU of matched pairs; negatives weighted by alpha * p^gamma (p without gradient)."""
+    """Sum of BCE towards the IoU of matched pairs, divided by ``num_boxes``; negatives weigh alpha * p^gamma.
+
+    No gradient flows through the IoU or through p in the weight.
+    """
     logits_BQK = prediction.logits
     image_M, query_M, labels_M, target_M4 = _matched(targets, indices, logits_BQK.device)
     with torch.no_grad():
@@ -68,7 +73,7 @@ def varifocal_loss(
 def box_losses(
     prediction: Prediction, targets: Targets, indices: Indices, num_boxes: float
 ) -> tuple[Tensor, Tensor]:
-    """L1 on cxcywh and 1 - GIoU, summed over matched pairs and divided by the number of boxes."""
+    """L1 on cxcywh and 1 - GIoU, each summed over matched pairs and divided by ``num_boxes``."""
     image_M, query_M, _, target_M4 = _matched(targets, indices, prediction.logits.device)
     boxes_M4 = prediction.boxes_cxcywh[image_M, query_M]
     l1 = (boxes_M4 - target_M4).abs().sum() / num_boxes
@@ -86,8 +91,8 @@ def criterion(
             across a tie, never for training.
 
     Returns:
-        terms ``loss_{vfl,bbox,giou}{,_aux_i,_dn_i}`` (the encoder is the last ``aux``), and the matchings:
-        main, auxiliary layers, encoder. The total loss is the plain sum of the terms.
+        terms ``loss_{vfl,bbox,giou}{,_aux_I,_dn_I}`` (the encoder is the last ``aux``), and the solver's
+        matchings: main, auxiliary layers, encoder.
     """
     num_boxes = max(float(sum(len(labels) for labels in targets.labels)), 1.0)
     predictions = [("", outputs.layers[-1])]
@@ -107,7 +112,7 @@ def criterion(
 
 
 def total_loss(terms: dict[str, Tensor]) -> Tensor:
-    """The plain sum of the weighted terms."""
+    """Sum of the weighted terms: the loss to differentiate."""
     return torch.stack(list(terms.values())).sum()
 
 

@@ -1,7 +1,9 @@
-"""Contrastive denoising queries: noised ground truth that the decoder must repair or reject.
+"""Contrastive denoising queries: noised ground truth that the decoder must repair or reject (training only).
 
-The noise comes as arrays: a framework's generator must never decide what the two twins see. Shape suffixes:
-B images, T padded targets, N = T * 2 * groups denoising queries, Q matching queries, D model width.
+DINO (arXiv 2203.03605) 3.3, which RT-DETR (arXiv 2304.08069) 4.1 adopts. The noise comes as arrays, so that both
+twins get the same.
+
+Shape suffixes: B images, T padded targets, N = T * 2 * groups denoising queries, Q matching queries, S = N + Q.
 """
 
 from dataclasses import dataclass
@@ -35,35 +37,35 @@ class Noise:
 
 @dataclass(frozen=True)
 class DenoisingQueries:
-    """What the decoder gets, and what the criterion needs to find the positives again."""
+    """Inputs of the decoder, and the positives' indices for the criterion."""
 
     labels_BN: Tensor  # int64; num_classes is padding
     boxes_unact_BN4: Tensor  # logits of cxcywh
-    blocked_SS: Tensor  # bool [N + Q, N + Q], True = must not see
+    blocked_SS: Tensor  # bool, True where a query (row) must not see a key
     positive_idx: list[Tensor]  # per image: query index of each positive, group-major
     groups: int
 
 
 def denoising_groups(num_denoising: int, max_targets: int) -> int:
-    """Number of groups: about ``num_denoising`` positives in all, at least one group."""
+    """Number of groups for the largest number of targets in an image: about ``num_denoising`` positives in all."""
     return max(1, num_denoising // max_targets) if max_targets else 1
 
 
 def make_denoising_queries(targets: Targets, noise: Noise | None, spec: ModelSpec) -> DenoisingQueries | None:
-    """Official get_contrastive_denoising_training_group.
+    """Denoising queries of a batch, or None (official get_contrastive_denoising_training_group).
 
-    Layout per group: [T positives | T negatives], images padded to the largest target count. Where no image has
-    a target, v1 makes no queries; v2 makes one pair around a dummy box, which is background (PITFALLS E.8).
+    Layout of a group: [T positives | T negatives], images padded to the largest target count. Where no image has
+    a target, v1 makes no queries; v2 makes one pair around a dummy box, as background (docs/pitfalls.md E.8).
 
     Raises:
-        ValueError: denoising is on and there are targets, but no noise was given.
+        ValueError: denoising queries are needed, but no noise was given.
     """
     max_targets = max((len(labels) for labels in targets.labels), default=0)
     decoder = spec.decoder
     if decoder.num_denoising == 0 or (max_targets == 0 and spec.version == "v1"):
         return None
     if noise is None:
-        raise ValueError("denoising is on (num_denoising > 0): the batch must bring its noise arrays")
+        raise ValueError("denoising is on (num_denoising > 0): the batch must have noise arrays")
     groups = denoising_groups(decoder.num_denoising, max_targets)
     labels_BT, boxes_BT4, real_BT = _pad(targets, max_targets, spec.num_classes)
     max_targets = max(max_targets, 1)
@@ -97,7 +99,7 @@ def _pad(targets: Targets, max_targets: int, num_classes: int) -> tuple[Tensor, 
 
 
 def _noised_boxes(boxes_BN4: Tensor, negative_N: Tensor, noise: Noise, scale: float) -> Tensor:
-    """Corners move independently: by up to half the size for positives, by half to all of it for negatives."""
+    """Each corner coordinate moves by up to half the box's size in positives, by half to all of it in negatives."""
     corners_BN4 = cxcywh_to_xyxy(boxes_BN4)
     half_size_BN4 = boxes_BN4[..., 2:].repeat(1, 1, 2) * 0.5 * scale
     part_BN4 = (noise.part_BN4 + negative_N[:, None].to(noise.part_BN4.dtype)) * noise.sign_BN4
@@ -106,7 +108,7 @@ def _noised_boxes(boxes_BN4: Tensor, negative_N: Tensor, noise: Noise, scale: fl
 
 
 def _attention_mask(max_targets: int, groups: int, num_queries: int, device: torch.device) -> Tensor:
-    """Matching queries see no denoising query; a group sees itself and the matching queries only."""
+    """Bool [S, S]: matching queries see no denoising query; a group sees itself and the matching queries only."""
     denoising = max_targets * 2 * groups
     total = denoising + num_queries
     # Matching queries get group -1; blocked: a denoising key of another group.

@@ -1,7 +1,7 @@
-"""Deploy form: every convolution takes up the norm after it, every RepVGG block becomes one convolution.
+"""Deploy form: folds every norm into the convolution before it and every RepVGG block into one convolution.
 
-RT-DETR section 4.2 (RepVGG, Ding et al., arXiv 2101.03697). For inference only: a fused model cannot train on,
-and its parameters are no longer the canonical ones.
+RT-DETR (arXiv 2304.08069) 4.2; RepVGG (arXiv 2101.03697) 3.3. For inference only: a fused model cannot be trained,
+and its parameters no longer have the canonical names.
 """
 
 from itertools import pairwise
@@ -17,10 +17,10 @@ from frameworks.torch_rtdetr.model import RTDETR
 
 @torch.no_grad()
 def deploy(model: RTDETR) -> None:
-    """Fuse in place; in evaluation mode the model answers as before, to rounding.
+    """Fuse in place; in evaluation mode the model computes the same as before, to rounding.
 
     Raises:
-        ValueError: a norm without a convolution before it; what it normalises cannot take it up.
+        ValueError: a norm has no convolution before it to be folded into.
     """
     for module in list(model.modules()):
         fold_norms(module)
@@ -30,12 +30,16 @@ def deploy(model: RTDETR) -> None:
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Put the norms among the children of a module into the convolutions that stand right before them."""
+    """Fold the norms among a module's children into the convolutions right before them.
+
+    Raises:
+        ValueError: the child before a norm is no convolution.
+    """
     children = [("", nn.Identity()), *module.named_children()]
     for (_, before), (name, norm) in pairwise(children):
         if not isinstance(norm, BatchNorm2d | FrozenBatchNorm2d):
             continue
-        conv = before[-1] if isinstance(before, nn.Sequential) else before  # a padding may stand before it
+        conv = before[-1] if isinstance(before, nn.Sequential) else before  # or [padding, convolution]
         if not isinstance(conv, nn.Conv2d):
             raise ValueError(f"the norm {name!r} of {type(module).__name__} follows no convolution")
         assert norm.running_mean is not None and norm.running_var is not None
@@ -47,7 +51,7 @@ def fold_norms(module: nn.Module) -> None:
 
 
 def merge_branches(block: RepVggBlock) -> None:
-    """Both branches as one 3x3 convolution: a 1x1 kernel is a 3x3 kernel with zeros around it."""
+    """Merge both branches into one 3x3 convolution: a 1x1 kernel is a 3x3 kernel with zeros around it."""
     if block.conv2 is None:
         return
     conv3, conv1 = block.conv1.conv, block.conv2.conv

@@ -16,7 +16,7 @@ class ModelEMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, decay: float) -> None:
-        """average = decay * average + (1 - decay) * state."""
+        """average = decay * average + (1 - decay) * state, in place."""
         for name, value in model.state_dict().items():
             if name in self.average:
                 self.average[name].mul_(decay).add_((1 - decay) * value)
@@ -26,6 +26,6 @@ class ModelEMA:
         return self.average
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take up averages that ``state()`` returned."""
+        """Restore the averages from ``state()``."""
         for name, value in self.average.items():
             value.copy_(state[name])

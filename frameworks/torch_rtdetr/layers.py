@@ -1,7 +1,9 @@
-"""Norms, activations and the small blocks that everything else is made of.
+"""Norms, activations, convolution with norm, and MLP: the blocks that the rest of the model is built of.
 
 Shape suffixes: B batch, C channels, H height, W width, D model width, S sequence.
 """
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """PyTorch's own: eps 1e-5, momentum 0.1, biased variance to normalise, unbiased in the running estimate."""
+    """PyTorch's batch norm: eps 1e-5, momentum 0.1, normalises by the biased variance, keeps the unbiased one."""
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -29,6 +31,7 @@ class FrozenBatchNorm2d(nn.Module):
         self.eps = 1e-5
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
         # The order of evaluation is the official one: it is part of the float32 rounding.
         scale_C = self.weight * (self.running_var + self.eps).rsqrt()
         shift_C = self.bias - self.running_mean * scale_C
@@ -36,16 +39,25 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """PyTorch's own over the last axis: eps 1e-5, biased variance."""
+    """PyTorch's layer norm over the last axis: eps 1e-5, biased variance."""
 
 
 def activation(name: str, x: Tensor) -> Tensor:
-    """ReLU, SiLU or the exact (erf) GELU, by name."""
+    """Elementwise ReLU, SiLU or exact (erf) GELU: ``name`` is "relu", "silu" or "gelu"."""
     if name == "relu":
         return F.relu(x)
     if name == "silu":
         return F.silu(x)
     return F.gelu(x)
+
+
+def chain(modules: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """Outputs of all modules, each run on the output of the one before; the first on x."""
+    outputs = []
+    for module in modules:
+        x = module(x)
+        outputs.append(x)
+    return outputs
 
 
 class ConvNorm(nn.Module):
@@ -66,6 +78,7 @@ class ConvNorm(nn.Module):
         self.act = act
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
         y_BCHW = self.norm(self.conv(x_BCHW))
         return y_BCHW if self.act is None else activation(self.act, y_BCHW)
 
@@ -78,6 +91,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(len(widths) - 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., widths[0]] -> [..., widths[-1]]."""
         for i, layer in enumerate(self.layers):
             x = layer(x) if i == len(self.layers) - 1 else F.relu(layer(x))
         return x

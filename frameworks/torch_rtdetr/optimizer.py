@@ -7,7 +7,7 @@ from frameworks.config import RecipeSpec
 
 
 class AdamW:
-    """PyTorch's AdamW with state under canonical parameter names.
+    """AdamW (arXiv 1711.05101) with its state under canonical parameter names.
 
     Decoupled weight decay, eps added after the square root of the bias-corrected second moment.
     """
@@ -21,7 +21,10 @@ class AdamW:
         self.inner = torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps)
 
     def step(self, gradients: dict[str, Tensor], learning_rates: list[float]) -> None:
-        """Update in place. Parameters without a gradient are left alone: no decay, no moment."""
+        """Update the parameters in place; ``learning_rates`` has one rate per group.
+
+        A parameter without a gradient does not change at all: no decay, no moment.
+        """
         for group, lr in zip(self.inner.param_groups, learning_rates, strict=True):
             group["lr"] = lr
         for name, parameter in self.parameters.items():
@@ -40,7 +43,7 @@ class AdamW:
         return state
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take up a state that ``state()`` returned; what it lacks is as before the first step."""
+        """Restore a state from ``state()``; parameters missing from it start fresh."""
         self.inner.state.clear()
         for name, parameter in self.parameters.items():
             if f"steps/{name}" in state:
@@ -52,7 +55,7 @@ class AdamW:
 
 
 def clip_gradients(gradients: dict[str, Tensor], max_norm: float) -> tuple[dict[str, Tensor], Tensor]:
-    """Scale all gradients so that their joint L2 norm is at most ``max_norm`` (0: leave them).
+    """Scale all gradients so that their joint L2 norm is at most ``max_norm`` (0: no clipping).
 
     Returns:
         the gradients and their norm before clipping.

@@ -1,4 +1,4 @@
-"""Decoder answers -> scored boxes in pixels (official RTDETRPostProcessor with focal scores)."""
+"""Predictions -> scored boxes in pixels, without NMS (official RTDETRPostProcessor with focal scores)."""
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ def postprocess(prediction: Prediction, sizes_wh_B2: Tensor, num_queries: int) -
     """Top ``num_queries`` (query, class) pairs of every image.
 
     Args:
+        prediction: logits [B, Q, K] and boxes [B, Q, 4] of the last layer.
         sizes_wh_B2: original width and height in pixels.
 
     Returns:
-        labels [B, Q] int64 in 0..K-1, boxes [B, Q, 4] xyxy in pixels, scores [B, Q] in descending order.
+        labels [B, Q] in 0..K-1, boxes [B, Q, 4] xyxy in pixels, scores [B, Q] in descending order.
     """
     scores_BF = prediction.logits.sigmoid().flatten(1)  # F = queries * classes
     scores_BQ, flat_BQ = torch.topk(scores_BF, num_queries, dim=1)

@@ -1,4 +1,4 @@
-"""One training step and its state: what this framework supplies to the shared training loop."""
+"""One training step and its state: what this framework gives to the common training loop."""
 
 import time
 
@@ -7,16 +7,17 @@ import torch
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
 from frameworks.protocol import Detections, StepRecord
+from frameworks.shared import trace_names
 from frameworks.shared.memory import peak_resident_mb
 from frameworks.torch_rtdetr.criterion import criterion, total_loss
 from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.exchange import (
     build,
-    matching_hash,
     read_noise,
     read_targets,
     set_training,
     state_arrays,
+    to_arrays,
     to_numpy,
     to_tensor,
     trainable,
@@ -38,10 +39,10 @@ class TrainingRun:
         self.averaged = build(spec.model, weights, device, torch.float32)
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
-        """Forward, loss, backward, clip, update, average.
+        """Forward, loss, backward, clip, update, average on one batch (inputs of ``protocol.Case`` for training).
 
         Raises:
-            FloatingPointError: the loss is not finite; training on would only hide it.
+            FloatingPointError: the loss is not finite.
         """
         start = time.perf_counter()
         set_training(self.model, True)
@@ -59,33 +60,28 @@ class TrainingRun:
         self.optimizer.step(clipped, learning_rates)
         self.ema.update(self.model, ema_decay)
         self._synchronise()
-        seconds = time.perf_counter() - start
-        return StepRecord(losses, total.item(), norm.item(), seconds, matching_hash(matchings))
+        seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
+        return StepRecord(losses, total.item(), norm.item(), seconds, matching)
 
     def predict(self, images: Arrays) -> Detections:
-        """Detections of the averaged model."""
+        """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
         load_average(self.averaged, self.ema)
         return predict(self.averaged, images, self.spec.model.decoder.num_queries)
 
     def state(self) -> Arrays:
         """Parameters, moments and averages under the names of the protocol."""
-        arrays = {f"parameter/{name}": array for name, array in state_arrays(self.model).items()}
-        extra = self.optimizer.state() | {f"ema/{name}": value for name, value in self.ema.state().items()}
-        return arrays | {name: to_numpy(value) for name, value in extra.items()}
+        return training_state(self.model, self.optimizer, self.ema)
 
     def load(self, state: Arrays) -> None:
-        """Go on from a state that ``state()`` returned."""
-        prefix = "parameter/"
-        weights = {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
+        """Restore a run from ``state()``."""
+        weights = trace_names.below("parameter", state)
         for name, value in self.model.state_dict().items():
             value.copy_(torch.from_numpy(weights[name]))
         self.optimizer.load({name: torch.from_numpy(array) for name, array in state.items()})
-        self.ema.load(
-            {n.removeprefix("ema/"): torch.from_numpy(a) for n, a in state.items() if n.startswith("ema/")}
-        )
+        self.ema.load({name: torch.from_numpy(array) for name, array in trace_names.below("ema", state).items()})
 
     def peak_memory_mb(self) -> float:
-        """Peak resident memory on CPU, peak allocated memory on GPU."""
+        """Peak memory in MB: resident on CPU, allocated on GPU."""
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated() / 2**20
         return peak_resident_mb()
@@ -93,6 +89,11 @@ class TrainingRun:
     def _synchronise(self) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize()
+
+
+def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
+    """Parameters, moments and averages under the names of the protocol."""
+    return trace_names.training_state(state_arrays(model), to_arrays(optimizer.state()), to_arrays(ema.state()))
 
 
 def load_average(model: RTDETR, ema: ModelEMA) -> None:
@@ -103,11 +104,10 @@ def load_average(model: RTDETR, ema: ModelEMA) -> None:
 
 
 def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
-    """Scored boxes of one batch in evaluation mode."""
+    """Scored boxes of one batch in evaluation mode; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
     start = time.perf_counter()
     set_training(model, False)
     with torch.no_grad():
         outputs = model(to_tensor(images["images"], model))
         results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)
-    arrays = {n: to_numpy(v) for n, v in zip(("labels", "boxes", "scores"), results, strict=True)}
-    return Detections(arrays, time.perf_counter() - start)
+    return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""The contract of a framework as data: what each question is asked with, and what its answer must hold.
+"""The contract of a framework as data: the inputs of each question, and the names and shapes in its trace.
 
 Preset ``tiny`` at 64x64: 84 tokens, 20 queries, 2 decoder layers.
 """
@@ -27,19 +27,23 @@ DENOISING = denoising_count(MODEL, np.asarray(COUNTS))
 
 
 def weights() -> Arrays:
+    """Drawn weights of ``tiny``."""
     return draws.weights(SHAPES, SEED)
 
 
 def batch() -> Arrays:
+    """Two images with targets and denoising noise."""
     drawn = draws.targets(SEED, COUNTS, CLASSES) | draws.noise(BATCH, DENOISING, SEED, CLASSES)
     return {"images": draws.images(BATCH, 64, 64, SEED), **drawn}
 
 
 def sizes() -> Arrays:
+    """Original sizes (width, height) of the two images."""
     return {"sizes_wh": np.asarray([[640, 480], [100, 200]], np.int64)}
 
 
 def trace(framework: Framework, question: str) -> Arrays:
+    """The framework's trace for a question, in float64 on the CPU."""
     case = Case(
         question, SPEC, training=question in ("loss", "steps", "criterion", "denoising"), steps=2, module=MODULE
     )
@@ -53,6 +57,7 @@ TERMS = [f"{kind}{suffix}" for suffix in SUFFIXES for kind in ("vfl", "bbox", "g
 
 
 def inputs_of(question: str) -> Arrays:
+    """The inputs that a question needs."""
     if question in ("forward", "loss", "steps"):
         return batch()
     if question == "module":
@@ -72,7 +77,7 @@ def inputs_of(question: str) -> Arrays:
 
 
 def promised(question: str) -> dict[str, Shape]:
-    """Array names of the answer and their shapes, as frameworks/protocol.py describes them."""
+    """Array names of the trace and their shapes, as frameworks/protocol.py describes them."""
     states = {f"parameter/{n}": s for n, s in SHAPES.items()}
     states |= {f"ema/{n}": s for n, s in SHAPES.items() if not n.endswith("num_batches_tracked")}
     for name in trainable_names(MODEL):
@@ -140,6 +145,7 @@ INTEGERS = (
 
 
 def expected_dtype(name: str) -> str:
+    """The dtype of an array in a float64 trace."""
     bare = name.split("/", 1)[1] if name.startswith("step") and name[4].isdigit() else name
     if bare.startswith(INTEGERS) or bare.endswith("num_batches_tracked"):
         return "int64"

@@ -1,14 +1,14 @@
-"""Planted faults: mistakes that porters really make, each with the stage and the module that must be named.
+"""Common porting mistakes, each with the stage and module that the judge must report.
 
-They are planted in the PyTorch twin (fast) by patching names for the length of one trace; the one that only
-Jittor can have, ``stop_grad`` for ``detach``, is planted there by test_judge.py.
+They are planted in the PyTorch twin, which is fast, by patching names during one trace. test_judge.py plants the
+one that only Jittor can have, ``stop_grad`` in place of ``detach``.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -31,14 +31,20 @@ def _same(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A mistake, and what the judge must say about it."""
+class Report(NamedTuple):
+    """What the judge must report about a fault."""
 
-    name: str
     stage: str  # of the failing comparison
     module: str  # that blame must name
     where: str  # see blame.Culprit
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A porting mistake, how it is planted, and what the judge must report."""
+
+    name: str
+    expected: Report
     subject: str = "tiny"  # see cases.subject
     patch: Patch = _nothing
     weights: Callable[[Arrays], Arrays] = _same
@@ -154,93 +160,121 @@ HEAD_GRADIENT = "gradient/decoder.dec_score_head.0.weight"
 
 FAULTS = [
     Fault(
-        "transposed weight", "activations", "encoder.encoder.0.layers.0.self_attn", "forward",
+        "transposed weight",
+        Report("activations", "encoder.encoder.0.layers.0.self_attn", "forward"),
         weights=_changed(OUT_PROJ, np.transpose),
     ),
     Fault(
-        "permuted channels", "activations", "encoder.lateral_convs.0", "forward",
+        "permuted channels",
+        Report("activations", "encoder.lateral_convs.0", "forward"),
         weights=_changed(LATERAL, lambda w: np.roll(w, 1, axis=0)),
     ),
+    Fault("norm eps 1e-3", Report("activations", "backbone.conv1", "forward"), patch=_norm_with(eps=1e-3)),
     Fault(
-        "norm eps 1e-3", "activations", "backbone.conv1", "forward", patch=_norm_with(eps=1e-3),
-    ),
-    Fault(
-        "norm momentum 0.01", "norm statistics", "backbone.conv1", "norm statistics",
+        "norm momentum 0.01",
+        Report("norm statistics", "backbone.conv1", "norm statistics"),
         patch=_norm_with(momentum=0.01),
     ),
     Fault(
-        "tanh GELU", "activations", "encoder.encoder.0", "forward",
+        "tanh GELU",
+        Report("activations", "encoder.encoder.0", "forward"),
         patch=lambda: mock.patch.object(encoder, "activation", _wrong_gelu),
     ),
     Fault(
-        "positions in row-major order", "activations", "encoder.encoder.0", "inputs",
+        "positions in row-major order",
+        Report("activations", "encoder.encoder.0", "inputs"),
         patch=lambda: mock.patch.object(encoder, "position_embedding", _row_major_positions),
     ),
     Fault(
-        "align_corners in sampling", "activations", "decoder.decoder.layers.0.cross_attn", "forward",
+        "align_corners in sampling",
+        Report("activations", "decoder.decoder.layers.0.cross_attn", "forward"),
         patch=lambda: mock.patch.object(attention.F, "grid_sample", _aligned_sample),
     ),
     Fault(
-        "top-k in ascending order", "query selection", "decoder", "query selection",
+        "top-k in ascending order",
+        Report("query selection", "decoder", "query selection"),
         patch=lambda: mock.patch.object(decoder.torch, "topk", _ascending_topk),
     ),
     Fault(
-        "width and height exchanged in the loss", "losses", "criterion", "forward",
+        "width and height exchanged in the loss",
+        Report("losses", "criterion", "forward"),
         patch=lambda: mock.patch.object(criterion, "cxcywh_to_xyxy", _swapped_corners),
     ),
-    Fault("wrong loss weight", "losses", "criterion", "forward", spec=_with_criterion(weight_giou=2.5)),
-    Fault("wrong focal exponent", "losses", "criterion", "forward", spec=_with_criterion(gamma=1.5)),
-    Fault("dropped auxiliary losses", "losses", "criterion", "forward", spec=_with_criterion(aux_loss=False)),
+    Fault("wrong loss weight", Report("losses", "criterion", "forward"), spec=_with_criterion(weight_giou=2.5)),
+    Fault("wrong focal exponent", Report("losses", "criterion", "forward"), spec=_with_criterion(gamma=1.5)),
     Fault(
-        "selected queries not detached", "backward", "decoder.enc_bbox_head", "gradient flow",
+        "dropped auxiliary losses", Report("losses", "criterion", "forward"), spec=_with_criterion(aux_loss=False)
+    ),
+    Fault(
+        "selected queries not detached",
+        Report("backward", "decoder.enc_bbox_head", "gradient flow"),
         patch=_within(decoder.RTDETRTransformer, "_select", _no_detach),
     ),
     Fault(
-        "reference boxes not detached", "backward", "decoder.dec_bbox_head.0", "gradient flow",
+        "reference boxes not detached",
+        Report("backward", "decoder.dec_bbox_head.0", "gradient flow"),
         patch=_within(decoder.RTDETRTransformer, "_refine", _no_detach),
     ),
     Fault(
-        "zero gradient through sampling", "backward", "decoder.decoder.layers.1.cross_attn", "backward",
+        "zero gradient through sampling",
+        Report("backward", "decoder.decoder.layers.1.cross_attn", "backward"),
         patch=_no_offsets_gradient,
     ),
     Fault(
-        "gradient zeroed on the way out", "backward", "decoder.dec_score_head.0", "backward",
+        "gradient zeroed on the way out",
+        Report("backward", "decoder.dec_score_head.0", "backward"),
         trace=_changed(HEAD_GRADIENT, np.zeros_like),
     ),
     Fault(
-        "NaN in one gradient", "backward", "decoder.dec_score_head.0", "backward",
+        "NaN in one gradient",
+        Report("backward", "decoder.dec_score_head.0", "backward"),
         trace=_changed(HEAD_GRADIENT, lambda g: np.where(np.arange(g.size).reshape(g.shape) == 7, np.nan, g)),
     ),
     Fault(
-        "missing tensor", "backward", "decoder.dec_score_head.0", "backward",
+        "missing tensor",
+        Report("backward", "decoder.dec_score_head.0", "backward"),
         trace=lambda trace: {name: array for name, array in trace.items() if name != HEAD_GRADIENT},
     ),
     Fault(
-        "stem padded left and top", "activations", "backbone.stem", "forward", "tiny_hgnetv2",
+        "stem padded left and top",
+        Report("activations", "backbone.stem", "forward"),
+        subject="tiny_hgnetv2",
         patch=lambda: mock.patch.object(hgnetv2, "RIGHT_AND_BOTTOM", (1, 0, 1, 0)),
     ),
     Fault(
-        "concatenated in the other order", "activations", "backbone.stages.0", "forward", "tiny_hgnetv2",
+        "concatenated in the other order",
+        Report("activations", "backbone.stages.0", "forward"),
+        subject="tiny_hgnetv2",
         patch=_within(hgnetv2.Block, "forward", _reversed_cat),
     ),
     Fault(
-        "points of the levels exchanged", "activations", "decoder.decoder.layers.0.cross_attn", "forward",
-        "tiny_hgnetv2", spec=_with_model("decoder", num_points=(2, 4, 3)),
+        "points of the levels exchanged",
+        Report("activations", "decoder.decoder.layers.0.cross_attn", "forward"),
+        subject="tiny_hgnetv2",
+        spec=_with_model("decoder", num_points=(2, 4, 3)),
     ),
     Fault(
-        "discrete x clamped to the width", "activations", "decoder.decoder.layers.0.cross_attn", "forward",
-        "tiny_dla", patch=lambda: mock.patch.object(attention, "nearest_pixels", _clamped_to_width),
+        "discrete x clamped to the width",
+        Report("activations", "decoder.decoder.layers.0.cross_attn", "forward"),
+        subject="tiny_dla",
+        patch=lambda: mock.patch.object(attention, "nearest_pixels", _clamped_to_width),
     ),
     Fault(
-        "children of a tree in the other order", "activations", "backbone.model.level2", "forward", "tiny_dla",
+        "children of a tree in the other order",
+        Report("activations", "backbone.model.level2", "forward"),
+        subject="tiny_dla",
         patch=_within(dla.Root, "forward", _reversed_cat),
     ),
     Fault(
-        "frozen stage trained", "backward", "backbone.model.level2", "backward", "tiny_dla",
+        "frozen stage trained",
+        Report("backward", "backbone.model.level2", "backward"),
+        subject="tiny_dla",
         spec=_with_model("backbone", freeze_at=-1),
     ),
     Fault(
-        "no squeeze and excitation", "activations", "backbone.model.encoder.stages.0", "forward", "tiny_regnet",
+        "no squeeze and excitation",
+        Report("activations", "backbone.model.encoder.stages.0", "forward"),
+        subject="tiny_regnet",
         patch=lambda: mock.patch.object(regnet.SqueezeExcitation, "forward", lambda module, x: x),
     ),
-]  # fmt: skip
+]

@@ -1,4 +1,4 @@
-"""The models that Hugging Face's implementation is asked about, and what of their answers can be compared."""
+"""Models under test for the comparison with Hugging Face's implementation, and the arrays that both can record."""
 
 import functools
 from dataclasses import replace
@@ -12,7 +12,7 @@ SEED = "twin-detr-hf-1"
 
 
 def expressible(spec: ExperimentSpec, version: str, **decoder: Any) -> ExperimentSpec:
-    """A small spec in the widths and depths that Hugging Face's configuration can say."""
+    """A small spec in the widths and depths that Hugging Face's configuration can represent."""
     model, backbone = spec.model, spec.model.backbone
     if isinstance(backbone, PResNetSpec):
         backbone = replace(backbone, stem_channels=(6, 6, 12))
@@ -27,8 +27,8 @@ def expressible(spec: ExperimentSpec, version: str, **decoder: Any) -> Experimen
 
 
 @functools.cache
-def subject(name: str) -> Subject:
-    """Square inputs only; 96 pixels are 189 tokens, 192 pixels 756."""
+def hf_subject(name: str) -> Subject:
+    """A subject that both implementations can build; square inputs only (96 pixels: 189 tokens; 192: 756)."""
     if name == "rtdetr_r18vd":
         return subjects.subject(name)  # the oracle's own, so that its traces serve twice
     if not name.startswith("tiny"):
@@ -40,7 +40,7 @@ def subject(name: str) -> Subject:
         "tiny_v2": expressible(tiny, "v2"),
         "tiny_v1_no_objects": expressible(tiny, "v1"),
         "tiny_v2_no_objects": expressible(tiny, "v2"),
-        "tiny_v2_bottleneck": expressible(bottleneck, "v2"),  # answers after the first of three layers
+        "tiny_v2_bottleneck": expressible(bottleneck, "v2"),  # exit after the first of three layers
         "tiny_v2_discrete": expressible(tiny, "v2", cross_attn_method="discrete"),
         "tiny_v2_hgnetv2": expressible(subjects.hgnetv2_variant(), "v2", num_points=(2, 2, 2)),
     }[name]
@@ -48,7 +48,7 @@ def subject(name: str) -> Subject:
     return Subject(name, spec, SEED, (96, 96), counts)
 
 
-def captured(spec: ModelSpec) -> tuple[str, ...]:
+def captured_by_both(spec: ModelSpec) -> tuple[str, ...]:
     """Stages of the backbone, the attention of the encoder, its maps, and every decoder layer."""
     levels = range(spec.num_levels)
     stages = "res_layers" if spec.backbone.kind == "presnet" else "stages"
@@ -60,7 +60,7 @@ def captured(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def untouched_by_look_forward_twice(spec: ModelSpec) -> tuple[str, ...]:
-    """Prefixes of the parameters that the box loss of no later layer reaches; with one layer, of all."""
+    """Prefixes of the parameters without a gradient from the box loss of a later layer; with one layer, of all."""
     last = spec.decoder.num_layers - 1
     if last == 0:
         return ("",)

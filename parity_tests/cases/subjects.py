@@ -1,7 +1,8 @@
-"""What is asked of the twins: presets under test, inputs, and the modules in data-flow order."""
+"""Models under test with drawn weights and inputs, and their modules in data-flow order."""
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,15 +18,19 @@ from frameworks.config import (
     RegNetSpec,
     preset,
 )
+from frameworks.protocol import Case
 from frameworks.shared import draws
 from frameworks.shared.noise import denoising_count
 from frameworks.state.backbones import stem_and_stages
-from frameworks.state.parameters import state_shapes
+from frameworks.state.parameters import state_shapes, trainable_names
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One model with the inputs it is asked about; seeds were chosen for wide gaps between encoder scores."""
+    """A model under test: a spec, and the seed and sizes from which its weights and inputs are drawn.
+
+    Seeds were chosen for wide gaps between encoder scores, so that rounding does not change the top-k choice.
+    """
 
     name: str
     spec: ExperimentSpec
@@ -35,10 +40,11 @@ class Subject:
     lr_scale: float = 1.0  # of the k-step cases
 
     def weights(self) -> Arrays:
-        """The same read-only arrays again for the same model and seed: drawing those of r18vd takes 0.4 s."""
+        """Drawn weights, read-only and cached: drawing those of r18vd takes 0.4 s."""
         return _weights(self.spec.model, self.seed)
 
     def images(self) -> Arrays:
+        """``images`` [B, 3, H, W] in [0, 1)."""
         return {"images": draws.images(len(self.counts), *self.size_hw, self.seed)}
 
     def training_inputs(self) -> Arrays:
@@ -47,6 +53,33 @@ class Subject:
         inputs = self.images() | draws.targets(self.seed, self.counts, classes)
         count = denoising_count(self.spec.model, np.asarray(self.counts))
         return inputs | (draws.noise(batch, count, self.seed, classes) if count else {})
+
+
+def training_case(subject: Subject) -> Case:
+    """A training pass, forward and backward, with captures of every module."""
+    return Case("loss", subject.spec, training=True, capture=tuple(module_paths(subject.spec.model)))
+
+
+def steps_case(subject: Subject, count: int) -> Case:
+    """``count`` whole training steps; several ones have the subject's smaller learning rate."""
+    scale = subject.lr_scale if count > 1 else 1.0
+    return Case("steps", subject.spec, training=True, steps=count, lr_scale=scale)
+
+
+def given_gradients(subject: Subject, count: int) -> Arrays:
+    """Gradients for ``count`` optimizer steps: uniform in [-1e-3, 1e-3), as in the oracle's case ``optim``."""
+    shapes = state_shapes(subject.spec.model)
+    gradients: Arrays = {}
+    for step in range(count):
+        for name in trainable_names(subject.spec.model):
+            drawn = draws.uniform(f"grad.{step}.{name}", shapes[name], subject.seed)
+            gradients[f"gradient/{step}/{name}"] = (1e-3 * (2 * drawn - 1)).astype(np.float32)
+    return gradients
+
+
+def in_zoo(*values: object) -> Any:
+    """Parameters of a test that only the session ``parity_zoo`` runs, because they take minutes."""
+    return pytest.param(*values, marks=pytest.mark.zoo)
 
 
 @functools.lru_cache(maxsize=2)
@@ -58,7 +91,7 @@ def _weights(model: ModelSpec, seed: str) -> Arrays:
 
 
 def bottleneck_variant() -> ExperimentSpec:
-    """The branches of the spec that ``tiny`` does not take: bottlenecks, frozen stem and norms, early exit,
+    """A model for the branches that ``tiny`` does not take: bottlenecks, frozen stem and norms, early exit,
     no 1x1 after the CSP layers, another number of classes, ReLU in the encoder, two encoder layers."""
     spec = preset("tiny")
     model = spec.model
@@ -114,7 +147,7 @@ def regnet_variant() -> ExperimentSpec:
     return replace(spec, name="tiny_regnet", model=replace(spec.model, backbone=backbone))
 
 
-# Seeds of the oracle's cases, square and rectangular (RECIPE section 4).
+# Seeds of the oracle's cases, square and rectangular (docs/proof.md, "The oracle").
 ORACLE_SEEDS = {
     "rtdetr_r18vd": ("rtdetr-golden-14", "rtdetr-golden-1"),
     "rtdetr_r50vd": ("rtdetr-golden-12", "rtdetr-golden-35"),
@@ -132,7 +165,7 @@ TINY = {
 
 # The subjects of every kind of test in the fast session, and those that only the zoo's session adds.
 FAST = ("tiny", "tiny_bottleneck", "tiny_hgnetv2", "rtdetr_r18vd")
-SUBJECTS = [*FAST, *(pytest.param(name, marks=pytest.mark.zoo) for name in TINY if name not in FAST)]
+SUBJECTS = [*FAST, *(in_zoo(name) for name in TINY if name not in FAST)]
 OFFICIAL = tuple(name for name in PRESETS if name != "tiny")
 
 
@@ -150,7 +183,7 @@ def subject(name: str) -> Subject:
     square, rectangular = ORACLE_SEEDS[official]
     if name.endswith("_rect"):
         return Subject(name, spec, rectangular, (96, 416))
-    # More steps at the official rate are chaos even in float64, so the oracle takes a hundredth (RECIPE).
+    # Five steps at the official rate diverge even in float64, so the oracle takes a hundredth of it.
     spec = without_denoising(spec) if name.endswith("_plain") else spec
     return Subject(name, spec, square, (192, 192), lr_scale=0.01)
 

@@ -1,8 +1,7 @@
-"""Which module is at fault: the first one, in data-flow order, that fails on the reference's own inputs.
+"""Search for the first module, in data-flow order, that diverges on the reference's own inputs.
 
-Accumulated error blames nobody: a wrong stem makes everything behind it differ. So each module is also run
-alone on what the reference fed it (forward) and got back from it (backward). Code between modules is
-covered by comparing what modules received with what they should have received.
+An error in one module makes all later ones differ. So each module also runs alone on the inputs and cotangents
+that it had in the reference. Errors in the code between modules show where a module's inputs differ.
 """
 
 import functools
@@ -21,7 +20,7 @@ Limit = Callable[[str, str], float]
 
 @dataclass(frozen=True)
 class Culprit:
-    """Where the two sides part first."""
+    """The first place where two training passes differ."""
 
     module: str
     where: str  # "forward", "backward", "inputs" (code before it), "gradient flow" (code after it), or a stage
@@ -32,7 +31,7 @@ class Culprit:
 
 
 def replay_inputs(capture: Arrays, module: str) -> Arrays:
-    """What the reference's module received and got back, as the inputs of a "module" case."""
+    """Inputs and cotangents of ``module`` in a captured training pass, as the inputs of a "module" case."""
     prefix = f"capture/{module}/"
     kinds = ("input/", "cotangent/")
     found = {name.removeprefix(prefix): array for name, array in capture.items() if name.startswith(prefix)}
@@ -47,55 +46,88 @@ def find_culprit(
     reference_replay: Replay,
     limit: Limit,
 ) -> Culprit | None:
-    """Walk forward through the modules, the criterion, then backward; None when nothing differs.
+    """Search forward through modules, predictions and losses, then backward; None when nothing differs.
 
     Args:
-        candidate, reference: whole-model traces with captures of all ``modules``.
+        modules: canonical paths in data-flow order.
+        candidate, reference: training passes with captures of all ``modules``.
         candidate_replay, reference_replay: trace of one module alone on the reference's inputs.
+        limit: (stage, tensor name) -> largest relative error that passes.
     """
-    mine, theirs = functools.cache(candidate_replay), functools.cache(reference_replay)
+    ours, theirs = functools.cache(candidate_replay), functools.cache(reference_replay)
+    search = _Search(modules, candidate, reference, ours, theirs, limit)
+    return (
+        search.forward_through_modules()
+        or search.predictions_and_losses()
+        or search.backward_through_modules()
+        or search.first_wrong_gradient_or_statistic()
+    )
 
-    def received(module: str) -> Comparison | None:
-        return _failed(_part(candidate, module, "input"), _part(reference, module, "input"), limit)
 
-    def alone(module: str, kind: str) -> Comparison | None:
-        return _failed(_only(mine(module), kind), _only(theirs(module), kind), limit)
+@dataclass(frozen=True)
+class _Search:
+    """The arguments of ``find_culprit``, and the parts of its search in their order."""
 
-    for module in modules:
-        if module == FIRST_AFTER_SELECTION:
-            selected = _failed(_only(candidate, "select/"), _only(reference, "select/"), limit)
-            if selected:
+    modules: Sequence[str]
+    candidate: Arrays
+    reference: Arrays
+    candidate_replay: Replay
+    reference_replay: Replay
+    limit: Limit
+
+    def forward_through_modules(self) -> Culprit | None:
+        """The first module with wrong inputs, or with wrong outputs on the reference's inputs."""
+        for module in self.modules:
+            if module == FIRST_AFTER_SELECTION and (selected := self.differs("select/")):
                 return Culprit("decoder", "query selection", selected)
-        if received(module):
-            # A module listed inside another gets wrong inputs because the outer one does.
-            outer = next(m for m in (*_around(module, modules), module) if received(m))
-            return Culprit(outer, "inputs", _certain(received(outer)))
-        if alone(module, "output/"):
-            return Culprit(module, "forward", _certain(alone(module, "output/")))
-    for module, kind in (("decoder", "forward/"), ("criterion", "match/"), ("criterion", "loss/")):
-        found = _failed(_only(candidate, kind), _only(reference, kind), limit)
-        if found:
-            return Culprit(module, "forward", found)
-    for module in reversed(modules):
-        got_back = _failed(_part(candidate, module, "cotangent"), _part(reference, module, "cotangent"), limit)
-        if got_back:
-            return Culprit(module, "gradient flow", got_back)
-        if alone(module, "gradient"):
-            inner = next(m for m in (*_inside(module, modules), module) if alone(m, "gradient"))
-            return Culprit(inner, "backward", _certain(alone(inner, "gradient")))
-    return _in_what_the_optimizer_gets(candidate, reference, limit, modules)
+            if self.captured(module, "input"):
+                # A module listed inside another gets wrong inputs because the outer one does.
+                for outer in (*_around(module, self.modules), module):
+                    if wrong := self.captured(outer, "input"):
+                        return Culprit(outer, "inputs", wrong)
+            if wrong := self.alone(module, "output/"):
+                return Culprit(module, "forward", wrong)
+        return None
 
+    def predictions_and_losses(self) -> Culprit | None:
+        """Wrong predictions, matchings or losses although every module is right."""
+        for module, kind in (("decoder", "forward/"), ("criterion", "match/"), ("criterion", "loss/")):
+            if wrong := self.differs(kind):
+                return Culprit(module, "forward", wrong)
+        return None
 
-def _in_what_the_optimizer_gets(
-    candidate: Arrays, reference: Arrays, limit: Limit, modules: Sequence[str]
-) -> Culprit | None:
-    """Every module is right alone, so what is left happens on the way out: to gradients or statistics."""
-    kinds = ("gradient/", "statistic/")
-    mine, theirs = ({n: a for n, a in side.items() if n.startswith(kinds)} for side in (candidate, reference))
-    failures = [c for c in compare(mine, theirs, limit, modules) if not c.passed]
-    order = {module: i for i, module in enumerate(modules)}
-    first = min(failures, key=lambda c: order.get(c.module, len(order)), default=None)
-    return Culprit(first.module, first.stage, first) if first else None
+    def backward_through_modules(self) -> Culprit | None:
+        """The last module with wrong cotangents, or with wrong gradients on the reference's cotangents."""
+        for module in reversed(self.modules):
+            if wrong := self.captured(module, "cotangent"):
+                return Culprit(module, "gradient flow", wrong)
+            if self.alone(module, "gradient"):
+                for inner in (*_inside(module, self.modules), module):
+                    if wrong := self.alone(inner, "gradient"):
+                        return Culprit(inner, "backward", wrong)
+        return None
+
+    def first_wrong_gradient_or_statistic(self) -> Culprit | None:
+        """A parameter's gradient or a norm statistic that differs although every module alone is right."""
+        kinds = ("gradient/", "statistic/")
+        ours, theirs = _only(self.candidate, kinds), _only(self.reference, kinds)
+        failures = [c for c in compare(ours, theirs, self.limit, self.modules) if not c.passed]
+        order = {module: i for i, module in enumerate(self.modules)}
+        first = min(failures, key=lambda c: order.get(c.module, len(order)), default=None)
+        return Culprit(first.module, first.stage, first) if first else None
+
+    def differs(self, prefix: str) -> Comparison | None:
+        """The worst failure among the arrays of the two passes whose names start with ``prefix``."""
+        return _failed(_only(self.candidate, prefix), _only(self.reference, prefix), self.limit)
+
+    def captured(self, module: str, kind: str) -> Comparison | None:
+        """The worst failure among what ``module`` received: its inputs, or its cotangents."""
+        return self.differs(f"capture/{module}/{kind}/")
+
+    def alone(self, module: str, prefix: str) -> Comparison | None:
+        """The worst failure of ``module`` run alone on the reference's inputs and cotangents."""
+        ours, theirs = _only(self.candidate_replay(module), prefix), _only(self.reference_replay(module), prefix)
+        return _failed(ours, theirs, self.limit)
 
 
 def _around(module: str, modules: Sequence[str]) -> list[str]:
@@ -108,21 +140,12 @@ def _inside(module: str, modules: Sequence[str]) -> list[str]:
     return sorted((m for m in modules if m.startswith(f"{module}.")), key=len, reverse=True)
 
 
-def _certain(comparison: Comparison | None) -> Comparison:
-    assert comparison is not None
-    return comparison
-
-
-def _part(trace: Arrays, module: str, kind: str) -> Arrays:
-    return {name: array for name, array in trace.items() if name.startswith(f"capture/{module}/{kind}/")}
-
-
-def _only(trace: Arrays, kind: str) -> Arrays:
-    return {name: array for name, array in trace.items() if name.startswith(kind)}
+def _only(trace: Arrays, prefix: str | tuple[str, ...]) -> Arrays:
+    return {name: array for name, array in trace.items() if name.startswith(prefix)}
 
 
 def _failed(candidate: Arrays, reference: Arrays, limit: Limit) -> Comparison | None:
-    """The worst failing comparison, or None; nothing on both sides is no evidence either way."""
+    """The worst failing comparison, or None; also None where neither side has a tensor."""
     if not candidate and not reference:
         return None
     failures = [c for c in compare(candidate, reference, limit) if not c.passed]

@@ -1,12 +1,13 @@
-"""The judge: compares traces with NumPy only, against a float64 truth.
+"""Comparison of two traces, tensor by tensor, with NumPy only.
 
-Norms: relative Frobenius error, cosine, and the largest absolute error over the largest absolute value.
-Never a mean of tensors, never an element-wise relative error, never a tolerance scaled by size.
+Each tensor gets its relative Frobenius error, which decides, and for the records its cosine and the largest
+absolute error over the largest absolute value. Errors are not averaged over tensors, not taken relative to single
+elements, and no limit grows with a tensor's size.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +15,9 @@ import numpy as np
 
 from frameworks.arrays import Arrays
 from frameworks.shared.stages import name_parts, stage_of
+from frameworks.shared.tolerances import NEGLIGIBLE
 
-# A tensor whose true norm is below this share of the stage's largest is analytically zero (for example the
-# bias of a batch norm that feeds another one): its relative error is noise over noise, so its error is
-# measured against that largest norm instead. The threshold is the oracle's own (RECIPE section 6).
-NEGLIGIBLE = 1e-6
-
-# Stages whose tensors belong to one place; what is left over is about the optimizer's whole vectors.
+# Default module of a stage; all other tensors without a module are attributed to "optimizer".
 WHOLE_STAGES = {
     "losses": "criterion",
     "matching": "criterion",
@@ -32,12 +29,12 @@ WHOLE_STAGES = {
 
 
 class EmptyComparisonError(AssertionError):
-    """Nothing was compared: that proves nothing, so it never passes."""
+    """Nothing was compared, which never passes."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One tensor of one side against its reference."""
+    """One tensor compared with the same tensor of the reference."""
 
     stage: str
     module: str
@@ -46,16 +43,17 @@ class Comparison:
     limit: float
     cosine: float | None = None
     max_abs: float | None = None
-    reference_error: float | None = None  # the other twin's error against the same truth, in float32
+    reference_error: float | None = None  # what the limit is a multiple of: see compare_float32
     note: str = ""
 
     @property
     def passed(self) -> bool:
+        """Whether the error is finite and within the limit."""
         return math.isfinite(self.error) and self.error <= self.limit
 
     def describe(self, dtype: str, device: str) -> str:
-        """One line for people: where, by how much, and what the other twin achieves."""
-        beside = "" if self.reference_error is None else f"; the other twin's own error {self.reference_error:.1e}"
+        """One line for a failure message: module, tensor, error, limit, and the error it is compared with."""
+        beside = "" if self.reference_error is None else f"; error on the other side {self.reference_error:.1e}"
         note = f"; {self.note}" if self.note else ""
         return (
             f"{self.module}: {self.tensor} ({self.stage}, {dtype}, {device}): "
@@ -63,20 +61,21 @@ class Comparison:
         )
 
     def record(self) -> dict[str, Any]:
+        """The fields as a dictionary, with ``passed``."""
         return dataclasses.asdict(self) | {"passed": self.passed}
 
 
 def compare(
     candidate: Arrays, reference: Arrays, limit: Callable[[str, str], float], modules: Iterable[str] = ()
 ) -> list[Comparison]:
-    """Compare every tensor that either side has.
+    """Compare every tensor that either side has; one that is missing on a side fails.
 
     Args:
         limit: (stage, tensor name) -> largest relative error that passes; integers must be equal.
-        modules: canonical module paths, to say which one a tensor belongs to.
+        modules: canonical module paths, from which each tensor's module is found.
 
     Raises:
-        EmptyComparisonError: neither side has anything.
+        EmptyComparisonError: neither side has a tensor.
     """
     names = sorted(candidate.keys() | reference.keys())
     if not names:
@@ -97,24 +96,26 @@ def compare(
 
 def compare_float32(
     candidate: Arrays,
-    other: Arrays,
+    others: Sequence[Arrays],
     truth: Arrays,
     factor: float,
     floor: float,
     modules: Iterable[str] = (),
     kinks: Mapping[str, float] | None = None,
 ) -> list[Comparison]:
-    """Same arithmetic: the candidate's error against the float64 truth, held to the other twin's.
+    """Compare the candidate's float32 error against the float64 truth with the errors of other frameworks.
 
-    The limit of a tensor is ``factor * max(other's error, floor)``, and at least the stage's allowance in
-    ``kinks`` (see tolerances.py). Called both ways round it says which framework is at fault.
+    The limit of a tensor is ``factor * max(error, floor)`` with the smallest finite error among ``others``
+    (0 where there is none), and at least the stage's allowance in ``kinks`` (see tolerances.py).
     """
-    others = {c.tensor: c for c in compare(other, truth, lambda stage, name: math.inf)}
-    mine = compare(candidate, truth, lambda stage, name: math.inf, modules)
+    errors: dict[str, list[float]] = {}
+    for other in others:
+        for comparison in compare(other, truth, lambda stage, name: math.inf):
+            if math.isfinite(comparison.error):
+                errors.setdefault(comparison.tensor, []).append(comparison.error)
     results = []
-    for comparison in mine:
-        beside = others.get(comparison.tensor)
-        error = beside.error if beside and math.isfinite(beside.error) else 0.0
+    for comparison in compare(candidate, truth, lambda stage, name: math.inf, modules):
+        error = min(errors.get(comparison.tensor, [0.0]))
         limit = max(factor * max(error, floor), (kinks or {}).get(comparison.stage, 0.0))
         limit = 0.0 if comparison.limit == 0.0 else limit
         results.append(dataclasses.replace(comparison, limit=limit, reference_error=error))
@@ -182,7 +183,7 @@ def _compare_one(
 
 
 def _stage_scales(reference: Arrays) -> dict[str, float]:
-    """Largest norm of each stage that has analytically zero tensors: gradients and what follows from them."""
+    """Largest norm in each stage that has analytically zero tensors: gradients, moments and updates."""
     scales: dict[str, float] = {}
     for name, array in reference.items():
         stage = stage_of(name)

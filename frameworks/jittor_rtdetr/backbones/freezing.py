@@ -1,4 +1,4 @@
-"""What a backbone can freeze: all its norms (``freeze_norm``), its stem and first stages (``freeze_at``)."""
+"""Freezes a backbone's norms (``freeze_norm``) or its stem and first stages (``freeze_at``)."""
 
 from collections.abc import Iterable
 
@@ -8,14 +8,14 @@ from frameworks.jittor_rtdetr.layers import BatchNorm2d, FrozenBatchNorm2d
 
 
 def batch_norm(channels: int, frozen: bool) -> nn.Module:
-    """A batch norm that learns, or one that is constant."""
+    """A batch norm over ``channels`` channels; ``frozen``: with constant statistics and parameters."""
     return FrozenBatchNorm2d(channels) if frozen else BatchNorm2d(channels)
 
 
 def freeze(stem: Iterable[nn.Module], stages: Iterable[nn.Module], freeze_at: int) -> None:
-    """No gradient for the parameters of the stem and the first ``freeze_at`` stages; -1 freezes nothing.
+    """Stop the gradients of the stem and the first ``freeze_at`` stages; -1 freezes nothing.
 
-    Norms that are not frozen themselves still update their statistics, as in the official model.
+    Norms that ``freeze_norm`` does not freeze still update their statistics, as in the official model.
     """
     if freeze_at < 0:
         return

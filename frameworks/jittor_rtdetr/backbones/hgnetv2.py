@@ -1,4 +1,4 @@
-"""PP-HGNetV2 as RT-DETR uses it (official config section HGNetv2), without learnable affine blocks.
+"""PP-HGNetV2 (PaddlePaddle) as RT-DETR uses it (official HGNetv2), without learnable affine blocks.
 
 Shape suffixes: B batch, C channels, H height, W width.
 """
@@ -8,12 +8,13 @@ from jittor import Var, nn
 
 from frameworks.config import HGNetv2Spec, HGStageSpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
+from frameworks.jittor_rtdetr.layers import chain
 
 RIGHT_AND_BOTTOM = (0, 1, 0, 1)  # one pixel of zeros: a 2x2 window then keeps the size
 
 
 class ConvNormAct(nn.Module):
-    """Convolution without bias, batch norm, ReLU unless told otherwise."""
+    """Convolution without bias, batch norm and, with ``act``, ReLU."""
 
     def __init__(
         self,
@@ -28,12 +29,13 @@ class ConvNormAct(nn.Module):
         super().__init__()
         padding = (kernel - 1) // 2
         conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
-        # An even kernel cannot be padded evenly.
+        # An even kernel needs one row and column of padding more at one side.
         self.conv = conv if kernel % 2 == 1 else nn.Sequential(nn.ZeroPad2d(RIGHT_AND_BOTTOM), conv)
         self.bn = batch_norm(channels_out, frozen)
         self.act = act
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
         y_BCHW = self.bn(self.conv(x_BCHW))
         return nn.relu(y_BCHW) if self.act else y_BCHW
 
@@ -47,6 +49,7 @@ class LightConv(nn.Module):
         self.conv2 = ConvNormAct(channels_out, channels_out, kernel, groups=channels_out, frozen=frozen)
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C_in, H, W] -> [B, C_out, H, W]."""
         return self.conv2(self.conv1(x_BCHW))
 
 
@@ -65,9 +68,8 @@ class Block(nn.Module):
         self.residual = residual
 
     def execute(self, x_BCHW: Var) -> Var:
-        outputs = [x_BCHW]
-        for layer in self.layers:
-            outputs.append(layer(outputs[-1]))
+        """[B, C_in, H, W] -> [B, C_out, H, W]."""
+        outputs = [x_BCHW, *chain(self.layers, x_BCHW)]
         y_BCHW = self.aggregation_excitation_conv(self.aggregation_squeeze_conv(jt.concat(outputs, dim=1)))
         return x_BCHW + y_BCHW if self.residual else y_BCHW  # no activation after the sum
 
@@ -82,19 +84,18 @@ class Stage(nn.Module):
             self.downsample = ConvNormAct(
                 channels_in, channels_in, 3, stride=2, groups=channels_in, act=False, frozen=frozen
             )
-        self.blocks = nn.ModuleList(
-            [
+        self.blocks = nn.Sequential(
+            *(
                 Block(spec, channels_in if i == 0 else spec.out_channels, residual=i > 0, frozen=frozen)
                 for i in range(spec.blocks)
-            ]
+            )
         )
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C_in, H, W] -> [B, C_out, H / s, W / s], s = 2 where the stage downsamples, else 1."""
         if self.downsample is not None:
             x_BCHW = self.downsample(x_BCHW)
-        for block in self.blocks:
-            x_BCHW = block(x_BCHW)
-        return x_BCHW
+        return self.blocks(x_BCHW)
 
 
 class Stem(nn.Module):
@@ -110,6 +111,7 @@ class Stem(nn.Module):
         self.stem4 = ConvNormAct(a, b, 1, frozen=frozen)
 
     def execute(self, images_B3HW: Var) -> Var:
+        """[B, 3, H, W] -> [B, C, H / 4, W / 4]."""
         x_BCHW = self.stem1(images_B3HW)
         # Padded with zeros, not with -inf: the same after ReLU.
         pooled_BCHW = nn.max_pool2d(nn.pad(x_BCHW, RIGHT_AND_BOTTOM), kernel_size=2, stride=1)
@@ -118,7 +120,7 @@ class Stem(nn.Module):
 
 
 class HGNetv2(nn.Module):
-    """Images [B, 3, H, W] in [0, 1] -> feature maps of the stages in ``return_idx``."""
+    """Stem and four stages; returns the stages in ``return_idx``."""
 
     def __init__(self, spec: HGNetv2Spec) -> None:
         super().__init__()
@@ -131,10 +133,6 @@ class HGNetv2(nn.Module):
         freeze([self.stem], self.stages, spec.freeze_at)
 
     def execute(self, images_B3HW: Var) -> list[Var]:
-        x_BCHW = self.stem(images_B3HW)
-        features = []
-        for i, stage in enumerate(self.stages):
-            x_BCHW = stage(x_BCHW)
-            if i in self.return_idx:
-                features.append(x_BCHW)
-        return features
+        """Images [B, 3, H, W] in [0, 1] -> maps [B, C_i, H / s_i, W / s_i]: the spec has C_i and s_i."""
+        features = chain(self.stages, self.stem(images_B3HW))
+        return [features[i] for i in self.return_idx]

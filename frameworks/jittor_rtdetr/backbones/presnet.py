@@ -1,4 +1,4 @@
-"""PResNet-vd: ResNet variant d as RT-DETR uses it (official config section PResNet).
+"""PResNet: ResNet variant d (He et al., arXiv 1812.01187) as RT-DETR uses it (official PResNet).
 
 Shape suffixes: B batch, C channels, H height, W width.
 """
@@ -7,17 +7,18 @@ from jittor import Var, nn
 
 from frameworks.config import PResNetSpec
 from frameworks.jittor_rtdetr.backbones.freezing import freeze
-from frameworks.jittor_rtdetr.layers import ConvNorm
+from frameworks.jittor_rtdetr.layers import ConvNorm, chain
 
 
 class PooledShortcut(nn.Module):
-    """Average pooling by 2, then a 1x1 convolution: keeps what a strided 1x1 convolution throws away."""
+    """Average pooling by 2, then a 1x1 convolution; a strided 1x1 convolution would skip three pixels of four."""
 
     def __init__(self, channels_in: int, channels_out: int, frozen: bool) -> None:
         super().__init__()
         self.conv = ConvNorm(channels_in, channels_out, 1, frozen=frozen)
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C_in, H, W] -> [B, C_out, H / 2, W / 2], sizes rounded up."""
         # ceil_mode: at odd sizes the last window averages over the pixels that exist
         return self.conv(nn.avg_pool2d(x_BCHW, 2, 2, 0, ceil_mode=True))
 
@@ -32,6 +33,7 @@ class BasicBlock(nn.Module):
         self.short = _shortcut(channels_in, width, stride, first, frozen)
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
         short_BCHW = x_BCHW if self.short is None else self.short(x_BCHW)
         return nn.relu(self.branch2b(self.branch2a(x_BCHW)) + short_BCHW)
 
@@ -47,6 +49,7 @@ class Bottleneck(nn.Module):
         self.short = _shortcut(channels_in, width * 4, stride, first, frozen)
 
     def execute(self, x_BCHW: Var) -> Var:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
         short_BCHW = x_BCHW if self.short is None else self.short(x_BCHW)
         return nn.relu(self.branch2c(self.branch2b(self.branch2a(x_BCHW))) + short_BCHW)
 
@@ -66,23 +69,17 @@ class Stage(nn.Module):
         super().__init__()
         block = BasicBlock if spec.block == "basic" else Bottleneck
         width, stride = spec.stage_channels[index], 1 if index == 0 else 2
-        self.blocks = nn.ModuleList(
-            [
-                block(
-                    channels_in if i == 0 else width * spec.expansion,
-                    width,
-                    stride if i == 0 else 1,
-                    first=i == 0,
-                    frozen=spec.freeze_norm,
-                )
-                for i in range(spec.blocks[index])
-            ]
+        widths = [channels_in, *[width * spec.expansion] * (spec.blocks[index] - 1)]
+        self.blocks = nn.Sequential(
+            *(
+                block(before, width, stride if i == 0 else 1, first=i == 0, frozen=spec.freeze_norm)
+                for i, before in enumerate(widths)
+            )
         )
 
     def execute(self, x_BCHW: Var) -> Var:
-        for block in self.blocks:
-            x_BCHW = block(x_BCHW)
-        return x_BCHW
+        """[B, C_in, H, W] -> [B, C_out, H / s, W / s], s = 1 in the first stage, else 2."""
+        return self.blocks(x_BCHW)
 
 
 class Stem(nn.Module):
@@ -96,11 +93,12 @@ class Stem(nn.Module):
         self.conv1_3 = ConvNorm(b, c, 3, act="relu", frozen=spec.freeze_norm)
 
     def execute(self, images_B3HW: Var) -> Var:
+        """[B, 3, H, W] -> [B, C, H / 2, W / 2]."""
         return self.conv1_3(self.conv1_2(self.conv1_1(images_B3HW)))
 
 
 class PResNet(nn.Module):
-    """Images [B, 3, H, W] in [0, 1] -> feature maps of the stages in ``return_idx``."""
+    """Stem, max pooling and four stages; returns the stages in ``return_idx``."""
 
     def __init__(self, spec: PResNetSpec) -> None:
         super().__init__()
@@ -111,10 +109,7 @@ class PResNet(nn.Module):
         freeze([self.conv1], self.res_layers, spec.freeze_at)
 
     def execute(self, images_B3HW: Var) -> list[Var]:
+        """Images [B, 3, H, W] in [0, 1] -> maps [B, C_i, H / s_i, W / s_i]: the spec has C_i and s_i."""
         x_BCHW = nn.max_pool2d(self.conv1(images_B3HW), kernel_size=3, stride=2, padding=1)
-        features = []
-        for i, stage in enumerate(self.res_layers):
-            x_BCHW = stage(x_BCHW)
-            if i in self.return_idx:
-                features.append(x_BCHW)
-        return features
+        features = chain(self.res_layers, x_BCHW)
+        return [features[i] for i in self.return_idx]

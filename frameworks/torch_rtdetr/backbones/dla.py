@@ -1,4 +1,4 @@
-"""Deep Layer Aggregation (Yu et al., arXiv 1707.06484) as RT-DETR uses it: DLA-34 and its relatives.
+"""Deep Layer Aggregation (Yu et al., arXiv 1707.06484) as RT-DETR uses it (official DLANet): DLA-34.
 
 Shape suffixes: B batch, C channels, H height, W width.
 """
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from frameworks.config import DLASpec
 from frameworks.torch_rtdetr.backbones.freezing import batch_norm, freeze
+from frameworks.torch_rtdetr.layers import chain
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a residual that the tree hands in."""
+    """Two 3x3 convolutions; the tree gives the residual to add."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, frozen: bool) -> None:
         super().__init__()
@@ -24,12 +25,13 @@ class BasicBlock(nn.Module):
         self.bn2 = batch_norm(channels_out, frozen)
 
     def forward(self, x_BCHW: Tensor, residual_BCHW: Tensor) -> Tensor:
+        """[B, C_in, H, W] and the residual [B, C_out, H / stride, W / stride] -> the residual's shape."""
         y_BCHW = F.relu(self.bn1(self.conv1(x_BCHW)))
         return F.relu(self.bn2(self.conv2(y_BCHW)) + residual_BCHW)
 
 
 class Root(nn.Module):
-    """Aggregation: a 1x1 convolution over all children side by side."""
+    """Aggregation: a 1x1 convolution over the concatenated channels of all children."""
 
     def __init__(self, channels_in: int, channels_out: int, frozen: bool) -> None:
         super().__init__()
@@ -37,13 +39,14 @@ class Root(nn.Module):
         self.bn = batch_norm(channels_out, frozen)
 
     def forward(self, children: Sequence[Tensor]) -> Tensor:
+        """Maps [B, C_i, H, W] -> [B, C_out, H, W]."""
         return F.relu(self.bn(self.conv(torch.cat(list(children), dim=1))))
 
 
 class Tree(nn.Module):
-    """Two blocks and a root over both, over the children from above and, with ``level_root``, over the input.
+    """Two blocks in sequence; their root aggregates both, the given children and, with ``level_root``, the input.
 
-    ``inherited`` counts the channels of the children from above.
+    ``inherited`` is the number of channels of the given children.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Tree(nn.Module):
             )
 
     def forward(self, x_BCHW: Tensor, children: Sequence[Tensor] = ()) -> Tensor:
+        """[B, C_in, H, W] and children [B, C_i, H / stride, W / stride] -> [B, C_out, H / stride, W / stride]."""
         bottom_BCHW = _pool(x_BCHW, self.stride)
         residual_BCHW = bottom_BCHW if self.project is None else self.project(bottom_BCHW)
         first_BCHW = self.tree1(x_BCHW, residual_BCHW)
@@ -71,7 +75,8 @@ class Tree(nn.Module):
 
 
 class DeepTree(nn.Module):
-    """Two trees; the last root below sees the first tree and, with ``level_root``, the input."""
+    """Two sub-trees in sequence; the last root of the second also aggregates the first and, with ``level_root``,
+    the input."""
 
     def __init__(
         self,
@@ -90,6 +95,7 @@ class DeepTree(nn.Module):
         self.tree2 = _tree(depth - 1, channels_out, channels_out, 1, False, inherited, frozen)
 
     def forward(self, x_BCHW: Tensor, children: Sequence[Tensor] = ()) -> Tensor:
+        """[B, C_in, H, W] and children [B, C_i, H / stride, W / stride] -> [B, C_out, H / stride, W / stride]."""
         bottom = [_pool(x_BCHW, self.stride)] if self.level_root else []
         first_BCHW = self.tree1(x_BCHW)
         return self.tree2(first_BCHW, [*children, *bottom, first_BCHW])
@@ -110,7 +116,7 @@ def _pool(x_BCHW: Tensor, stride: int) -> Tensor:
 def _convolutions(
     channels_in: int, channels_out: int, kernel: int, stride: int, count: int, frozen: bool
 ) -> nn.Sequential:
-    """``count`` times convolution, norm, ReLU; the first convolution has the stride."""
+    """``count`` repetitions of convolution, norm and ReLU; only the first convolution has the stride."""
     layers = []
     for i in range(count):
         width, step = (channels_in, stride) if i == 0 else (channels_out, 1)
@@ -120,7 +126,7 @@ def _convolutions(
 
 
 class Levels(nn.Module):
-    """A 7x7 convolution at full resolution, two plain levels, four trees -> outputs of the four trees."""
+    """A 7x7 convolution at full resolution, two levels of plain convolutions, four levels of trees."""
 
     def __init__(self, spec: DLASpec) -> None:
         super().__init__()
@@ -134,16 +140,13 @@ class Levels(nn.Module):
         self.level5 = _tree(n[5], c[4], c[5], 2, True, 0, frozen)
 
     def forward(self, images_B3HW: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> four maps [B, C_i, H / s, W / s] with s = 4, 8, 16, 32."""
         x_BCHW = self.level1(self.level0(self.base_layer(images_B3HW)))
-        features = []
-        for level in (self.level2, self.level3, self.level4, self.level5):
-            x_BCHW = level(x_BCHW)
-            features.append(x_BCHW)
-        return features
+        return chain((self.level2, self.level3, self.level4, self.level5), x_BCHW)
 
 
 class DLA(nn.Module):
-    """Images [B, 3, H, W] in [0, 1] -> feature maps of the stages in ``return_idx``."""
+    """The levels of trees are its stages; returns those in ``return_idx``."""
 
     def __init__(self, spec: DLASpec) -> None:
         super().__init__()
@@ -152,5 +155,6 @@ class DLA(nn.Module):
         freeze([m.base_layer, m.level0, m.level1], [m.level2, m.level3, m.level4, m.level5], spec.freeze_at)
 
     def forward(self, images_B3HW: Tensor) -> list[Tensor]:
+        """Images [B, 3, H, W] in [0, 1] -> maps [B, C_i, H / s_i, W / s_i]: the spec has C_i and s_i."""
         features = self.model(images_B3HW)
         return [features[i] for i in self.return_idx]

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from frameworks.config import RegNetSpec
 from frameworks.torch_rtdetr.backbones.freezing import batch_norm, freeze
+from frameworks.torch_rtdetr.layers import chain
 
 
 class ConvNormAct(nn.Module):
-    """Convolution without bias, batch norm, ReLU unless told otherwise."""
+    """Convolution without bias, batch norm and, with ``act``, ReLU."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class ConvNormAct(nn.Module):
         self.act = act
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
         y_BCHW = self.normalization(self.convolution(x_BCHW))
         return F.relu(y_BCHW) if self.act else y_BCHW
 
@@ -44,6 +46,7 @@ class SqueezeExcitation(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
         return x_BCHW * self.attention(x_BCHW.mean((2, 3), keepdim=True))
 
 
@@ -59,12 +62,13 @@ class Layer(nn.Module):
         self.layer = nn.Sequential(
             ConvNormAct(channels_in, channels_out, 1, frozen=frozen),
             ConvNormAct(channels_out, channels_out, 3, stride, groups, frozen=frozen),
-            # Squeezed to a quarter of what came in, not of what goes out.
+            # A quarter of the layer's input channels, not of its own.
             SqueezeExcitation(channels_out, round(channels_in / 4)),
             ConvNormAct(channels_out, channels_out, 1, act=False, frozen=frozen),
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
         short_BCHW = x_BCHW if self.shortcut is None else self.shortcut(x_BCHW)
         return F.relu(self.layer(x_BCHW) + short_BCHW)
 
@@ -81,6 +85,7 @@ class Stage(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C_in, H, W] -> [B, C_out, H / 2, W / 2]."""
         return self.layers(x_BCHW)
 
 
@@ -92,11 +97,12 @@ class Stem(nn.Module):
         self.embedder = ConvNormAct(3, spec.stem_channels, 3, stride=2, frozen=spec.freeze_norm)
 
     def forward(self, images_B3HW: Tensor) -> Tensor:
+        """[B, 3, H, W] -> [B, C, H / 2, W / 2]."""
         return self.embedder(images_B3HW)
 
 
 class Stages(nn.Module):
-    """The four stages -> their outputs."""
+    """The four stages in sequence."""
 
     def __init__(self, spec: RegNetSpec) -> None:
         super().__init__()
@@ -104,15 +110,12 @@ class Stages(nn.Module):
         self.stages = nn.ModuleList(Stage(spec, i, widths[i]) for i in range(4))
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
-        features = []
-        for stage in self.stages:
-            x_BCHW = stage(x_BCHW)
-            features.append(x_BCHW)
-        return features
+        """[B, C, H, W] -> four maps [B, C_i, H / s, W / s] with s = 2, 4, 8, 16."""
+        return chain(self.stages, x_BCHW)
 
 
 class Layers(nn.Module):
-    """Stem and stages, one level down in the names as in the library that the official code takes them from."""
+    """Stem and stages; this wrapper exists only so that names match ``transformers``' RegNet."""
 
     def __init__(self, spec: RegNetSpec) -> None:
         super().__init__()
@@ -120,11 +123,12 @@ class Layers(nn.Module):
         self.encoder = Stages(spec)
 
     def forward(self, images_B3HW: Tensor) -> list[Tensor]:
+        """[B, 3, H, W] -> four maps [B, C_i, H / s, W / s] with s = 4, 8, 16, 32."""
         return self.encoder(self.embedder(images_B3HW))
 
 
 class RegNet(nn.Module):
-    """Images [B, 3, H, W] in [0, 1] -> feature maps of the stages in ``return_idx``."""
+    """RegNetY with the official parameter names; returns the stages in ``return_idx``."""
 
     def __init__(self, spec: RegNetSpec) -> None:
         super().__init__()
@@ -133,5 +137,6 @@ class RegNet(nn.Module):
         freeze([self.model.embedder], self.model.encoder.stages, spec.freeze_at)
 
     def forward(self, images_B3HW: Tensor) -> list[Tensor]:
+        """Images [B, 3, H, W] in [0, 1] -> maps [B, C_i, H / s_i, W / s_i]: the spec has C_i and s_i."""
         features = self.model(images_B3HW)
         return [features[i] for i in self.return_idx]
