@@ -211,7 +211,7 @@ def _annotation(row: Document) -> Annotation:
         category_id=_integer(row, "category_id"),
         bbox_xywh=(x, y, width, height),
         area=area,
-        iscrowd=bool(row.get("iscrowd", 0)),  # the official loader, too, reads an absent flag as 0
+        iscrowd=bool(row.get("iscrowd", 0)),  # as in the official loader
     )
 
 

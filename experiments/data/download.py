@@ -1,11 +1,11 @@
-"""The annotations of COCO 2017 and just the images a subset needs.
+"""Download the annotations of COCO 2017 and only the images of a subset.
 
 The annotation archive (241 MB) is pinned by the SHA-1 that GluonCV publishes with its COCO tutorial
 (https://cv.gluon.ai/build/examples_datasets/mscoco.html, "Prepare COCO datasets"). Images have no published hashes;
 they are held to the server's length and MD5, to a full decode and to the size in the annotations, and their SHA-256
 goes into the folder's manifest, which later runs check. (COCO's server has no certificate of its own: plain HTTP.)
 
-A split's annotation file is written last. A download that stops half-way leaves nothing that loads.
+A split's annotation file is written last, so that an incomplete download cannot be loaded.
 """
 
 import json
@@ -39,12 +39,12 @@ __all__ = ["COCO_SERVER", "NetworkUnavailable", "Policy", "Server", "download_su
 
 KIND = "coco-download"
 _THREADS = 8
-_GIVE_UP = 5  # failed images after which the rest is not tried: by then it is not a single bad file
+_GIVE_UP = 5  # failed images after which the rest is not tried
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where COCO is served: images at `base_url`/{train,val}2017/NAME, annotations at `base_url`/`archive`."""
+    """Addresses of COCO: images at `base_url`/{train,val}2017/NAME, annotations at `base_url`/`archive`."""
 
     base_url: str = "http://images.cocodataset.org"
     archive: str = "annotations/annotations_trainval2017.zip"
@@ -64,7 +64,7 @@ COCO_SERVER = Server()
 
 
 def manifest_path(root: Path, name: SplitName) -> Path:
-    """Where a downloaded folder keeps the manifest of a split."""
+    """File of the manifest of a split in a downloaded folder."""
     return root / f"manifest_{name}2017.json"
 
 
@@ -76,9 +76,10 @@ def download_subset(
     server: Server = COCO_SERVER,
     policy: Policy | None = None,
 ) -> None:
-    """Make `destination` a COCO folder with at least the asked number of images of each split, as `choose_subset`
-    picks them from the whole split. What is there already is checked by hash and kept; the network is not touched
-    if nothing is missing. A folder only grows: images an earlier call asked for stay.
+    """Make `destination` a COCO folder with at least the given number of images of each split.
+
+    The images are those that `choose_subset` takes from the whole split. Existing files are checked by hash and
+    kept; the network is not used if nothing is missing, and images of earlier calls stay.
 
     Raises NetworkUnavailable if no connection can be made, and UserError for counts that cannot be met, a folder of
     another seed, and (after bounded tries) files that do not arrive whole. Calling again resumes.
@@ -170,7 +171,7 @@ def _known_hashes(root: Path, name: SplitName) -> dict[str, str]:
 
 
 def _fetch_images(split: CocoSplit, known: Mapping[str, str], server: Server, policy: Policy) -> None:
-    """Fetch what is not there; raises one UserError that counts the failures and shows the first."""
+    """Fetch the missing images. Raises one UserError with the number of failures and the first of them."""
     failures: list[str] = []
 
     def obtain(record: ImageRecord) -> None:
@@ -193,7 +194,7 @@ def _fetch_images(split: CocoSplit, known: Mapping[str, str], server: Server, po
         done = pool.map(obtain, split.images.values())
         for _ in tqdm(done, desc=f"COCO {split.name} images", total=len(split.images), disable=None):
             pass
-    finally:  # Ctrl-C, too, ends after the files under way and not after the whole list
+    finally:  # after Ctrl-C, only the files under way are finished
         pool.shutdown(cancel_futures=True)
     if failures:
         raise UserError(
@@ -203,7 +204,7 @@ def _fetch_images(split: CocoSplit, known: Mapping[str, str], server: Server, po
 
 
 def _is_good(path: Path, record: ImageRecord, sha256: str | None) -> bool:
-    """Whether an image is already here: by hash, or (a download that stopped before its manifest) by decoding."""
+    """Whether an image is complete: by its hash, or by decoding it if no manifest was written yet."""
     if not path.exists():
         return False
     if sha256:

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed, bounded in time and tries, checked, and renamed into place only when whole."""
+"""Fetch one file over HTTP: resumable, with bounded time and tries, renamed into place only when verified."""
 
 import http.client
 import re
@@ -22,7 +22,7 @@ _MD5_ETAG = re.compile(r'^"([0-9a-f]{32})"$')
 
 
 class NetworkUnavailable(UserError):
-    """No connection could be made at all, so there is something to fall back from rather than to repair."""
+    """No connection could be made at all; the caller may fall back to generated images."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class _TryAgainError(Exception):
 
 
 class _Transfer(NamedTuple):
-    total: int | None  # bytes of the whole file, where the server says so
+    total: int | None  # bytes of the whole file, if the server states them
     etag: str
 
 
 def require_reachable(url: str, policy: Policy) -> None:
-    """Raises NetworkUnavailable unless a server answers for `url` within `policy.connect_s` seconds."""
+    """Raises NetworkUnavailable unless the server of `url` responds within `policy.connect_s` seconds."""
     outcome: list[str | None] = []
-    # on a thread of its own: a name server that keeps silent holds up urlopen beyond its timeout
+    # on a thread: a silent name server blocks urlopen beyond its timeout
     thread = threading.Thread(target=lambda: outcome.append(_probe(url, policy.connect_s)), daemon=True)
     thread.start()
     thread.join(policy.connect_s)
@@ -65,7 +65,7 @@ def _probe(url: str, seconds: float) -> str | None:
         with urlopen(Request(url, method="HEAD", headers=_AGENT), timeout=seconds):
             return None
     except HTTPError as error:
-        with error:  # a proxy that forbids the way out, or a server that is down; other answers are answers
+        with error:  # a proxy that blocks, or a server that is down; any other status shows a working network
             return f"HTTP {error.code}" if error.code in (403, 407, 429) or error.code >= 500 else None
     except URLError as error:
         return str(error.reason)
@@ -82,11 +82,11 @@ def fetch(
     check: Callable[[Path], object] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> None:
-    """Download `url` to `destination`, going on from what an earlier call left in `destination`.part.
+    """Download `url` to `destination`, continuing the file `destination`.part of an earlier call.
 
     Checked against the length and the MD5 (S3's ETag) that the server states, against `hashes` ({algorithm:
-    hexadecimal digest}) and by `check`, which raises UserError for a file it does not like; a file that fails is
-    fetched anew. `progress` is told (bytes so far, bytes in all or None).
+    hexadecimal digest}) and by `check`, which raises UserError for a wrong file; a file that fails is fetched
+    again. `progress` receives (bytes so far, bytes in all or None).
 
     Raises UserError when the tries are used up, or at once where another try is pointless (HTTP 404 and the like).
     """
@@ -121,9 +121,7 @@ def _transfer(
             Request(url, headers=_AGENT | ({"Range": f"bytes={have}-"} if have else {})), timeout=seconds
         )
     except HTTPError as error:
-        if (
-            error.code == 416
-        ):  # the server's file is not longer than our part: ours may be whole, or of another file
+        if error.code == 416:  # the part is as long as the server's file, or longer: complete, or of another file
             part.unlink()
         elif error.code not in (408, 425, 429) and error.code < 500:
             raise
@@ -138,7 +136,7 @@ def _transfer(
                 done += len(block)
                 if progress:
                     progress(done, total)
-    if total is not None and done < total:  # read(n) ends quietly when the connection does
+    if total is not None and done < total:  # read(n) reports no error when the connection ends
         raise _TryAgainError(f"the connection ended after {done} of {total} bytes")
     return _Transfer(total, response.headers.get("ETag", ""))
 
@@ -149,7 +147,7 @@ def _extent(response: http.client.HTTPResponse, part: Path, have: int) -> tuple[
         found = re.match(r"bytes (\d+)-\d+/(\d+)$", response.headers.get("Content-Range", ""))
         if found and int(found[1]) == have:
             return have, int(found[2])
-        part.unlink()  # a server that cannot count is asked for the whole file
+        part.unlink()  # request the whole file from such a server
         raise _TryAgainError(f"the server answered with another range than bytes {have} and on")
     length = response.headers.get("Content-Length")
     return 0, int(length) if length and length.isdigit() else None

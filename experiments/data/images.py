@@ -18,7 +18,7 @@ _BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.
 def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> Image.Image:
     """Decode a file completely and return it as an 8-bit RGB image.
 
-    Without `expected_size_wh` (somebody's own photo) the picture is turned upright as its EXIF orientation says.
+    Without `expected_size_wh` (any photo) the picture is turned upright by its EXIF orientation.
     With it (an annotated image, size in pixels from the annotations) the pixels are taken in the frame whose size
     agrees: COCO was annotated in the frame of the stored pixels, where the official loader also reads them, while
     other tools annotate what a viewer shows. Stored wins where both agree (a square, or a turn by 180 degrees).

@@ -17,7 +17,7 @@ class WorkerLog:
         self.path, self.title, self.rest = folder / WORKER_LOG, title, ""
 
     def __call__(self, text: str) -> None:
-        """Append a piece of the worker's standard error to its log."""
+        """Append `text` to the file and print the lines that it completes."""
         with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as stream:
             stream.write(text)
         *lines, self.rest = (self.rest + text).split("\n")

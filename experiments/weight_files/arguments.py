@@ -2,31 +2,25 @@
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
 
+from experiments.command import Parser
 from experiments.weight_files.inject import STAGES
 from experiments.weight_files.official import OBJECTS365, OFFICIAL
 from experiments.weight_files.writers import TARGETS
-from frameworks.errors import UserError
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
-
-
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Parse a command line: ``command`` and the options of that command.
 
     Raises:
         UserError: the command line is wrong.
     """
-    parser = _Parser(prog="python experiments/weights.py", description="Weights in and out.", allow_abbrev=False)
+    parser = Parser(prog="python experiments/weights.py", description="Weights in and out.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _convert(commands.add_parser("convert", help="read a file, write another format", allow_abbrev=False))
-    _inject(commands.add_parser("inject-backbone", help="use another file's backbone", allow_abbrev=False))
-    _source(commands.add_parser("inspect", help="what a file is and which preset it fits", allow_abbrev=False))
-    verify = commands.add_parser("verify", help="whether a file is a whole model", allow_abbrev=False)
+    _convert(commands.add_parser("convert", help="read a file, write another format"))
+    _inject(commands.add_parser("inject-backbone", help="use another file's backbone"))
+    _source(commands.add_parser("inspect", help="what a file is and which preset it fits"))
+    verify = commands.add_parser("verify", help="whether a file is a whole model")
     _source(verify)
     verify.add_argument("--against", metavar="OTHER", help="compare bit by bit with this file")
     verify.add_argument("--forward", action="store_true", help="compare the frameworks' predictions on one image")

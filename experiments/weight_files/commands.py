@@ -7,6 +7,7 @@ Face's names), .pkl (Jittor) and .npz.
 from argparse import Namespace
 from collections import Counter
 
+from experiments.command import COMPLETE
 from experiments.weight_files.account import best_presets, fit, not_finite
 from experiments.weight_files.arguments import parse_arguments
 from experiments.weight_files.computed_entries import is_constant
@@ -22,14 +23,15 @@ from frameworks.errors import UserError
 from frameworks.shared.tolerances import SAME_PREDICTIONS
 
 
-def run_command(arguments: list[str]) -> None:
-    """Parse the command line and run its command.
+def start(arguments: list[str] | None) -> int:
+    """Parse the command line and run its command; returns the exit status.
 
     Raises:
         UserError: the command line is wrong, or the command failed.
     """
     given = parse_arguments(arguments)
     COMMANDS[given.command](given)
+    return COMPLETE
 
 
 def convert(given: Namespace) -> None:
