@@ -16,11 +16,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Parse a command line: ``command`` and the options of that command.
-
-    Raises:
-        UserError: the command line is wrong.
-    """
+    """Parse a command line: ``command`` and the options of that command. Raises UserError if it is wrong."""
     parser = _Parser(prog="python experiments/weights.py", description="Weights in and out.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _convert(commands.add_parser("convert", help="read a file, write another format", allow_abbrev=False))

@@ -23,11 +23,7 @@ from frameworks.shared.tolerances import SAME_PREDICTIONS
 
 
 def run_command(arguments: list[str]) -> None:
-    """Parse the command line and run its command.
-
-    Raises:
-        UserError: the command line is wrong, or the command failed.
-    """
+    """Parse a command line and run its command. Raises UserError if either fails."""
     given = parse_arguments(arguments)
     COMMANDS[given.command](given)
 
@@ -81,11 +77,7 @@ def inject_backbone(given: Namespace) -> None:
 
 
 def inspect(given: Namespace) -> None:
-    """Print what a file contains and which preset it fits.
-
-    Raises:
-        UserError: as ``open_source``.
-    """
+    """Print what a file contains and which preset it fits. Raises UserError as ``open_source``."""
     file = _open(given)
     arrays = file.arrays
     bad = {name: not_finite(array) for name, array in arrays.items() if not is_constant(name)}
