@@ -10,11 +10,7 @@ from experiments.weight_files.writers import TARGETS
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """Parse a command line: ``command`` and the options of that command.
-
-    Raises:
-        UserError: the command line is wrong.
-    """
+    """Parse a command line: ``command`` and the options of that command. Raises UserError if it is wrong."""
     parser = Parser(prog="python experiments/weights.py", description="Weights in and out.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _convert(commands.add_parser("convert", help="read a file, write another format"))

@@ -24,11 +24,7 @@ from frameworks.shared.tolerances import SAME_PREDICTIONS
 
 
 def start(arguments: list[str] | None) -> int:
-    """Parse the command line and run its command; returns the exit status.
-
-    Raises:
-        UserError: the command line is wrong, or the command failed.
-    """
+    """Parse a command line and run its command; returns the exit status. Raises UserError if either fails."""
     given = parse_arguments(arguments)
     COMMANDS[given.command](given)
     return COMPLETE
@@ -83,11 +79,7 @@ def inject_backbone(given: Namespace) -> None:
 
 
 def inspect(given: Namespace) -> None:
-    """Print what a file contains and which preset it fits.
-
-    Raises:
-        UserError: as ``open_source``.
-    """
+    """Print what a file contains and which preset it fits. Raises UserError as ``open_source``."""
     file = _open(given)
     arrays = file.arrays
     bad = {name: not_finite(array) for name, array in arrays.items() if not is_constant(name)}

@@ -39,9 +39,8 @@ class TrainingRun:
 
     def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
         self.spec, self.device = spec, device
-        self.model, self.averaged = (
-            build(spec.model, spec.criterion, weights, device, torch.float32) for _ in range(2)
-        )
+        arguments = (spec.model, spec.criterion, weights, device, torch.float32)
+        self.model, self.averaged = build(*arguments), build(*arguments)
         self.ema = ModelEMA(self.model)
         self.optimizer = self._optimizer()
 

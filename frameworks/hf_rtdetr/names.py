@@ -21,11 +21,7 @@ _PLACEHOLDERS = {"i": r"\d+", "j": r"\d+", "k": r"\d+", "part": r"[^.]+", "leaf"
 
 
 def require_transformers(python: str | None = None) -> None:
-    """Check that transformers is installed; another interpreter, ``python``, is not checked.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Raise UserError unless transformers is installed here; another interpreter, ``python``, is not checked."""
     if python is None and importlib.util.find_spec("transformers") is None:
         raise UserError(
             f"{NAME} needs the package transformers: pip install 'twin-detr[huggingface]' "
@@ -64,11 +60,7 @@ def _unsupported_presnet(spec: PResNetSpec) -> dict[str, bool]:
 
 
 def require_supported(spec: ModelSpec) -> None:
-    """Check that Hugging Face's model can represent this one and does the same work.
-
-    Raises:
-        UserError: the reason why not.
-    """
+    """Raise UserError, with the reason, unless Hugging Face's model can represent this one and does equal work."""
     reason = unsupported(spec)
     if not reason and spec.decoder.eval_layer != spec.decoder.num_layers - 1:
         reason = "every decoder layer runs, also those after the one whose predictions are used (eval_idx)"
