@@ -56,6 +56,7 @@ IMPORTS = {
 
 
 def is_public(name: str) -> bool:
+    """Whether a name has no leading underscore, or is ``__init__``."""
     return not name.startswith("_") or name == "__init__"
 
 

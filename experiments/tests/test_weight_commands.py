@@ -1,5 +1,6 @@
 """experiments/weights.py: what it prints, writes, refuses; each error one line, exit status 2."""
 
+import contextlib
 import pickle
 from pathlib import Path
 
@@ -7,16 +8,19 @@ import numpy as np
 import pytest
 
 from experiments.tests.runs import said_error
+from experiments.weight_files import verify
 from experiments.weight_files.readers import read_weights
 from experiments.weight_files.verify import differences, group_of
 from experiments.weight_files.writers import write_weights
 from experiments.weights import main
 from frameworks.arrays import Arrays
 from frameworks.config import preset
+from frameworks.protocol import Case
 from frameworks.state.initialisation import initial_weights
 
 Capture = pytest.CaptureFixture[str]
 TINY = preset("tiny")
+INJECT = ("inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth")
 NAME = "encoder.fpn_blocks.0.conv1.conv.weight"
 
 
@@ -39,9 +43,9 @@ def written(path: Path, arrays: Arrays) -> Path:
 def test_inspect(whole: Path, capsys: Capture) -> None:
     assert main(["inspect", str(whole)]) == 0
     said = capsys.readouterr().out
-    for fragment in ("safetensors, plain", "tensors            371, 160,675 numbers", "float32 324, int64 47",
-                     "0 numbers in 0 tensors", "tiny (exact)", "matched            371"):  # fmt: skip
-        assert fragment in said
+    assert "safetensors, plain" in said
+    assert "tensors            371, 160,675 numbers\ndtypes             float32 324, int64 47\n" in said
+    assert "0 numbers in 0 tensors\nbest preset        tiny (exact)\nmatched            371\n" in said
 
 
 def test_inspect_tells_what_is_wrong(tmp_path: Path, capsys: Capture) -> None:
@@ -51,9 +55,9 @@ def test_inspect_tells_what_is_wrong(tmp_path: Path, capsys: Capture) -> None:
     arrays["head.weight"] = arrays.pop("decoder.enc_score_head.weight")
     assert main(["inspect", str(written(tmp_path / "a.safetensors", arrays))]) == 0
     said = capsys.readouterr().out
-    for fragment in ("3 numbers in 1 tensors", "tiny (not exact)", "  decoder.enc_score_head.weight",
-                     f"  {NAME} is [15, 64, 1, 1], the preset has [16, 64, 1, 1]", "  head.weight"):  # fmt: skip
-        assert fragment in said
+    assert "3 numbers in 1 tensors" in said and "tiny (not exact)" in said
+    assert f"  {NAME} is [15, 64, 1, 1], the preset has [16, 64, 1, 1]" in said
+    assert "  decoder.enc_score_head.weight" in said and "  head.weight" in said
 
 
 def test_inspect_of_something_else(tmp_path: Path, capsys: Capture) -> None:
@@ -88,8 +92,8 @@ def test_convert_is_strict(tmp_path: Path, capsys: Capture) -> None:
     arrays["decoder.enc_score_head.bias"] = np.zeros(7, np.float32)
     path, out = written(tmp_path / "a.safetensors", arrays), tmp_path / "b.pth"
     assert main(["convert", str(path), str(out), "--preset", "tiny"]) == 2
-    said_error(capsys, f"1 missing (first {NAME})", "1 shape-mismatched", "[7]", "1 unused (first extra.weight)",
-               "it looks like tiny, not exactly", "--partial")  # fmt: skip
+    fragments = (f"1 missing (first {NAME})", "1 shape-mismatched", "[7]", "1 unused (first extra.weight)")
+    said_error(capsys, *fragments, "it looks like tiny, not exactly", "--partial")
     assert not out.exists()
     assert main(["convert", str(path), str(out), "--preset", "tiny", "--partial"]) == 0
     said = capsys.readouterr().out
@@ -156,17 +160,13 @@ def test_nothing_is_overwritten(whole: Path, tmp_path: Path, capsys: Capture) ->
         (["inspect", "official"], ["--preset"]),
         (["convert", "official", "OUT.pth", "--preset", "tiny"], ["tiny has no published", "rtdetr_r18vd"]),
         (["verify", "WHOLE", "--against", "missing.pth"], ["no such file"]),
-        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth"], ["--into", "--tuning"]),
-        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth", "--tuning", "--stages", "4"],
-         ["'4'"]),
-        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth", "--tuning", "--map", "x.json"],
-         ["x.json", "not a name map"]),
-        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth", "--tuning", "--prefix", "q."],
-         ["nothing in the file fits"]),
-        (["inject-backbone", "WHOLE", "--preset", "tiny", "--out", "OUT.pth", "--tuning", "--to", "hf"],
-         ["whole models"]),
+        ([*INJECT], ["--into", "--tuning"]),
+        ([*INJECT, "--tuning", "--stages", "4"], ["'4'"]),
+        ([*INJECT, "--tuning", "--map", "x.json"], ["x.json", "not a name map"]),
+        ([*INJECT, "--tuning", "--prefix", "q."], ["nothing in the file fits"]),
+        ([*INJECT, "--tuning", "--to", "hf"], ["whole models"]),
     ],
-)  # fmt: skip
+)
 def test_arguments(
     whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, arguments: list[str], fragments: list[str]
 ) -> None:
@@ -209,3 +209,26 @@ def test_groups_and_differences() -> None:
 def test_the_twins_agree_on_converted_weights(whole: Path, capsys: Capture) -> None:
     assert main(["verify", str(whole), "--forward"]) == 0
     assert "the twins agree on one 64 px image" in capsys.readouterr().out
+
+
+class Fixed:
+    """A framework whose predictions are constant, off by ``error``."""
+
+    def __init__(self, error: float) -> None:
+        self.error = error
+
+    def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        predictions = np.full((1, 20, 4), 2.0) * (1 + self.error)
+        return {"forward/pred_logits": predictions, "forward/pred_boxes": predictions}
+
+
+def test_every_candidate_is_compared_with_the_reference(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    errors = {"torch": 0.0, "jittor": 1e-12, "third": 1e-3}
+    monkeypatch.setattr(verify, "candidates", lambda: ("jittor", "third"))
+    monkeypatch.setattr(verify, "open_framework", lambda name: contextlib.nullcontext(Fixed(errors[name])))
+    assert main(["verify", str(whole), "--forward"]) == 2
+    captured = capsys.readouterr()
+    assert "torch and jittor agree on one 64 px image: 1.00e-12 relative" in captured.out
+    assert "torch and third differ by 1.00e-03 on one 64 px image" in captured.err

@@ -1,6 +1,7 @@
 """Published checkpoints: where they are, and a server that cuts, corrupts and refuses."""
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from experiments.weights import main
 from frameworks.config import PRESETS, preset
 from frameworks.errors import UserError
 from frameworks.state.initialisation import initial_weights
+from frameworks.workers.client import REPOSITORY
 
 Capture = pytest.CaptureFixture[str]
 QUICK = Policy(connect_s=2, silence_s=0.5, attempts=3, backoff_s=0.01)
@@ -80,6 +82,23 @@ def test_every_address_is_one_of_the_known_servers() -> None:
             assert found.url.startswith(servers) and len(found.sha256) in (0, 64)
             assert re.fullmatch(r"[\w.-]+\.pth", found.file_name)
             assert names.setdefault(found.file_name, found.url) == found.url, "the cache would mix up two files"
+
+
+def documented_rows() -> list[str]:
+    """The table of docs/weights.md: a row for each preset, with links to its files."""
+    tables = [published_files(table) for table in (OFFICIAL, OBJECTS365, IMAGENET)]
+    rows = ["| preset | `official` | `official-objects365` | `inject-backbone official` |", "|---|---|---|---|"]
+    for name in dict.fromkeys(itertools.chain(*tables)):
+        found = [files.get(name) for files in tables]
+        cells = [f"[{file.file_name}]({file.url})" if file else "–" for file in found]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
+    return rows
+
+
+def test_the_documentation_lists_every_published_file() -> None:
+    text = (REPOSITORY / "docs" / "weights.md").read_text(encoding="utf-8")
+    expected = "\n".join(documented_rows())
+    assert expected in text, f"put this table into docs/weights.md:\n{expected}"
 
 
 def test_downloaded_once_and_held_to_its_first_hash(server: LocalCoco, tmp_path: Path) -> None:

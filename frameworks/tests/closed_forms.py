@@ -10,10 +10,12 @@ from scipy.special import erf
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), elementwise."""
     return 1 / (1 + np.exp(-x))
 
 
 def corners(cxcywh: np.ndarray) -> np.ndarray:
+    """Centre and size [..., 4] -> corners [..., 4]."""
     cx, cy, w, h = np.moveaxis(cxcywh, -1, 0)
     return np.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], axis=-1)
 
@@ -30,6 +32,7 @@ def overlap(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> tuple[float, float]:
 
 
 def logit(x: np.ndarray, eps: float = 1e-5) -> np.ndarray:
+    """Clipped logit, elementwise: x and 1 - x are at least ``eps``."""
     x = np.clip(x, 0, 1)
     return np.log(np.maximum(x, eps) / np.maximum(1 - x, eps))
 
@@ -41,6 +44,7 @@ def gelu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weighted_bce(x: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted binary cross-entropy of logits x, elementwise."""
     return weight * (np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x))))
 
 
