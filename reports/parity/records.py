@@ -27,8 +27,6 @@ class ParityRecord:
     limit: float
     passed: bool
     reference_error: float | None = None
-    cosine: float | None = None
-    max_abs: float | None = None
     published_bound: float | None = None
 
     @property
@@ -91,7 +89,7 @@ def parse(raw: Iterable[Mapping[str, Any]], source: str = "parity records") -> P
 def _record(item: Mapping[str, Any], where: str) -> ParityRecord:
     values: dict[str, Any] = {}
     for field in fields(ParityRecord):
-        optional = field.name in ("reference_error", "cosine", "max_abs", "published_bound")
+        optional = field.name in ("reference_error", "published_bound")
         if field.name not in item and not optional:
             raise UserError(f"{where} lacks {field.name!r}")
         value = item.get(field.name)

@@ -139,19 +139,6 @@ def _grouped(steps: tuple[Step, ...]) -> dict[tuple[str, str], tuple[list[int], 
     return grouped
 
 
-def _mark_term(axes: Axes, term: Difference, row: int, limits: tuple[float, float]) -> None:
-    (left, right), value = limits, term.relative
-    if not math.isfinite(value):
-        axes.plot(right / 1.3, row, "X", color="black", markersize=8)
-        axes.annotate("not a number ", (right / 1.6, row), ha="right", va="center", fontsize=8.5)
-    elif value == 0:
-        axes.annotate("identical", (left * 1.1, row), va="center", fontsize=8.5, color=style.NEUTRAL_COLOR)
-    else:
-        axes.plot([left, value], [row, row], color="#cccccc", linewidth=1, zorder=1)
-        inside = term.within_bound
-        axes.plot(value, row, "o" if inside else "X", color=style.NEUTRAL_COLOR if inside else "black")
-
-
 def first_step(comparison: TrainingDifference, path: Path) -> Path | None:
     """Draw the relative difference of each loss term of the first step, and the published bound."""
     terms = comparison.first_terms
@@ -159,21 +146,33 @@ def first_step(comparison: TrainingDifference, path: Path) -> Path | None:
         return None
     figure = style.new_figure(1.5 + 0.2 * len(terms))
     axes = figure.subplots()
-    positive = [term.relative for term in terms if math.isfinite(term.relative) and term.relative > 0]
-    left = min([*positive, PUBLISHED_LOSS_BOUND]) / 5
-    right = max([*positive, PUBLISHED_LOSS_BOUND]) * 5
-    axes.set_xscale("log")
-    axes.set_xlim(left, right)
-    for row, term in enumerate(terms):
-        _mark_term(axes, term, row, (left, right))
+    _draw_terms(axes, terms)
     axes.axvline(PUBLISHED_LOSS_BOUND, color="black", linewidth=1.2, linestyle="--")
     text = f"published bound {show.percent(PUBLISHED_LOSS_BOUND)}"
     place = {"xy": (PUBLISHED_LOSS_BOUND, 1.0), "xycoords": ("data", "axes fraction"), "xytext": (-4, 3)}
     axes.annotate(text, **place, textcoords="offset points", ha="right", va="bottom", fontsize=9)
     axes.set_yticks(range(len(terms)), [term.name for term in terms], fontsize=8.5)
     axes.set_ylim(len(terms) - 0.5, -0.5)
-    names = f"{show.label(comparison.reference.name)} and {show.label(comparison.other.name)}"
+    names = show.labels([comparison.reference.name, comparison.other.name])
     axes.set_title(f"Loss terms of {names} at the first step\n", fontsize=12, loc="left")
     axes.set_xlabel("relative difference")
     style.tidy(axes, grid="x")
     return style.save(figure, path)
+
+
+def _draw_terms(axes: Axes, terms: tuple[Difference, ...]) -> None:
+    positive = [term.relative for term in terms if math.isfinite(term.relative) and term.relative > 0]
+    left, right = min([*positive, PUBLISHED_LOSS_BOUND]) / 5, max([*positive, PUBLISHED_LOSS_BOUND]) * 5
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    for row, term in enumerate(terms):
+        value = term.relative
+        if not math.isfinite(value):
+            axes.plot(right / 1.3, row, "X", color="black", markersize=8)
+            axes.annotate("not a number ", (right / 1.6, row), ha="right", va="center", fontsize=8.5)
+        elif value == 0:
+            axes.annotate("identical", (left * 1.1, row), va="center", fontsize=8.5, color=style.NEUTRAL_COLOR)
+        else:
+            axes.plot([left, value], [row, row], color="#cccccc", linewidth=1, zorder=1)
+            marker, color = ("o", style.NEUTRAL_COLOR) if term.within_bound else ("X", "black")
+            axes.plot(value, row, marker, color=color)

@@ -69,7 +69,7 @@ def _first_step(comparison: TrainingDifference, folder: Path) -> dict[str, Any]:
     path = figures.first_step(comparison, folder / f"report_first_step_{comparison.other.name}.png")
     assert path is not None, "only comparisons that share the first step come here"
     return {
-        "title": f"{show.label(comparison.reference.name)} and {show.label(comparison.other.name)}",
+        "title": show.labels([comparison.reference.name, comparison.other.name]),
         "table": tables.first_step_table(comparison),
         "file": path.name,
         "caption": captions.first_step(comparison),

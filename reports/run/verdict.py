@@ -120,7 +120,7 @@ def _precision(run: RunRecords, comparison: TrainingDifference) -> str:
         )
     if not values:
         return "No AP was recorded for both, so none is compared."
-    names = f"{show.label(left.name)} and {show.label(right.name)}"
+    names = show.labels([left.name, right.name])
     return f"AP of {names}: {', '.join(parts)}. {_precision_meaning(run, values)}"
 
 
