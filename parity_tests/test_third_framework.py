@@ -25,10 +25,8 @@ sys.exit(pytest.main(sys.argv[1:]))
 """
 # All tests of the small models (those of test_judge.py run the PyTorch twin alone, whatever the adapters are), the
 # contract of the mirror, and one case of the oracle.
-SELECTED = (
-    "(tiny and not test_judge) or (test_contract and mirror)"
-    " or (test_oracle and test_evaluation and eval_sq and rtdetr_r18vd)"
-)
+ORACLE_CASE = "test_oracle and test_evaluation and eval_sq and rtdetr_r18vd"
+SELECTED = f"(tiny and not test_judge) or (test_contract and mirror) or ({ORACLE_CASE})"
 
 
 def run_session(folder: Path, selected: str, **environment: str) -> subprocess.CompletedProcess[str]:
