@@ -94,7 +94,7 @@ class Detections:
 
 @runtime_checkable
 class Stepper(Protocol):
-    """A model in training. The loop around it is experiments/runs/loop.py, for every framework."""
+    """A model in training. The loop around it is experiments/runs/training_loop.py, for every framework."""
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
         """Run one training step: forward, losses, backward, clip, AdamW, EMA.

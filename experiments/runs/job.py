@@ -15,7 +15,7 @@ from experiments.record_writer import append_all
 from experiments.runs.budget import REQUEST_TIMEOUT_S
 from experiments.runs.evaluation import evaluate
 from experiments.runs.folder import Run
-from experiments.runs.loop import Training, train
+from experiments.runs.training_loop import Training, train
 from experiments.runs.worker_log import WorkerLog
 from frameworks.arrays import load_arrays
 from frameworks.errors import UserError

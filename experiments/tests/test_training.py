@@ -12,8 +12,8 @@ import pytest
 from experiments.data.coco import load_split
 from experiments.runs.checkpoint import read_reached
 from experiments.runs.data import Subset
-from experiments.runs.loop import Training, train
 from experiments.runs.resume import repair
+from experiments.runs.training_loop import Training, train
 from experiments.tests.data_sets import shapes, user_error
 from experiments.tests.steppers import CountingStepper
 from frameworks.config import preset, spec_hash

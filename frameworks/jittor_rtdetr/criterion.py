@@ -15,7 +15,7 @@ from frameworks.jittor_rtdetr.box_ops import cxcywh_to_xyxy, generalized_iou, io
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Targets
 from frameworks.jittor_rtdetr.operators import binary_cross_entropy, constant, full_sum, own_dtype_gradient
-from frameworks.shared.assignment import Indices, hungarian
+from frameworks.shared.hungarian import Indices, hungarian
 
 
 def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> list[Var]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from frameworks.arrays import Arrays
-from frameworks.shared.assignment import Indices
+from frameworks.shared.hungarian import Indices
 
 T = TypeVar("T")
 P = TypeVar("P")

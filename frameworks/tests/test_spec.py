@@ -40,7 +40,7 @@ NEUTRAL = (
     "frameworks.workers.worker",
     "frameworks.shared.schedules",
     "frameworks.shared.noise",
-    "frameworks.shared.assignment",
+    "frameworks.shared.hungarian",
     "experiments.data.batches",
 )
 IMPORT = """

@@ -9,7 +9,7 @@ import torch
 from frameworks.config import CriterionSpec, DecoderSpec, MatcherSpec, ModelSpec, ParameterGroup, RecipeSpec, preset
 from frameworks.protocol import Case
 from frameworks.shared import draws
-from frameworks.shared.assignment import Indices
+from frameworks.shared.hungarian import Indices
 from frameworks.shared.noise import denoising_count, draw_noise
 from frameworks.tests import closed_forms
 from frameworks.torch_rtdetr import adapter

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frameworks.config import CriterionSpec, MatcherSpec
-from frameworks.shared.assignment import Indices, hungarian
+from frameworks.shared.hungarian import Indices, hungarian
 from frameworks.torch_rtdetr.box_ops import cxcywh_to_xyxy, generalized_iou, iou_and_union
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction
 from frameworks.torch_rtdetr.denoising import DenoisingQueries, Targets

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from frameworks.shared.assignment import hungarian
+from frameworks.shared.hungarian import hungarian
 
 COSTS = st.tuples(st.integers(1, 5), st.integers(0, 5)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.floats(-10, 10, allow_nan=False))
