@@ -9,6 +9,7 @@ from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
 from frameworks.config.official.config import LoadedSpec, load_official
 from frameworks.config.presets import ALIASES, PRESETS, preset
 from frameworks.config.serialization import added, from_dict, spec_hash, to_dict
+from frameworks.config.spec_files import dump_changes, dump_yaml, load_yaml
 from frameworks.config.training import (
     AugmentationSpec,
     CriterionSpec,
@@ -18,4 +19,3 @@ from frameworks.config.training import (
     RecipeSpec,
 )
 from frameworks.config.validation import SpecError
-from frameworks.config.yaml.files import dump_changes, dump_yaml, load_yaml

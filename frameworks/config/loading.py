@@ -7,7 +7,7 @@ from frameworks.config.mappings import read_mapping
 from frameworks.config.official.config import LoadedSpec, load_official
 from frameworks.config.official.files import is_official
 from frameworks.config.presets import ALIASES, PRESETS, preset
-from frameworks.config.yaml.files import INHERIT, load_yaml, looks_like_a_file
+from frameworks.config.spec_files import INHERIT, load_yaml, looks_like_a_file
 
 
 def load_spec(name_or_path: str) -> ExperimentSpec:

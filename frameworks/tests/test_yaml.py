@@ -22,10 +22,10 @@ from frameworks.config import (
     load_spec,
     load_yaml,
     preset,
+    spec_files,
     spec_hash,
     to_dict,
 )
-from frameworks.config.yaml import files
 
 TINY = preset("tiny")
 
@@ -58,7 +58,7 @@ def test_preset_survives_its_file(name: str, tmp_path: Path) -> None:
 def later_spec(monkeypatch: pytest.MonkeyPatch, field: Any) -> None:
     """Make files describe a spec that has a field ``extra``, too."""
     later = dataclasses.make_dataclass("Later", [("extra", int, field)], bases=(ExperimentSpec,), frozen=True)
-    monkeypatch.setattr(files, "ExperimentSpec", later)
+    monkeypatch.setattr(spec_files, "ExperimentSpec", later)
 
 
 def test_complete_file_may_lack_a_field_that_was_added_later(
