@@ -8,14 +8,17 @@ nox.options.error_on_missing_interpreters = True
 
 @nox.session
 def parity(session: nox.Session) -> None:
-    """The two twins are the same model, and both are the official one. Ends with a table and a page."""
+    """Compare the twins with each other and with the official code; ends with a table and a page.
+
+    On two cores about @@PARITY_COLD@@ minutes the first time, when Jittor compiles, and @@PARITY_WARM@@ afterwards.
+    """
     session.install("-e", ".[huggingface]")
     session.run("pytest", "parity_tests", "-m", "not zoo", *session.posargs)
 
 
 @nox.session
 def parity_zoo(session: nox.Session) -> None:
-    """The same for every preset and every file of the oracle: about an hour on two cores."""
+    """Compare every preset and every file of the oracle: about an hour on two cores, 16 GB of memory."""
     session.install("-e", ".[huggingface]")
     records = ["--records", "reports/generated/parity_zoo"]
     session.run("pytest", "parity_tests", "-m", "zoo", *records, *session.posargs)
@@ -56,7 +59,7 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def parity_gpu(session: nox.Session) -> None:
-    """Parity on a machine with a GPU: fails where none is, so that nobody takes skips for proof."""
+    """Parity on a machine with a GPU: fails where none is, because skipped tests prove nothing."""
     session.install("-e", ".")
     session.run("python", "-c", "import torch; assert torch.cuda.is_available(), 'no CUDA device'")
     session.run("pytest", "parity_tests", "-k", "cuda", *session.posargs)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from frameworks.config.validation import nearest
-from frameworks.errors import UserError
+from frameworks.errors import UserError, exit_status
 
-COMPLETE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130  # exit statuses
+COMPLETE, FAILED, INTERRUPTED = 0, 1, 130  # exit statuses beside frameworks.errors.WRONG
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,10 +27,7 @@ class Parser(argparse.ArgumentParser):
 def run_command(command: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Run `command` and return its exit status; a UserError or Ctrl-C becomes one line on stderr."""
     try:
-        return command()
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return WRONG
+        return exit_status(command)
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED

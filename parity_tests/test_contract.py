@@ -17,7 +17,7 @@ from frameworks.arrays import Arrays
 from frameworks.errors import UserError
 from frameworks.protocol import QUESTIONS, Case, StepRecord
 from frameworks.shared.schedules import learning_rates
-from frameworks.shared.tolerances import DEPLOY
+from frameworks.shared.tolerances import DEPLOY, FLOAT32_SCALED, FLOAT32_SUM
 from frameworks.state.parameters import trainable_names
 from frameworks.workers import client
 from parity_tests.cases.contract import (
@@ -217,7 +217,9 @@ def test_step_reports_finite_numbers_and_every_loss_term(trained):
     assert list(record.losses) == names, "losses must come in the official order: main, aux, encoder, dn"
     numbers = [*record.losses.values(), record.total, record.gradient_norm, record.seconds]
     assert np.isfinite(numbers).all(), f"not finite: {record}"
-    assert np.isclose(record.total, sum(record.losses.values()), rtol=1e-5), "total is not the sum of the terms"
+    assert np.isclose(record.total, sum(record.losses.values()), rtol=FLOAT32_SUM), (
+        "total is not the sum of the terms"
+    )
     assert record.gradient_norm > 0, "gradient_norm is the norm before clipping"
     assert record.matching, "matching is a hash that tells when two runs part"
 
@@ -277,7 +279,9 @@ def test_predict_returns_scored_boxes_in_pixels(framework):
     assert detections.seconds > 0
     # (w, h) of each image in turn: doubling the width doubles x and leaves y
     double = framework.predict(SPEC, weights(), images | {"sizes_wh": sizes()["sizes_wh"] * [2, 1]}, device="cpu")
-    np.testing.assert_allclose(double.arrays["boxes"], detections.arrays["boxes"] * [2, 1, 2, 1], rtol=1e-6)
+    np.testing.assert_allclose(
+        double.arrays["boxes"], detections.arrays["boxes"] * [2, 1, 2, 1], rtol=FLOAT32_SCALED
+    )
 
 
 def test_trainer_predicts_with_the_averages(framework, trained):

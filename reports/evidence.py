@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from frameworks.errors import UserError
+from frameworks.errors import exit_status
 from reports import formatting as show
 from reports.jsonl import read_lines, read_object
 from reports.markdown import flat, table
@@ -101,12 +101,12 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("records", type=Path, nargs="?", help="records.jsonl of nox -s parity")
     parser.add_argument("zoo_records", type=Path, nargs="?", help="records.jsonl of nox -s parity_zoo")
     options = parser.parse_args(arguments)
-    try:
+
+    def write() -> int:
         print(update(options.records, options.zoo_records, root))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_status(write)
 
 
 if __name__ == "__main__":

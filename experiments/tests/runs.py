@@ -16,10 +16,8 @@ TORCH = ("--frameworks", "torch", "--in-process")
 
 def run(root: Path, out: Path, *others: str, subset: int = 5, epochs: int = 2) -> int:
     """``experiments/run.py`` with the preset tiny on 64 px; returns its exit status."""
-    return main(
-        ["--preset", "tiny", "--subset", str(subset), "--data", str(root), "--out", str(out),
-         "--epochs", str(epochs), "--image-size", "64", *others]
-    )  # fmt: skip
+    options = ["--preset", "tiny", "--subset", str(subset), "--data", str(root), "--out", str(out)]
+    return main([*options, "--epochs", str(epochs), "--image-size", "64", *others])
 
 
 def resume(out: Path) -> int:

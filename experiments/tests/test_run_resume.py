@@ -37,10 +37,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(root: Path, out: Path, epochs: int) -> list[str]:
-    return [
-        sys.executable, str(ROOT / "experiments" / "run.py"), "--preset", "tiny", "--subset", "5", "--data",
-        str(root), "--out", str(out), "--epochs", str(epochs), "--image-size", "64", *TORCH,
-    ]  # fmt: skip
+    door = [sys.executable, str(ROOT / "experiments" / "run.py")]
+    options = ["--preset", "tiny", "--subset", "5", "--data", str(root), "--out", str(out)]
+    return [*door, *options, "--epochs", str(epochs), "--image-size", "64", *TORCH]
 
 
 def until(condition: Any, seconds: float = 60.0) -> None:
@@ -80,9 +79,12 @@ def rows_so_far(path: Path) -> list[str]:
 def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "a folder"
     process = subprocess.Popen(
-        command(root, out, epochs=1000), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        command(root, out, epochs=1000),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    )
     until((out / "torch" / "checkpoint.safetensors").exists)
     os.kill(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)

@@ -1,11 +1,10 @@
 """The page of a parity session, built from the judge's records alone."""
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-from frameworks.errors import UserError
+from frameworks.errors import exit_status
 from reports import formatting as show
 from reports.jsonl import read_lines
 from reports.markdown import table
@@ -101,9 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("records", type=Path, help="JSON lines, one comparison a line")
     parser.add_argument("out_dir", type=Path, help="where parity.md and parity.png go")
     options = parser.parse_args(arguments)
-    try:
+
+    def build() -> int:
         print(build_parity_page(options.records, options.out_dir))
         return 1 if parse(read_lines(options.records)[0]).failures else 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+    return exit_status(build)

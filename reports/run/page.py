@@ -1,12 +1,11 @@
 """The report of a run, built from its folder alone; no model and no framework is imported."""
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from frameworks.errors import UserError
+from frameworks.errors import exit_status
 from reports import formatting as show
 from reports.publish import install, render
 from reports.run import captions, detections, figures, tables
@@ -109,9 +108,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="reports.build", description="Build the report of a run folder.")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that experiments/run.py wrote")
     options = parser.parse_args(arguments)
-    try:
+
+    def build() -> int:
         print(build_report(options.run_dir))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_status(build)
