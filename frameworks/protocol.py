@@ -60,9 +60,7 @@ class Case:
     training: bool = False  # batch statistics, every decoder layer, denoising
     deploy: bool = False  # norms folded into convolutions, RepVGG branches merged; "forward" in evaluation only
     module: str = ""  # canonical path, for "module"
-    capture: tuple[
-        str, ...
-    ] = ()  # paths of modules to record, with gradients of their outputs where there is a loss
+    capture: tuple[str, ...] = ()  # paths of modules to record; with a loss, the gradients of their outputs too
     steps: int = 0  # optimizer steps, for "steps" and "optimizer"
     lr_scale: float = 1.0  # factor on every learning rate, for "steps" and "optimizer"
 

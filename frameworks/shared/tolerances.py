@@ -118,8 +118,8 @@ ZOO64 = FLOAT64 | {
 # A fused model against the unfused one, in float64: the promise made to users; measured: 4e-15.
 DEPLOY = 1e-12
 
-# What a framework's own float32 numbers must satisfy among themselves (test_contract.py): the total of some ten loss
-# terms is their sum, and boxes scale with the image.
+# Relations between float32 numbers of one framework (test_contract.py): the total is the sum of some ten loss terms
+# and boxes scale with the image.
 FLOAT32_SUM = 1e-5
 FLOAT32_SCALED = 1e-6
 
