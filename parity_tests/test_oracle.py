@@ -1,7 +1,7 @@
 """Each framework alone against the official implementation's stored float64 results (docs/proof.md, "The oracle").
 
 ``oracle/`` holds outputs of the official code with its constants computed in float64 (variant f64p), for the
-weights, inputs and noise that ``frameworks/shared/draws.py`` makes. Frameworks can share a mistake of their
+weights, inputs and noise that ``frameworks/shared/drawn_inputs.py`` makes. Frameworks can share a mistake of their
 authors; the official code does not have it. RT-DETR r18vd is in the fast session, with one case of RT-DETRv2; the
 other models and cases are in the session ``parity_zoo``.
 """
@@ -18,7 +18,7 @@ import frameworks
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.protocol import Case
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.shared.tolerances import NEGLIGIBLE, ORACLE, ORACLE_CHANGES, ORACLE_ZERO, SMALLEST_CHANGE
 from frameworks.state.backbones import stem_and_stages
 from frameworks.state.parameters import trainable_names
@@ -87,7 +87,7 @@ def outputs(trace: Arrays, oracle: Arrays, spec: ModelSpec) -> list[Comparison]:
         value = trace[f"capture/{module}/output/0"]
         samples = oracle[f"act/{name}/s"]
         found.append(
-            near("activations", module, f"{name} samples", draws.samples(value, 64), samples, "activations")
+            near("activations", module, f"{name} samples", drawn_inputs.samples(value, 64), samples, "activations")
         )
         norm = np.linalg.norm(value.ravel())
         found.append(near("activations", module, f"{name} norm", norm, oracle[f"act/{name}/n"][1], "activations"))
@@ -136,7 +136,7 @@ def gradients(trace: Arrays, oracle: Arrays) -> list[Comparison]:
     for name, norm, samples in zip(oracle["param_names"], oracle["grad_norm"], oracle["grad_s"], strict=True):
         value = trace[f"gradient/{name}"]
         module = str(name).rpartition(".")[0]
-        mine = draws.samples(value, 16)
+        mine = drawn_inputs.samples(value, 16)
         want = samples[: len(mine)]
         if norm < NEGLIGIBLE * largest:  # analytically zero: it holds rounding only
             error = float(np.abs(mine).max() / largest)
@@ -164,7 +164,7 @@ def state(trace: Arrays, oracle: Arrays, count: int) -> list[Comparison]:
                 value = trace[f"{kind}/{name}"]
                 module = str(name).rpartition(".")[0]
                 stage = "update" if kind == "parameter" else "EMA"
-                mine = draws.samples(value, PARAMETER_SAMPLES)
+                mine = drawn_inputs.samples(value, PARAMETER_SAMPLES)
                 found.append(near(stage, module, f"{name} norm", np.linalg.norm(value.ravel()), norm, limit))
                 found.append(near(stage, module, f"{name} samples", mine, want[: len(mine)], limit))
     return found
@@ -174,7 +174,9 @@ def update_samples(trace: Arrays, before: Arrays, oracle: Arrays, count: int) ->
     """The change since step 0 at the sampled places, because it is small beside the parameter."""
     found = []
     for name, start, end in zip(oracle["param_names"], oracle["p0/s"], oracle[f"p{count}/s"], strict=True):
-        change = draws.samples(trace[f"parameter/{name}"], 8) - draws.samples(before[str(name)], 8).astype(float)
+        change = drawn_inputs.samples(trace[f"parameter/{name}"], 8) - drawn_inputs.samples(
+            before[str(name)], 8
+        ).astype(float)
         want = (end - start)[: len(change)]
         if np.linalg.norm(want) > SMALLEST_CHANGE:
             error, module = np.linalg.norm(change - want) / np.linalg.norm(want), str(name).rpartition(".")[0]

@@ -18,7 +18,7 @@ import pytest
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.protocol import Case
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.shared.tolerances import (
     CONSTANTS_REACH,
     CONSTANTS_SHARE,
@@ -116,7 +116,7 @@ def test_evaluation(framework, variant, preset, case, traces: Traces, recorder):
     dtype = "float32" if variant == "f32" else "float64"
     trace = traces.run(question, subject, inputs, framework, dtype, "cpu")
     mine = outputs(trace, truth["enc_topk_idx"], "forward/")
-    mine |= {f"output/{n}": draws.samples(trace[f"capture/{m}/output/0"], 64) for n, m in places.items()}
+    mine |= {f"output/{n}": drawn_inputs.samples(trace[f"capture/{m}/output/0"], 64) for n, m in places.items()}
     sides = [
         outputs(side, side["enc_topk_idx"]) | {f"output/{name}": side[f"act/{name}/s"] for name in places}
         for side in (official, truth)
@@ -138,7 +138,7 @@ def test_training(framework, variant, preset, case, traces: Traces, recorder):
     gradients = [trace[f"gradient/{name}"] for name in truth["param_names"]]
     mine = outputs(trace, truth["enc_topk_idx"], "forward/") | losses(trace, truth)
     mine["gradient/norms"] = np.array([np.linalg.norm(gradient.astype(np.float64)) for gradient in gradients])
-    mine["gradient/samples"] = np.concatenate([draws.samples(gradient, 16) for gradient in gradients])
+    mine["gradient/samples"] = np.concatenate([drawn_inputs.samples(gradient, 16) for gradient in gradients])
     sides = [
         outputs(side, side["enc_topk_idx"])
         | {"loss/terms": side["step0/losses"], "loss/total": side["step0/total"]}
@@ -208,7 +208,9 @@ def updated(trace: Arrays, before: Arrays, official: Arrays, truth: Arrays, coun
     shapes = [before[name] for name in names]
 
     def of(kind: str) -> np.ndarray:
-        return np.concatenate([draws.samples(trace[f"{kind}/{name}"].astype(np.float64), 8) for name in names])
+        return np.concatenate(
+            [drawn_inputs.samples(trace[f"{kind}/{name}"].astype(np.float64), 8) for name in names]
+        )
 
     start = pooled(truth["p0/s"], shapes)
     found = [{"update/samples": of("parameter") - start, "ema/samples": of("ema")}]

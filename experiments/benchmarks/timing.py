@@ -19,7 +19,7 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, to_dict
 from frameworks.errors import UserError
 from frameworks.protocol import Case, Framework, Stepper
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.shared.noise import denoising_count
 from frameworks.shared.schedules import ema_decay, learning_rates
 from frameworks.shared.tolerances import SAME_PREDICTIONS
@@ -113,7 +113,7 @@ def run(plan: Plan, writer: RecordWriter, say: Say) -> None:
     Raises:
         UserError: a framework is missing, or does not compute what the reference computes.
     """
-    session = Session(plan, writer, say, draws.weights(state_shapes(plan.specs[0].model), SEED))
+    session = Session(plan, writer, say, drawn_inputs.weights(state_shapes(plan.specs[0].model), SEED))
     with worker_variables() as variables:
         session.write("environment", **environment_record(variables), **_plan_record(plan))
         check_agreement(session)
@@ -135,7 +135,7 @@ def check_agreement(session: Session) -> None:
     if not others:
         return
     case = Case("forward", session.plan.specs[0])
-    inputs = {"images": draws.images(1, AGREEMENT_SIZE, AGREEMENT_SIZE, SEED)}
+    inputs = {"images": drawn_inputs.images(1, AGREEMENT_SIZE, AGREEMENT_SIZE, SEED)}
     traces: dict[str, Arrays] = {}
     for name in (REFERENCE, *others):
         session.say(f"checking what {name} computes in float64")
@@ -160,10 +160,10 @@ def make_inputs(spec: ExperimentSpec) -> Inputs:
     """Images, targets and denoising noise of one step, the same in every step; and the images of an inference."""
     (height, width), batch = spec.data.image_size, spec.data.batch_size
     per_image = tuple(itertools.islice(itertools.cycle(TARGETS_PER_IMAGE), batch))
-    images = draws.images(batch, height, width, SEED)
-    arrays = {"images": images} | draws.targets(SEED, per_image, spec.model.num_classes)
+    images = drawn_inputs.images(batch, height, width, SEED)
+    arrays = {"images": images} | drawn_inputs.targets(SEED, per_image, spec.model.num_classes)
     if count := denoising_count(spec.model, arrays["counts"]):
-        arrays |= draws.noise(batch, count, SEED, spec.model.num_classes)
+        arrays |= drawn_inputs.noise(batch, count, SEED, spec.model.num_classes)
     return Inputs(spec, arrays, {"images": images, "sizes_wh": np.full((batch, 2), height, np.float32)})
 
 

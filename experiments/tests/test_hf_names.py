@@ -24,7 +24,7 @@ from frameworks.hf_rtdetr.names import (
     unsupported,
 )
 from frameworks.protocol import Case
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.state.parameters import state_shapes
 from frameworks.workers.client import open_framework
 
@@ -34,7 +34,7 @@ needs_transformers = pytest.mark.skipif(
 )
 SPEC = preset("rtdetr_r18vd")
 SHAPES = state_shapes(SPEC.model)
-WEIGHTS = draws.weights(SHAPES, "hf")  # far from initialisation: zeros would hide a wrong entry
+WEIGHTS = drawn_inputs.weights(SHAPES, "hf")  # far from initialisation: zeros would hide a wrong entry
 SIDE = 128  # 336 tokens: the smallest square from which 300 queries can be selected
 LIMIT = 1e-9
 
@@ -126,7 +126,7 @@ def test_an_entry_without_a_canonical_name_is_a_copy_or_a_constant() -> None:
     from frameworks.hf_rtdetr.model import build, empty
 
     spec = preset("rtdetrv2_r18vd_sp3")
-    weights = draws.weights(state_shapes(spec.model), "hf")
+    weights = drawn_inputs.weights(state_shapes(spec.model), "hf")
     model = build(spec.model, spec.criterion, weights, "cpu", torch.float64)
     state, given = model.state_dict(), constants(spec.model)
     alone = {n for n in state if any(rule.has_no_canonical(n) for rule in RULES)}
@@ -166,7 +166,7 @@ def test_packed_attention_is_cut_in_the_order_query_key_value() -> None:
 
 @needs_transformers
 def test_same_function_as_the_torch_twin() -> None:
-    images = draws.images(1, SIDE, SIDE, "hf")
+    images = drawn_inputs.images(1, SIDE, SIDE, "hf")
     assert difference(twin_predictions(WEIGHTS, images), huggingface_predictions(WEIGHTS, images)) <= LIMIT
 
 
@@ -180,7 +180,7 @@ def test_same_function_as_the_torch_twin() -> None:
 )
 def test_swapped_entries_are_seen(pattern: str) -> None:
     """Query and value have equal shapes: only the comparison of outputs can see them exchanged."""
-    images = draws.images(1, SIDE, SIDE, "hf")
+    images = drawn_inputs.images(1, SIDE, SIDE, "hf")
     faulty = huggingface_predictions(WEIGHTS, images, swapped(RULES, pattern, 0, 2))
     assert difference(twin_predictions(WEIGHTS, images), faulty) > 1e3 * LIMIT
 

@@ -13,7 +13,7 @@ from experiments.data.fetch import Policy
 from experiments.tests.coco_server import LocalCoco, serve
 from experiments.tests.runs import said_error
 from experiments.weight_files import sources
-from experiments.weight_files.official import (
+from experiments.weight_files.official_checkpoints import (
     IMAGENET,
     OBJECTS365,
     OFFICIAL,

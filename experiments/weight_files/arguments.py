@@ -5,7 +5,7 @@ from pathlib import Path
 
 from experiments.command import Parser
 from experiments.weight_files.inject import STAGES
-from experiments.weight_files.official import OBJECTS365, OFFICIAL
+from experiments.weight_files.official_checkpoints import OBJECTS365, OFFICIAL
 from experiments.weight_files.writers import TARGETS
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from experiments.weight_files.account import Account, best_presets, fit, looks_like, require_finite
 from experiments.weight_files.computed_entries import split_constants
-from experiments.weight_files.official import IMAGENET, OBJECTS365, OFFICIAL, fetch_published, published
+from experiments.weight_files.official_checkpoints import IMAGENET, OBJECTS365, OFFICIAL, fetch_published, published
 from experiments.weight_files.readers import WeightFile, read_weights
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, preset

@@ -9,7 +9,7 @@ import pytest
 import frameworks
 from frameworks.config import preset
 from frameworks.protocol import DEVICE_VARIABLE, Case
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.shared.noise import denoising_count, draw_noise
 from frameworks.state.parameters import state_shapes
 
@@ -22,10 +22,10 @@ pytestmark = [
 def loss_trace(counts: tuple[int, ...]):
     """One loss with the batch and shapes of parity_tests/test_contract.py, to use the same compiled kernels."""
     spec = preset("tiny")
-    inputs = {"images": draws.images(2, 64, 64, "jt")} | draws.targets("jt", counts)
+    inputs = {"images": drawn_inputs.images(2, 64, 64, "jt")} | drawn_inputs.targets("jt", counts)
     inputs |= draw_noise(spec.model, np.asarray(counts), np.random.Generator(np.random.PCG64(12)))
     assert denoising_count(spec.model, np.asarray(counts)) == 0 or "noise/part" in inputs
-    weights = draws.weights(state_shapes(spec.model), "jt")
+    weights = drawn_inputs.weights(state_shapes(spec.model), "jt")
     case = Case("loss", spec, training=True)
     return frameworks.load("jittor").trace(case, weights, inputs, device="cpu", dtype="float64")
 

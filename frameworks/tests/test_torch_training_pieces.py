@@ -8,7 +8,7 @@ import torch
 
 from frameworks.config import CriterionSpec, DecoderSpec, MatcherSpec, ModelSpec, ParameterGroup, RecipeSpec, preset
 from frameworks.protocol import Case
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.shared.hungarian import Indices
 from frameworks.shared.noise import denoising_count, draw_noise
 from frameworks.tests import closed_forms
@@ -226,9 +226,9 @@ def test_images_without_targets(counts):
     """Finite losses always; no denoising and no box loss if all are empty (docs/pitfalls.md E.8, E.9)."""
     spec = preset("tiny")
     shapes = adapter.FRAMEWORK.parameter_shapes(spec.model)
-    inputs = {"images": draws.images(2, 64, 64, "empty")} | draws.targets("empty", counts)
-    inputs |= draws.noise(2, denoising_count(spec.model, np.asarray(counts)), "empty") if any(counts) else {}
-    weights = draws.weights(shapes, "empty")
+    inputs = {"images": drawn_inputs.images(2, 64, 64, "empty")} | drawn_inputs.targets("empty", counts)
+    inputs |= drawn_inputs.noise(2, denoising_count(spec.model, np.asarray(counts)), "empty") if any(counts) else {}
+    weights = drawn_inputs.weights(shapes, "empty")
     trace = adapter.FRAMEWORK.trace(
         Case("loss", spec, training=True), weights, inputs, device="cpu", dtype="float64"
     )
@@ -244,9 +244,9 @@ def test_images_without_targets(counts):
 def test_padding_row_gets_no_gradient():
     spec = preset("tiny")
     counts = np.asarray((3, 1))  # the second image is padded
-    inputs = {"images": draws.images(2, 64, 64, "pad")} | draws.targets("pad", (3, 1))
-    inputs |= draws.noise(2, denoising_count(spec.model, counts), "pad")
-    weights = draws.weights(adapter.FRAMEWORK.parameter_shapes(spec.model), "pad")
+    inputs = {"images": drawn_inputs.images(2, 64, 64, "pad")} | drawn_inputs.targets("pad", (3, 1))
+    inputs |= drawn_inputs.noise(2, denoising_count(spec.model, counts), "pad")
+    weights = drawn_inputs.weights(adapter.FRAMEWORK.parameter_shapes(spec.model), "pad")
     case = Case("loss", spec, training=True)
     trace = adapter.FRAMEWORK.trace(case, weights, inputs, device="cpu", dtype="float64")
     gradient = trace["gradient/decoder.denoising_class_embed.weight"]

@@ -16,7 +16,7 @@ import frameworks
 from frameworks.config import preset
 from frameworks.errors import UserError
 from frameworks.protocol import Case
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.shared.noise import denoising_count
 from frameworks.state.parameters import state_shapes
 from frameworks.workers import client
@@ -27,13 +27,13 @@ COUNTS = (2, 1)
 
 
 def weights():
-    return draws.weights(SHAPES, "worker")
+    return drawn_inputs.weights(SHAPES, "worker")
 
 
 def batch():
     count = denoising_count(SPEC.model, np.asarray(COUNTS))
-    drawn = draws.targets("worker", COUNTS) | draws.noise(2, count, "worker")
-    return {"images": draws.images(2, 64, 64, "worker")} | drawn
+    drawn = drawn_inputs.targets("worker", COUNTS) | drawn_inputs.noise(2, count, "worker")
+    return {"images": drawn_inputs.images(2, 64, 64, "worker")} | drawn
 
 
 @pytest.fixture(scope="module", autouse=True)

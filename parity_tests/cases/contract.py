@@ -8,7 +8,7 @@ import numpy as np
 from frameworks.arrays import Arrays
 from frameworks.config import preset
 from frameworks.protocol import Case, Framework
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.shared.noise import denoising_count
 from frameworks.state.parameters import Shape, state_shapes, trainable_names
 
@@ -28,13 +28,13 @@ DENOISING = denoising_count(MODEL, np.asarray(COUNTS))
 
 def weights() -> Arrays:
     """Drawn weights of ``tiny``."""
-    return draws.weights(SHAPES, SEED)
+    return drawn_inputs.weights(SHAPES, SEED)
 
 
 def batch() -> Arrays:
     """Two images with targets and denoising noise."""
-    drawn = draws.targets(SEED, COUNTS, CLASSES) | draws.noise(BATCH, DENOISING, SEED, CLASSES)
-    return {"images": draws.images(BATCH, 64, 64, SEED), **drawn}
+    drawn = drawn_inputs.targets(SEED, COUNTS, CLASSES) | drawn_inputs.noise(BATCH, DENOISING, SEED, CLASSES)
+    return {"images": drawn_inputs.images(BATCH, 64, 64, SEED), **drawn}
 
 
 def sizes() -> Arrays:
@@ -62,17 +62,19 @@ def inputs_of(question: str) -> Arrays:
         return batch()
     if question == "module":
         return {
-            "input/0": draws.uniform("x", (BATCH, 5, 4), SEED),
-            "cotangent/0": draws.uniform("c", (BATCH, 5, MODEL.decoder.hidden_dim), SEED),
+            "input/0": drawn_inputs.uniform("x", (BATCH, 5, 4), SEED),
+            "cotangent/0": drawn_inputs.uniform("c", (BATCH, 5, MODEL.decoder.hidden_dim), SEED),
         }
     if question == "optimizer":
         names = [(t, n) for t in range(2) for n in trainable_names(MODEL)]
-        return {f"gradient/{t}/{n}": draws.uniform(f"{t}{n}", SHAPES[n], SEED) - 0.5 for t, n in names}
+        return {f"gradient/{t}/{n}": drawn_inputs.uniform(f"{t}{n}", SHAPES[n], SEED) - 0.5 for t, n in names}
     given = batch() | sizes()
     for key in PREDICTIONS:
         length = DENOISING if key.startswith("dn") else QUERIES
-        given[f"prediction/{key}pred_logits"] = draws.uniform(f"l{key}", (BATCH, length, CLASSES), SEED) - 0.5
-        given[f"prediction/{key}pred_boxes"] = 0.2 + 0.3 * draws.uniform(f"b{key}", (BATCH, length, 4), SEED)
+        given[f"prediction/{key}pred_logits"] = (
+            drawn_inputs.uniform(f"l{key}", (BATCH, length, CLASSES), SEED) - 0.5
+        )
+        given[f"prediction/{key}pred_boxes"] = 0.2 + 0.3 * drawn_inputs.uniform(f"b{key}", (BATCH, length, 4), SEED)
     return given
 
 

@@ -19,7 +19,7 @@ from frameworks.config import (
     preset,
 )
 from frameworks.protocol import Case
-from frameworks.shared import draws
+from frameworks.shared import drawn_inputs
 from frameworks.shared.noise import denoising_count
 from frameworks.state.backbones import stem_and_stages
 from frameworks.state.parameters import state_shapes, trainable_names
@@ -36,7 +36,7 @@ class Subject:
     spec: ExperimentSpec
     seed: str
     size_hw: tuple[int, int]
-    counts: tuple[int, ...] = draws.TARGETS_PER_IMAGE
+    counts: tuple[int, ...] = drawn_inputs.TARGETS_PER_IMAGE
     lr_scale: float = 1.0  # of the k-step cases
 
     def weights(self) -> Arrays:
@@ -45,14 +45,14 @@ class Subject:
 
     def images(self) -> Arrays:
         """``images`` [B, 3, H, W] in [0, 1)."""
-        return {"images": draws.images(len(self.counts), *self.size_hw, self.seed)}
+        return {"images": drawn_inputs.images(len(self.counts), *self.size_hw, self.seed)}
 
     def training_inputs(self) -> Arrays:
         """Images, targets and, where denoising is on, noise."""
         batch, classes = len(self.counts), self.spec.model.num_classes
-        inputs = self.images() | draws.targets(self.seed, self.counts, classes)
+        inputs = self.images() | drawn_inputs.targets(self.seed, self.counts, classes)
         count = denoising_count(self.spec.model, np.asarray(self.counts))
-        return inputs | (draws.noise(batch, count, self.seed, classes) if count else {})
+        return inputs | (drawn_inputs.noise(batch, count, self.seed, classes) if count else {})
 
 
 def training_case(subject: Subject) -> Case:
@@ -72,7 +72,7 @@ def given_gradients(subject: Subject, count: int) -> Arrays:
     gradients: Arrays = {}
     for step in range(count):
         for name in trainable_names(subject.spec.model):
-            drawn = draws.uniform(f"grad.{step}.{name}", shapes[name], subject.seed)
+            drawn = drawn_inputs.uniform(f"grad.{step}.{name}", shapes[name], subject.seed)
             gradients[f"gradient/{step}/{name}"] = (1e-3 * (2 * drawn - 1)).astype(np.float32)
     return gradients
 
@@ -84,7 +84,7 @@ def in_zoo(*values: object) -> Any:
 
 @functools.lru_cache(maxsize=2)
 def _weights(model: ModelSpec, seed: str) -> Arrays:
-    arrays = draws.weights(state_shapes(model), seed)
+    arrays = drawn_inputs.weights(state_shapes(model), seed)
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
