@@ -103,3 +103,11 @@ def test_no_file_refers_to_a_document_outside_the_repository() -> None:
 
 def test_the_front_page_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_front_page_says_how_long_its_commands_take() -> None:
+    """Both commands, cold and warm, in minutes; the session that proves parity says the same in noxfile.py."""
+    stated = r"(\d+)\s+minutes\s+the\s+first\s+time,\s+then\s+(?:about\s+)?(\d+)"
+    front = re.findall(stated, (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(front) == 2 and all(int(cold) > int(warm) for cold, warm in front)
+    assert re.findall(stated, (ROOT / "noxfile.py").read_text(encoding="utf-8")) == front[1:]
