@@ -68,4 +68,6 @@ def test_a_failed_training_comparison_names_framework_and_module(tmp_path):
     assert done.returncode == 1, done.stdout[-5000:] + done.stderr[-2000:]
     assert "2 failed" in done.stdout, done.stdout[-5000:]
     assert f"{FRAMEWORK.name}: " in done.stdout
-    assert done.stdout.count(f"first module that diverges: {module} (forward)") == 2
+    # Only the lines of the failures: under CI, pytest repeats whole messages in its summary.
+    found = [line for line in done.stdout.splitlines() if line.startswith("E ") and "first module" in line]
+    assert [f"{module} (forward)" in line for line in found] == [True, True], done.stdout[-5000:]
