@@ -49,13 +49,8 @@ def assert_same_function(
     Raises:
         AssertionError: tensors differ; the message names framework, module, tensor, error and limit.
     """
-    messages = []
-    for framework, output in outputs.items():
-        message = record.add(compare(output, truth, limit, record.modules), framework, "twin")
-        if message and replay:
-            message += "\n" + first_divergence(output, truth, framework, record, replay, limit)
-        messages.append(message)
-    assert not any(messages), "\n".join(filter(None, messages))
+    found = {name: compare(output, truth, limit, record.modules) for name, output in outputs.items()}
+    _assert_recorded(found, outputs, truth, record, replay, lambda _: limit)
 
 
 def assert_same_arithmetic(
@@ -75,18 +70,33 @@ def assert_same_arithmetic(
     Raises:
         AssertionError: as for ``assert_same_function``.
     """
+    found = float32_comparisons(outputs, truth, record.modules, kinks)
+    _assert_recorded(found, outputs, truth, record, replay, _own_limits)
+
+
+def _assert_recorded(
+    found: Mapping[str, list[Comparison]],
+    outputs: Outputs,
+    truth: Arrays,
+    record: Record,
+    replay: Replay | None,
+    limit_of: Callable[[list[Comparison]], Limit],
+) -> None:
+    """Record the comparisons of all frameworks, then fail if one failed; ``limit_of`` is for the search."""
     messages = []
-    for framework, found in float32_comparisons(outputs, truth, record.modules, kinks).items():
-        message = record.add(found, framework, "twin")
+    for framework, comparisons in found.items():
+        message = record.add(comparisons, framework, "twin")
         if message and replay:
-            limits = {comparison.tensor: comparison.limit for comparison in found}
-
-            def limit(_: str, tensor: str, limits: dict[str, float] = limits) -> float:
-                return limits.get(tensor, FLOAT32_FACTOR * FLOAT32_FLOOR)
-
+            limit = limit_of(comparisons)
             message += "\n" + first_divergence(outputs[framework], truth, framework, record, replay, limit)
         messages.append(message)
     assert not any(messages), "\n".join(filter(None, messages))
+
+
+def _own_limits(comparisons: list[Comparison]) -> Limit:
+    """float32: the limit that each tensor had; the least one for the tensors of a module alone."""
+    limits = {comparison.tensor: comparison.limit for comparison in comparisons}
+    return lambda _, tensor: limits.get(tensor, FLOAT32_FACTOR * FLOAT32_FLOOR)
 
 
 def float32_comparisons(
