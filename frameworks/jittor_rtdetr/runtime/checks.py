@@ -6,7 +6,6 @@ traceback of twenty lines, a missing Python.h a page of g++ output two minutes a
 
 import importlib.machinery
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -105,27 +104,18 @@ def python_include() -> Path:
 
 
 def jittor_home() -> tuple[Path, str]:
-    """Folder in which Jittor keeps its cache, and where this choice comes from.
+    """Folder in which Jittor keeps its cache, and the variable that this choice comes from.
 
-    The order is that of jittor_utils.home(). Jittor writes JITTOR_HOME into config.json in the home folder, and
-    later runs without the variable go on using it. Every error about the folder therefore names the source.
+    Jittor itself writes JITTOR_HOME into ~/.cache/jittor/config.json, and later runs without the variable use it.
+    Here the variable decides about its own run only: see ``environment.import_jittor``.
     """
-    config = Path.home() / ".cache" / "jittor" / "config.json"
-    stored: dict[str, str] = {}
-    try:
-        if config.exists():
-            stored = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"Jittor's settings file {config} is not readable ({error}): delete it") from error
     if os.environ.get("JITTOR_HOME"):
         return Path(os.environ["JITTOR_HOME"]).resolve(), "JITTOR_HOME"
-    if "JITTOR_HOME" in stored:
-        return Path(stored["JITTOR_HOME"]).absolute(), f"an earlier JITTOR_HOME kept in {config}"
     return Path.home().absolute(), "HOME"
 
 
-def state_folder() -> tuple[Path, Path, str]:
-    """Jittor's home, this project's folder in its cache, and the source of the choice. Makes missing folders.
+def state_folder() -> tuple[Path, Path]:
+    """Jittor's home, and this project's folder in its cache. Makes missing folders.
 
     Raises:
         UserError: the path has a space, or a folder cannot be written.
@@ -137,18 +127,16 @@ def state_folder() -> tuple[Path, Path, str]:
             f"Jittor's cache folder {folder} (from {source}) has a space in its path, which Jittor's compiler "
             "commands do not quote: set JITTOR_HOME to a folder without spaces"
         )
-    # Jittor makes the first one, too, even when its cache is elsewhere.
-    for needed in (Path.home() / ".cache" / "jittor", folder):
-        try:
-            needed.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=needed):
-                pass
-        except OSError as error:
-            raise UserError(
-                f"Jittor's cache folder {needed} (from {source}) is not writable ({error.strerror}): "
-                "make it writable or set HOME and JITTOR_HOME to a writable folder"
-            ) from error
-    return home, folder, source
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"Jittor's cache folder {folder} (from {source}) is not writable ({error.strerror}): "
+            "make it writable or set JITTOR_HOME to a writable folder"
+        ) from error
+    return home, folder
 
 
 def write_atomically(path: Path, text: str, mode: int = 0o644) -> Path:

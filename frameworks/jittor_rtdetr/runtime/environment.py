@@ -5,6 +5,7 @@ environment. While Jittor later compiles kernels (the first steps on a cold cach
 with its progress to standard error.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib
@@ -15,15 +16,17 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from frameworks.errors import UserError
-from frameworks.jittor_rtdetr.runtime import checks
+from frameworks.jittor_rtdetr.runtime import checks, compiler_script
 from frameworks.jittor_rtdetr.runtime import cuda_home as cuda
 from frameworks.jittor_rtdetr.runtime.onednn_links import link_onednn
 from frameworks.jittor_rtdetr.runtime.probe import MARK
-from frameworks.jittor_rtdetr.runtime.warm_up import warm_up
+from frameworks.jittor_rtdetr.runtime.shared_copy import share_jittor
+from frameworks.jittor_rtdetr.runtime.warm_up import SETTINGS, warm_up
 
 DEVICES = ("cpu", "cuda")
 # Jittor adds -Ofast unless the flags contain another -O. -Ofast breaks IEEE rules (x != x is False for NaN,
@@ -45,6 +48,8 @@ class JittorEnvironment:
     """State folder, cache key, environment variables and recorded facts of a process that uses Jittor."""
 
     state_folder: Path
+    package: Path  # the copy of Jittor to import
+    script: Path | None  # compiles in place of g++; None: g++ itself
     key: str  # hash of everything that the compiled files depend on
     variables: dict[str, str]
     facts: dict[str, Any]
@@ -77,6 +82,7 @@ def prepare(device: str = "cpu", threads: int | None = None) -> JittorEnvironmen
     for name in STRAY:
         os.environ.pop(name, None)
     os.environ.update(environment.variables)
+    sys.path.insert(0, str(environment.package))
     _prepared = environment
     return environment
 
@@ -89,9 +95,11 @@ def import_jittor(device: str = "cpu", threads: int | None = None) -> Any:
     """
     environment = prepare(device, threads)
     if "jittor" not in sys.modules:
-        warm_up(environment.state_folder, environment.key, device)
+        warm_up(environment.state_folder, environment.key, device, script=environment.script)
+        if environment.script and (problem := compiler_script.problem(environment.script.parent)):
+            print(problem, file=sys.stderr, flush=True)
     try:
-        with warnings.catch_warnings():
+        with _home(environment.state_folder / SETTINGS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Jittor's sources; a test run may turn warnings into errors
             jt = importlib.import_module("jittor")
     except SystemExit as error:
@@ -105,7 +113,23 @@ def import_jittor(device: str = "cpu", threads: int | None = None) -> Any:
         raise UserError("Jittor found no GPU although device cuda was asked for: check nvidia-smi, or use cpu")
     jt.flags.auto_convert_64_to_32 = 0
     jt.flags.use_cuda = int(device == "cuda")
+    if environment.script:
+        jt.flags.python_path = str(environment.script)  # it would run utils/asm_tuner.py around each compilation
     return jt
+
+
+@contextlib.contextmanager
+def _home(folder: Path) -> Iterator[None]:
+    """Jittor writes JITTOR_HOME into a file in the home folder, from where it would change later runs."""
+    before = os.environ.get("HOME")
+    os.environ["HOME"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HOME"]
+        else:
+            os.environ["HOME"] = before
 
 
 def _threads(threads: int | None) -> int:
@@ -124,18 +148,23 @@ def _describe(device: str, threads: int) -> JittorEnvironment:
     jittor_version, jittor_folder = checks.jittor_version()
     compiler_path, compiler_version = checks.compiler()
     include = checks.python_include()
-    home, state, source = checks.state_folder()
+    home, state = checks.state_folder()
+    package = share_jittor(jittor_folder, jittor_version, state)
     onednn = link_onednn(home, platform.machine()) if device == "cpu" else None
     gpu, toolkit = (cuda.find_gpu(), _cuda_home(home, state)) if device == "cuda" else (None, None)
-    own = _device_variables(toolkit) | {
-        "cc_path": compiler_path,
+    machine = [platform.platform(), platform.node(), _processor(), platform.python_version(), str(gpu)]
+    versions = [package.name, compiler_path, compiler_version, str(include), numpy_version, MARK]
+    own = _device_variables(toolkit)
+    script = None
+    if device == "cpu":
+        script = _script(state, compiler_path, [own, machine, versions])
+    own |= {
+        "cc_path": str(script or compiler_path),
         "python_config_path": str(checks.python_config_script(state, include)),
     }
-    # Jittor's own path has its version, the compiler, Python, machine and installation; this adds the rest. Without
-    # a name, Jittor takes the git branch around the installation. The last part gives this cache a lock of its own.
+    # Jittor's own path has its version, the compiler, Python, machine and package; this adds the rest. Without a
+    # name, Jittor takes the git branch around the package. The last part gives this cache a lock of its own.
     own["cache_name"] = f"{checks.STATE_NAME}/{device}-{_digest(own)[:8]}/cache"
-    machine = [platform.platform(), platform.node(), _processor(), platform.python_version(), str(gpu)]
-    versions = [jittor_version, str(jittor_folder), compiler_version, numpy_version, str(onednn), MARK]
     facts = {
         "device": device,
         "threads": threads,
@@ -144,9 +173,9 @@ def _describe(device: str, threads: int) -> JittorEnvironment:
         "jittor_version": jittor_version,
         "compiler_path": compiler_path,
         "compiler_version": compiler_version,
+        "precompiled_headers": script is not None,
         "cc_flags": own["cc_flags"].strip(),
         "cache_home": str(home),
-        "cache_home_source": source,
         "state_folder": str(state),
         "cache_name": own["cache_name"],
         "onednn": str(onednn) if onednn else None,
@@ -155,22 +184,28 @@ def _describe(device: str, threads: int) -> JittorEnvironment:
         "fast_math": False,
         "tf32": False,
     }
-    key, variables = _digest([own, machine, versions])[:16], own | _process_variables(threads, home)
-    return JittorEnvironment(state, key, variables, facts)
+    library = [onednn.name, onednn.stat().st_size] if onednn else None  # not its path: each environment has its own
+    key, variables = _digest([own, machine, versions, library])[:16], own | _process_variables(threads, home)
+    return JittorEnvironment(state, package, script, key, variables, facts)
+
+
+def _script(state: Path, compiler: str, depends_on: Any) -> Path | None:
+    """The script that compiles in place of g++, or None where it is switched off."""
+    if compiler_script.switched_off():
+        return None
+    return compiler_script.write_compiler_script(state, compiler, depends_on)
 
 
 def _process_variables(threads: int, home: Path) -> dict[str, str]:
     """Variables that do not change the compiled files, so that cache name and stamp do not depend on them."""
     cores = len(os.sched_getaffinity(0))
-    variables = {
+    return {
         "OMP_NUM_THREADS": str(threads),
+        "JITTOR_HOME": str(home),  # given always and absolute: Jittor would take that of an earlier run
         # Jittor runs a compiler for every 3 GiB of memory, up to 16: on 2 cores, 7 took 13 to 40 % longer than 2.
         # A single one shows no progress.
         "use_parallel_op_compiler": str(min(16, max(2, cores))),
     }
-    if os.environ.get("JITTOR_HOME"):
-        variables["JITTOR_HOME"] = str(home)  # absolute: the warm-up runs in another folder
-    return variables
 
 
 def _device_variables(toolkit: Path | None) -> dict[str, str]:

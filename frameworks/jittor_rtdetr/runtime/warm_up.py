@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from frameworks.errors import UserError
+from frameworks.jittor_rtdetr.runtime import compiler_script
 from frameworks.jittor_rtdetr.runtime.checks import write_atomically
 from frameworks.jittor_rtdetr.runtime.probe import MARK
 
 PROBE = Path(__file__).with_name("probe.py")
+SETTINGS = "settings"  # the home folder that Jittor sees, in which it keeps its settings file
 INTERVAL_S = 5.0
 RUNS = 3  # Jittor needs at most one more run after it rebuilt its own helper
 STEP = re.compile(r"Compiling ([\w .-]+)\((\d+)/(\d+)\)")
@@ -48,7 +50,9 @@ MEANING = {
 Progress = Callable[[str], None]
 
 
-def warm_up(state: Path, key: str, device: str, progress: Progress | None = None) -> dict[str, Any]:
+def warm_up(
+    state: Path, key: str, device: str, progress: Progress | None = None, script: Path | None = None
+) -> dict[str, Any]:
     """Compile Jittor and check what it computes, unless a stamp says that this has been done.
 
     Args:
@@ -56,6 +60,7 @@ def warm_up(state: Path, key: str, device: str, progress: Progress | None = None
         key: hash of everything that the compiled files depend on.
         device: "cpu" or "cuda".
         progress: called with a line every few seconds; None: standard error.
+        script: compiles in place of g++ (see ``compiler_script``).
 
     Returns:
         the stamp's content: the cache's path, flags, the checks and the seconds that it took.
@@ -71,7 +76,7 @@ def warm_up(state: Path, key: str, device: str, progress: Progress | None = None
     with _lock(state / f"warm-up-{device}-{key}.lock", say):
         content = read_stamp(stamp)  # another process may have done it while this one waited
         if content is None:
-            content = _compile(state, key, device, say)
+            content = _compile(state, key, device, script, say)
             write_atomically(stamp, json.dumps(content, indent=1))
     return content
 
@@ -86,12 +91,14 @@ def read_stamp(stamp: Path) -> dict[str, Any] | None:
     return content if core is not None else None
 
 
-def _compile(state: Path, key: str, device: str, say: Progress) -> dict[str, Any]:
+def _compile(state: Path, key: str, device: str, script: Path | None, say: Progress) -> dict[str, Any]:
+    if script:
+        compiler_script.forget_unfinished(script.parent)
     log = state / f"warm-up-{device}-{key}.log"
     start = time.monotonic()
     say("Jittor compiles itself before its first use on this machine: some minutes, once")
     for _ in range(RUNS):
-        status, output = _run(log, device, say, start)
+        status, output = _run(log, [device, str(script or "")], say, start)
         found = [line for line in output.splitlines() if line.startswith(MARK)]
         if status != 0:
             raise UserError(f"Jittor could not be compiled: {last_useful_line(output, status)} (full log: {log})")
@@ -123,10 +130,11 @@ def _used_onednn(output: str) -> bool:
     return any("verbose,exec,cpu,convolution" in line for line in output.splitlines())
 
 
-def _run(log: Path, device: str, say: Progress, start: float) -> tuple[int, str]:
+def _run(log: Path, arguments: list[str], say: Progress, start: float) -> tuple[int, str]:
     """Run the probe with its output going to the log, and report every few seconds what it is doing."""
     variables = {
         **os.environ,
+        "HOME": str(log.parent / SETTINGS),
         "log_silent": "0",  # otherwise it does not print what it compiles
         "DNNL_VERBOSE": "1",
         "PYTHONUNBUFFERED": "1",
@@ -136,7 +144,7 @@ def _run(log: Path, device: str, say: Progress, start: float) -> tuple[int, str]
     }
     # runpy, so that this folder is not first on the probe's search path, where it would hide other modules.
     code = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-    command = [sys.executable, "-c", code, str(PROBE), device]
+    command = [sys.executable, "-c", code, str(PROBE), *arguments]
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
             command,
