@@ -19,6 +19,7 @@ def script(tmp_path) -> Path:
     """The script, with small headers in place of Jittor's."""
     assert COMPILER is not None
     path = compiler_script.write_compiler_script(tmp_path, COMPILER, "test")
+    assert path is not None
     for kind in ("kernel", "core"):
         (path.parent / f"{kind}.h").write_text("#include <cmath>\n#define FROM_HEADER 7\n", encoding="utf-8")
     return path
@@ -75,8 +76,13 @@ def test_interrupted_header_is_made_again(script, tmp_path):
 
 
 def test_folder_depends_on_what_the_header_depends_on(tmp_path):
-    folders = {compiler_script.write_compiler_script(tmp_path, "g++", [flags]).parent for flags in ("-O1", "-O3")}
-    assert len(folders) == 2
+    scripts = {compiler_script.write_compiler_script(tmp_path, "g++", [flags]) for flags in ("-O1", "-O3")}
+    assert len({script.parent for script in scripts if script}) == 2
+
+
+def test_one_switch_leaves_gcc_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv(compiler_script.VARIABLE, "1")
+    assert compiler_script.write_compiler_script(tmp_path, "g++", []) is None
 
 
 def fake_package(folder: Path, text: str) -> Path:

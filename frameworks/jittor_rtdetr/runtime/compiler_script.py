@@ -82,18 +82,18 @@ exec "$compiler" $first "$@" $last
 """
 
 
-def switched_off() -> bool:
-    """Whether the user chose g++ without the script."""
-    return os.environ.get(VARIABLE, "0") not in ("", "0")
-
-
-def write_compiler_script(state: Path, compiler: str, depends_on: Any) -> Path:
-    """Write the script and its headers into a folder of their own in ``state``, and return the script's path.
+def write_compiler_script(state: Path, compiler: str, depends_on: Any) -> Path | None:
+    """Write the script and its headers into a folder of their own in ``state``.
 
     Args:
         compiler: path of g++.
         depends_on: everything that a precompiled header depends on, as plain values, for the folder's name.
+
+    Returns:
+        the script's path; None if the user switched it off.
     """
+    if os.environ.get(VARIABLE, "0") not in ("", "0"):
+        return None
     content = json.dumps([SCRIPT, KERNEL_HEADER, CORE_HEADER, compiler, depends_on])
     folder = state / f"compiler-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
     folder.mkdir(exist_ok=True)

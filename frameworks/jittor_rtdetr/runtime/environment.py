@@ -142,37 +142,24 @@ def _threads(threads: int | None) -> int:
 
 
 def _describe(device: str, threads: int) -> JittorEnvironment:
-    checks.check_platform()
-    checks.check_python(sys.version_info[:2])
-    numpy_version = checks.numpy_version()
-    jittor_version, jittor_folder = checks.jittor_version()
-    compiler_path, compiler_version = checks.compiler()
-    include = checks.python_include()
+    software, installed, include = _software()
     home, state = checks.state_folder()
-    package = share_jittor(jittor_folder, jittor_version, state)
+    package = share_jittor(installed, software["jittor_version"], state)
     onednn = link_onednn(home, platform.machine()) if device == "cpu" else None
     gpu, toolkit = (cuda.find_gpu(), _cuda_home(home, state)) if device == "cuda" else (None, None)
-    machine = [platform.platform(), platform.node(), _processor(), platform.python_version(), str(gpu)]
-    versions = [package.name, compiler_path, compiler_version, str(include), numpy_version, MARK]
-    own = _device_variables(toolkit)
+    machine = [platform.platform(), platform.node(), _processor(), str(gpu)]
+    own = _device_variables(toolkit) | {"python_config_path": str(checks.python_config_script(state, include))}
+    depends_on = [own, machine, software, package.name, MARK]
     script = None
     if device == "cpu":
-        script = _script(state, compiler_path, [own, machine, versions])
-    own |= {
-        "cc_path": str(script or compiler_path),
-        "python_config_path": str(checks.python_config_script(state, include)),
-    }
+        script = compiler_script.write_compiler_script(state, software["compiler_path"], depends_on)
+    own["cc_path"] = str(script or software["compiler_path"])
     # Jittor's own path has its version, the compiler, Python, machine and package; this adds the rest. Without a
     # name, Jittor takes the git branch around the package. The last part gives this cache a lock of its own.
     own["cache_name"] = f"{checks.STATE_NAME}/{device}-{_digest(own)[:8]}/cache"
-    facts = {
+    facts = software | {
         "device": device,
         "threads": threads,
-        "python_version": platform.python_version(),
-        "numpy_version": numpy_version,
-        "jittor_version": jittor_version,
-        "compiler_path": compiler_path,
-        "compiler_version": compiler_version,
         "precompiled_headers": script is not None,
         "cc_flags": own["cc_flags"].strip(),
         "cache_home": str(home),
@@ -185,15 +172,25 @@ def _describe(device: str, threads: int) -> JittorEnvironment:
         "tf32": False,
     }
     library = [onednn.name, onednn.stat().st_size] if onednn else None  # not its path: each environment has its own
-    key, variables = _digest([own, machine, versions, library])[:16], own | _process_variables(threads, home)
+    key, variables = _digest([own, depends_on, library])[:16], own | _process_variables(threads, home)
     return JittorEnvironment(state, package, script, key, variables, facts)
 
 
-def _script(state: Path, compiler: str, depends_on: Any) -> Path | None:
-    """The script that compiles in place of g++, or None where it is switched off."""
-    if compiler_script.switched_off():
-        return None
-    return compiler_script.write_compiler_script(state, compiler, depends_on)
+def _software() -> tuple[dict[str, str], Path, Path]:
+    """Checked versions of everything that Jittor runs on, the folder of Jittor, and that of Python.h."""
+    checks.check_platform()
+    checks.check_python(sys.version_info[:2])
+    numpy_version = checks.numpy_version()
+    jittor_version, installed = checks.jittor_version()
+    compiler_path, compiler_version = checks.compiler()
+    versions = {
+        "python_version": platform.python_version(),
+        "numpy_version": numpy_version,
+        "jittor_version": jittor_version,
+        "compiler_path": compiler_path,
+        "compiler_version": compiler_version,
+    }
+    return versions, installed, checks.python_include()
 
 
 def _process_variables(threads: int, home: Path) -> dict[str, str]:
