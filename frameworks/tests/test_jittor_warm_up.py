@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,37 @@ def test_interruption_ends_the_compilers_too(fake_probe, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         warm_up.warm_up(tmp_path, "k", "cpu", interrupt)
     assert not Path(f"/proc/{started.read_text()}").exists()
+
+
+def test_compilers_end_when_their_caller_is_killed(fake_probe, tmp_path):
+    started = tmp_path / "started"
+    fake_probe(
+        "import os, pathlib, subprocess, time\n"
+        "from frameworks.jittor_rtdetr.runtime.probe import end_with_parent\n"
+        "end_with_parent()\n"
+        "compiler = subprocess.Popen(['sleep', '60'])\n"
+        f"pathlib.Path({str(started)!r}).write_text(f'{{os.getpid()}} {{compiler.pid}}')\n"
+        "time.sleep(60)\n"
+    )
+    code = (
+        "import pathlib\nfrom frameworks.jittor_rtdetr.runtime import warm_up\n"
+        f"warm_up.PROBE = pathlib.Path({str(warm_up.PROBE)!r})\n"
+        f"warm_up.warm_up(pathlib.Path({str(tmp_path)!r}), 'k', 'cpu', lambda _: None)\n"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
+    assert eventually(lambda: started.exists() and len(started.read_text().split()) == 2)
+    caller.kill()
+    caller.wait()
+    assert eventually(lambda: not any(map(alive, started.read_text().split())))
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    return any(condition() or time.sleep(0.1) for _ in range(200))
+
+
+def alive(pid: str) -> bool:
+    """Whether a process runs; one that has ended and that nobody has waited for does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return False
