@@ -4,7 +4,7 @@
 //
 // Names as there: B batch, Q queries, H heads, d channels of a head, K points and N pixels of all L levels. Arrays are
 // contiguous: value [B, N, H, d], locations [B, Q, H, K, 2] as (x, y), weights [B, Q, H, K], mixed [B, Q, H, d],
-// levels [L, 3] as (height, width, points).
+// levels [L, 4] as (height, width, points, 1 for discrete sampling or 0 for bilinear).
 //
 // Results do not depend on the number of threads: each number is summed by one thread, in a fixed order.
 #pragma once
@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <omp.h>
 #include <vector>
 
 // Multiplying and adding in one rounding would move coordinates that lie exactly on a pixel's centre to another cell.
@@ -21,7 +22,6 @@ namespace twin_detr {
 
 struct Sizes {
     int64_t B, N, H, d, Q, K, L;
-    bool discrete;
     int threads;
 };
 
@@ -60,17 +60,18 @@ Cell<T> nearest_cell(const T* location, T height, T width) {
     return {{row * int64_t(width) + column, -1, -1, -1}, 0, 0};
 }
 
-// Calls visit(point, offsets in a value array of the four pixels or -1, cell, height, width) for each point.
+// Calls visit(point, cell, steps in x and y) for each point. The cell's pixels are offsets in an array like value or -1,
+// the steps are pixels per location: zero where sampling is discrete, since a nearest pixel has no gradient to it.
 template <class T, class Visit>
 void for_each_point(const Sizes& s, const int32_t* levels, const T* locations, Visit visit) {
     int64_t first = 0, point = 0;  // first pixel of the level
-    for (const int32_t* level = levels; level != levels + 3 * s.L; level += 3) {
+    for (const int32_t* level = levels; level != levels + 4 * s.L; level += 4) {
         const T height = level[0], width = level[1];
         for (int32_t i = 0; i < level[2]; ++i, ++point) {
             const T* const location = locations + 2 * point;
-            Cell<T> cell = s.discrete ? nearest_cell(location, height, width) : bilinear_cell(location, height, width);
+            Cell<T> cell = level[3] ? nearest_cell(location, height, width) : bilinear_cell(location, height, width);
             for (int64_t& pixel : cell.pixel) pixel = pixel < 0 ? -1 : (first + pixel) * s.H * s.d;
-            visit(point, cell, height, width);
+            visit(point, cell, level[3] ? 0 : width, level[3] ? 0 : height);
         }
         first += int64_t(level[0]) * level[1];
     }
@@ -102,7 +103,7 @@ void mix(const Sizes s, const int32_t* levels, const T* value, const T* location
             }
 }
 
-// Fills the gradients of value and weights and, unless sampling is discrete, of locations.
+// Fills the gradients of value, locations and weights.
 template <class T>
 void mix_gradient(const Sizes s, const int32_t* levels, const T* value, const T* locations, const T* weights,
                   const T* grad_mixed, T* grad_value, T* grad_locations, T* grad_weights) {
@@ -117,7 +118,7 @@ void mix_gradient(const Sizes s, const int32_t* levels, const T* value, const T*
             for (int64_t q = 0; q < s.Q; ++q) {
                 const int64_t at = (b * s.Q + q) * s.H + h;
                 const T* const g = grad_mixed + at * s.d;
-                for_each_point(s, levels, locations + at * s.K * 2, [&](int64_t k, const Cell<T>& cell, T height, T width) {
+                for_each_point(s, levels, locations + at * s.K * 2, [&](int64_t k, const Cell<T>& cell, T step_x, T step_y) {
                     const int64_t point = at * s.K + k;
                     const T weight = weights[point];
                     T dot[4] = {};
@@ -137,11 +138,10 @@ void mix_gradient(const Sizes s, const int32_t* levels, const T* value, const T*
                     T sampled = 0;
                     for (int corner = 0; corner < 4; ++corner) sampled += cell.share(corner) * dot[corner];
                     grad_weights[point] = sampled;
-                    if (s.discrete) return;
                     const T along_x = (1 - cell.down) * (dot[1] - dot[0]) + cell.down * (dot[3] - dot[2]);
                     const T along_y = (1 - cell.right) * (dot[2] - dot[0]) + cell.right * (dot[3] - dot[1]);
-                    grad_locations[2 * point] = weight * width * along_x;
-                    grad_locations[2 * point + 1] = weight * height * along_y;
+                    grad_locations[2 * point] = weight * step_x * along_x;
+                    grad_locations[2 * point + 1] = weight * step_y * along_y;
                 });
             }
         }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from frameworks.native import library
+from frameworks.native import level_table, library
 from frameworks.shared import kernels
 
 SUFFIXES = {torch.float32: "f", torch.float64: "d"}
@@ -20,21 +20,20 @@ SUFFIXES = {torch.float32: "f", torch.float64: "d"}
 class _Sizes(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("B", "N", "H", "d", "Q", "K", "L")),
-        ("discrete", ctypes.c_bool),
         ("threads", ctypes.c_int),
     )
 
 
 class _Mix(torch.autograd.Function):
-    """The pair of C++ functions; no gradient to the locations of discrete sampling."""
+    """The pair of C++ functions."""
 
     @staticmethod
-    def forward(ctx: Any, value_BNHd: Tensor, locations_BQHK2: Tensor, weights_BQHK: Tensor, *rest: Any) -> Tensor:
+    def forward(ctx: Any, value_BNHd: Tensor, locations_BQHK2: Tensor, weights_BQHK: Tensor, levels_L4: Any) -> Tensor:
         inputs = [x.contiguous() for x in (value_BNHd, locations_BQHK2, weights_BQHK)]
         ctx.save_for_backward(*inputs)
-        ctx.rest = rest
+        ctx.levels_L4 = levels_L4
         mixed_BQHd = value_BNHd.new_empty((*weights_BQHK.shape[:3], value_BNHd.shape[-1]))
-        _call("mix", rest, *inputs, mixed_BQHd)
+        _call("mix", levels_L4, *inputs, mixed_BQHd)
         return mixed_BQHd
 
     @staticmethod
@@ -42,19 +41,17 @@ class _Mix(torch.autograd.Function):
     def backward(ctx: Any, grad_BQHd: Tensor) -> tuple[Tensor | None, ...]:
         value_BNHd, locations_BQHK2, weights_BQHK = ctx.saved_tensors
         gradients = [torch.empty_like(x) for x in ctx.saved_tensors]
-        _call("mix_gradient", ctx.rest, *ctx.saved_tensors, grad_BQHd.contiguous(), *gradients)
-        discrete = ctx.rest[1]
-        return gradients[0], None if discrete else gradients[1], gradients[2], None, None
+        _call("mix_gradient", ctx.levels_L4, *ctx.saved_tensors, grad_BQHd.contiguous(), *gradients)
+        return *gradients, None
 
 
-def _call(name: str, rest: tuple[np.ndarray, bool], *tensors: Tensor) -> None:
-    levels, discrete = rest
+def _call(name: str, levels_L4: np.ndarray, *tensors: Tensor) -> None:
     value_BNHd, _, weights_BQHK = tensors[:3]
     _, queries, heads, points = weights_BQHK.shape
     batch, pixels, _, width = value_BNHd.shape
-    sizes = _Sizes(batch, pixels, heads, width, queries, points, len(levels), discrete, torch.get_num_threads())
+    sizes = _Sizes(batch, pixels, heads, width, queries, points, len(levels_L4), torch.get_num_threads())
     function = getattr(library.load("deformable_attention"), f"{name}_{SUFFIXES[value_BNHd.dtype]}")
-    pointers = [ctypes.c_void_p(address) for address in (levels.ctypes.data, *(x.data_ptr() for x in tensors))]
+    pointers = [ctypes.c_void_p(address) for address in (levels_L4.ctypes.data, *(x.data_ptr() for x in tensors))]
     function(ctypes.byref(sizes), *pointers)
 
 
@@ -82,7 +79,8 @@ def mix_levels(
     Raises:
         ValueError: levels and points do not add up to N and K.
     """
-    levels = np.array([(h, w, count) for (h, w), count in zip(spatial_shapes, points, strict=True)], np.int32)
-    if (value_BNHd.shape[1], weights_BQHK.shape[3]) != ((levels[:, 0] * levels[:, 1]).sum(), sum(points)):
-        raise ValueError(f"levels {levels.tolist()} do not fit {value_BNHd.shape} and {weights_BQHK.shape}")
-    return _Mix.apply(value_BNHd, locations_BQHK2, weights_BQHK, levels, method == "discrete")
+    total = value_BNHd.shape[1], weights_BQHK.shape[3]
+    levels_L4 = level_table(spatial_shapes, points, method, total)
+    if method == "discrete":  # a nearest pixel has no gradient towards its location
+        locations_BQHK2 = locations_BQHK2.detach()
+    return _Mix.apply(value_BNHd, locations_BQHK2, weights_BQHK, levels_L4)
