@@ -85,9 +85,7 @@ class MultiscaleDeformableAttention(nn.Module):
         share_K1 = jt.array(np.array(share, str(query_BQD.dtype))[:, None]).stop_grad()
         box = reference_BQ4.reshape((batch, queries, 1, 1, 4))
         locations_BQHK2 = box[..., :2] + offsets_BQHK2 * share_K1 * box[..., 2:] * 0.5
-        mixed_BQHd = mix_levels(
-            value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, self.points, self.method
-        )
+        mixed_BQHd = mix_levels(value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, self.points, self.method)
         return self.output_proj(mixed_BQHd.reshape((batch, queries, dim)))
 
 

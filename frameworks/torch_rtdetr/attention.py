@@ -74,9 +74,7 @@ class MultiscaleDeformableAttention(nn.Module):
         share_K1 = torch.tensor(share, dtype=query_BQD.dtype, device=query_BQD.device)[:, None]
         box = reference_BQ4[:, :, None, None, :]
         locations_BQHK2 = box[..., :2] + offsets_BQHK2 * share_K1 * box[..., 2:] * 0.5
-        mixed_BQHd = mix_levels(
-            value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, self.points, self.method
-        )
+        mixed_BQHd = mix_levels(value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, self.points, self.method)
         return self.output_proj(mixed_BQHd.flatten(2))
 
 

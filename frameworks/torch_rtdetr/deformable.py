@@ -28,7 +28,9 @@ class _Mix(torch.autograd.Function):
     """The pair of C++ functions."""
 
     @staticmethod
-    def forward(ctx: Any, value_BNHd: Tensor, locations_BQHK2: Tensor, weights_BQHK: Tensor, levels_L4: Any) -> Tensor:
+    def forward(
+        ctx: Any, value_BNHd: Tensor, locations_BQHK2: Tensor, weights_BQHK: Tensor, levels_L4: Any
+    ) -> Tensor:
         inputs = [x.contiguous() for x in (value_BNHd, locations_BQHK2, weights_BQHK)]
         ctx.save_for_backward(*inputs)
         ctx.levels_L4 = levels_L4
