@@ -29,9 +29,7 @@ MODULES = [
 QUESTIONS = {
     "evaluation": test_model.test_evaluation,
     "training": test_model.test_training,
-    "own decisions": test_model.test_own_decisions,
     "one step": lambda name, *rest: test_steps.test_steps(name, 1, *rest),
-    "five steps": lambda name, *rest: test_steps.test_steps(name, 5, *rest),
 }
 
 

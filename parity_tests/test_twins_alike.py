@@ -52,7 +52,7 @@ IMPORTS = {
     ("ctypes", "only torch"): ("calls the C++ operator; Jittor has jt.code", "deformable"),
     ("numpy", "only torch"): ("the type of the table that the C++ operator reads", "deformable"),
     ("typing", "only torch"): ("the context of an autograd function", "deformable"),
-    ("FRAMEWORK.autograd.function", "only torch"): ("no second derivative through C++", "deformable"),
+    ("TWIN.deformable", "only torch"): ("records whether the C++ operator could be compiled", "adapter"),
     ("math", "only jittor"): ("the scale of attention, which PyTorch's attention has inside", "attention"),
     ("TWIN.layers", "only jittor"): ("batch norms have plain integer counters, outside the state_dict", "exchange"),
     ("gc", "only jittor"): ("Jittor keeps freed memory until it is collected", "adapter"),

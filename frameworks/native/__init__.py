@@ -1,4 +1,4 @@
-"""Operators in C++ that both twins compile; each is held to the readable formula of each twin by that twin's tests."""
+"""Operators in C++ that both twins compile; each twin's tests hold them to its own formulas."""
 
 from pathlib import Path
 

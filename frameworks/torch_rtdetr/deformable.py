@@ -41,7 +41,6 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_BQHd: Tensor) -> tuple[Tensor | None, ...]:
-        value_BNHd, locations_BQHK2, weights_BQHK = ctx.saved_tensors
         gradients = [torch.empty_like(x) for x in ctx.saved_tensors]
         _call("mix_gradient", ctx.levels_L4, *ctx.saved_tensors, grad_BQHd.contiguous(), *gradients)
         return *gradients, None
