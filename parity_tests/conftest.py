@@ -1,13 +1,15 @@
 """Session fixtures: workers, traces, records; and the table at the end of the session."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 import frameworks
+from frameworks.shared import kernels
 from parity_tests.cases.subjects import Subject, module_paths
 from parity_tests.judge.record import Record, Recorder
 from parity_tests.traces import Traces, Workers
@@ -21,16 +23,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("twin-detr")
     group.addoption("--python", action="append", default=[], metavar="NAME=PATH", help="interpreter of a framework")
     group.addoption("--in-process", action="store_true", help="run the frameworks in this process, for a debugger")
+    group.addoption("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them")
     group.addoption("--records", type=Path, default=REPOSITORY / "reports/generated/parity", metavar="DIR")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the choice of ``--kernels`` for this process and all workers."""
+    if config.option.kernels is not None:
+        os.environ[kernels.VARIABLE] = config.option.kernels
 
 
 @pytest.fixture(scope="session")
 def workers(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Workers]:
     """A worker for each framework and device; the session ends with a record of their environments."""
+    with started(request, recorder, kernels.choice()) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="session")
+def other_path() -> str:
+    """The kernels that the session does not use, by default the formulas."""
+    return next(path for path in kernels.CHOICES if path != kernels.choice())
+
+
+@contextmanager
+def started(request: pytest.FixtureRequest, recorder: Recorder, path: str) -> Iterator[Workers]:
+    """Workers with these kernels; at the end their environments are recorded."""
     options = request.config.option
     pythons = dict(pair.split("=", 1) for pair in options.python)
     with ExitStack() as stack:
-        workers = Workers(stack, pythons, options.in_process)
+        workers = Workers(stack, pythons, options.in_process, path)
         yield workers
         for (name, device), framework in workers.open.items():
             record = {"name": name, "device": device, **framework.environment(device)}
@@ -41,6 +63,13 @@ def workers(request: pytest.FixtureRequest, recorder: Recorder) -> Iterator[Work
 def traces(workers: Workers) -> Traces:
     """Runs cases in the workers and caches their traces."""
     return Traces(workers)
+
+
+@pytest.fixture(scope="session")
+def other_traces(request: pytest.FixtureRequest, recorder: Recorder, other_path: str) -> Iterator[Traces]:
+    """The same in workers of their own with the other kernels."""
+    with started(request, recorder, other_path) as workers:
+        yield Traces(workers)
 
 
 @pytest.fixture(scope="session")

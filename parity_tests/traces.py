@@ -9,6 +9,7 @@ import numpy as np
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.protocol import Case, Framework
+from frameworks.shared import kernels
 from frameworks.workers.client import Worker, WorkerFailure, open_framework
 from parity_tests.cases import subjects
 from parity_tests.judge.blame import replay_inputs
@@ -26,10 +27,13 @@ def compared(dtype: str, device: str) -> tuple[str, ...]:
 
 
 class Workers:
-    """One worker process for each framework and device, started at first use and ended with the session."""
+    """One worker process for each framework and device, started at first use and ended with the session.
 
-    def __init__(self, stack: ExitStack, pythons: dict[str, str], in_process: bool) -> None:
-        self.stack, self.pythons, self.in_process = stack, pythons, in_process
+    ``path``: the choice of ``frameworks.shared.kernels`` in these workers.
+    """
+
+    def __init__(self, stack: ExitStack, pythons: dict[str, str], in_process: bool, path: str) -> None:
+        self.stack, self.pythons, self.in_process, self.path = stack, pythons, in_process, path
         self.open: dict[tuple[str, str], Framework] = {}
 
     def get(self, name: str, device: str) -> Framework:
@@ -67,12 +71,13 @@ class Traces:
         if key in self.cache:
             self.cache[key] = self.cache.pop(key)  # now the most recently used
             return self.cache[key]
-        worker = self.workers.get(framework, device)
-        try:
-            self.cache[key] = worker.trace(case, subject.weights(), inputs, device=device, dtype=dtype)
-        except WorkerFailure:
-            self.workers.forget(framework, device)
-            raise
+        with kernels.chosen(self.workers.path):
+            worker = self.workers.get(framework, device)
+            try:
+                self.cache[key] = worker.trace(case, subject.weights(), inputs, device=device, dtype=dtype)
+            except WorkerFailure:
+                self.workers.forget(framework, device)
+                raise
         while len(self.cache) > 1 and sum(map(_size, self.cache.values())) > CACHE_BYTES:
             self.cache.pop(next(iter(self.cache)))
         return self.cache[key]

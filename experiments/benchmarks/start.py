@@ -14,6 +14,7 @@ from frameworks import ADAPTERS, JUDGES, REFERENCE
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
 from frameworks.hf_rtdetr.names import NAME, require_supported, require_transformers
+from frameworks.shared import kernels
 
 ENTRANTS = (*ADAPTERS, *JUDGES)
 
@@ -27,7 +28,7 @@ def start(arguments: list[str] | None) -> int:
     given = _parser().parse_args(arguments)
     plan, folder = make_plan(given), _claim(given.out)
     print(f"benchmark folder: {folder}", flush=True)
-    with RecordWriter(folder / RECORDS) as writer:
+    with kernels.chosen(given.kernels), RecordWriter(folder / RECORDS) as writer:
         run(plan, writer, lambda line: print(line, flush=True))
         writer.sync()
     report = write_report(folder)
@@ -86,6 +87,7 @@ def _parser() -> Parser:
     add("--rounds", type=int, default=12, metavar="N", help="timed calls of each (default: 12)")
     add("--warm-up", type=int, default=3, metavar="N", help="untimed calls of each before them (default: 3)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
     add("--frameworks", default=",".join(ENTRANTS), metavar="A,B", help=f"default: {','.join(ENTRANTS)}")
     add("--python", action="append", default=[], metavar="NAME=PATH", help="a worker's interpreter; repeatable")
     add("--out", metavar="DIR", help="default: a new folder under reports/generated")

@@ -19,7 +19,7 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, to_dict
 from frameworks.errors import UserError
 from frameworks.protocol import Case, Framework, Stepper
-from frameworks.shared import drawn_inputs
+from frameworks.shared import drawn_inputs, kernels
 from frameworks.shared.noise import denoising_count
 from frameworks.shared.schedules import ema_decay, learning_rates
 from frameworks.shared.tolerances import SAME_PREDICTIONS
@@ -256,6 +256,7 @@ def _plan_record(plan: Plan) -> dict[str, Any]:
         "rounds": plan.rounds,
         "warm_up": plan.warm_up,
         "device": plan.device,
+        "kernels": kernels.choice(),
         "targets_per_image": batch["counts"].tolist(),
         "denoising_queries": batch["noise/part"].shape[1] if "noise/part" in batch else 0,
         "started": now(),

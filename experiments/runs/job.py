@@ -20,6 +20,7 @@ from experiments.runs.worker_log import WorkerLog
 from frameworks.arrays import load_arrays
 from frameworks.errors import UserError
 from frameworks.protocol import Stepper
+from frameworks.shared import kernels
 from frameworks.workers.client import WorkerFailure, open_framework
 from reports.run import files
 from reports.run.meta import Failure
@@ -85,6 +86,7 @@ def _stepper(run: Run, name: str, folder: Path) -> Iterator[Stepper]:
     """Start the framework and load the run's initial weights."""
     device, weights = run.meta.device, load_arrays(run.folder / files.INITIAL)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(kernels.chosen(run.meta.kernels))
         try:
             with Progress(name, waiting="starting (a first start may compile for minutes)"):
                 framework = stack.enter_context(

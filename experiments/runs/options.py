@@ -9,6 +9,7 @@ from typing import Any
 from experiments.command import Parser, parse_frameworks, parse_pythons
 from frameworks import ADAPTERS
 from frameworks.errors import UserError
+from frameworks.shared import kernels
 
 DEVICES = ("cpu", "cuda")
 
@@ -22,6 +23,7 @@ class Options:
     frameworks: tuple[str, ...] = tuple(ADAPTERS)
     preset: str = "rtdetr_r18vd"
     device: str = "cpu"
+    kernels: str | None = None
     seed: int = 0
     epochs: int | None = None
     image_size: int | None = None
@@ -75,6 +77,7 @@ def _parser() -> Parser:
     add("--out", metavar="DIR", help="run folder (default: a new one under reports/generated)")
     add("--preset", metavar="NAME|FILE", help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)")
     add("--device", choices=DEVICES, help="default: cpu")
+    add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
     add("--image-size", type=int, metavar="PX", help="default: the official 640 on cuda, less on cpu")
     add("--batch-size", type=int, metavar="N", help="default: the official 16 on cuda, less on cpu")
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")

@@ -16,6 +16,7 @@ from experiments.runs.options import Options
 from experiments.weight_files.initial import starting_weights
 from frameworks.arrays import Arrays, save_arrays
 from frameworks.config import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
+from frameworks.shared import kernels
 from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import model_facts
 from reports.run import files
@@ -105,5 +106,5 @@ def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData)
             trainable_and_frozen=facts.parameters,
             with_running_statistics=facts.with_running_statistics,
         ),
-        environment={"host": host_record()},
+        environment={"host": host_record(), "kernels": options.kernels or kernels.choice()},
     )

@@ -10,6 +10,7 @@ from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
 from frameworks.jittor_rtdetr.runtime import environment
 from frameworks.protocol import DEVICE_VARIABLE, Case, Detections
+from frameworks.shared import kernels
 
 # Jittor reads environment variables while it is imported, so this comes before everything that imports it.
 DEVICE = os.environ.get(DEVICE_VARIABLE, "cpu")
@@ -55,7 +56,7 @@ class JittorFramework:
     def environment(self, device: str) -> Mapping[str, Any]:
         """Version, threads and numerical flags, for the records."""
         record = environment.prepare(DEVICE).record()
-        return {"framework": "jittor", "version": jt.__version__, **record}
+        return {"framework": "jittor", "version": jt.__version__, "kernels": kernels.choice(), **record}
 
     def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         """Canonical names and shapes of the model's state, from the model itself."""

@@ -14,6 +14,7 @@ import numpy as np
 from jittor import Var, nn
 
 from frameworks.errors import UserError
+from frameworks.jittor_rtdetr import deformable
 from frameworks.jittor_rtdetr.operators import batched_matmul, constant, softmax
 
 
@@ -84,9 +85,30 @@ class MultiscaleDeformableAttention(nn.Module):
         share_K1 = jt.array(np.array(share, str(query_BQD.dtype))[:, None]).stop_grad()
         box = reference_BQ4.reshape((batch, queries, 1, 1, 4))
         locations_BQHK2 = box[..., :2] + offsets_BQHK2 * share_K1 * box[..., 2:] * 0.5
-        sampled_BQHKd = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, self.points, self.method)
-        mixed_BQHd = (sampled_BQHKd * weights_BQHK.unsqueeze(-1)).sum(3)
+        mixed_BQHd = mix_levels(value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, self.points, self.method)
         return self.output_proj(mixed_BQHd.reshape((batch, queries, dim)))
+
+
+def mix_levels(
+    value_BNHd: Var,
+    locations_BQHK2: Var,
+    weights_BQHK: Var,
+    spatial_shapes: list[tuple[int, int]],
+    points: tuple[int, ...],
+    method: str,
+) -> Var:
+    """Samples of every level at its own locations, weighted and summed over all points. Returns [B, Q, H, d].
+
+    Raises:
+        UserError: a map that discrete sampling cannot read.
+    """
+    if method == "discrete":
+        for h, w in spatial_shapes:
+            require_readable(h, w)
+    if deformable.available(value_BNHd):
+        return deformable.mix_levels(value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, points, method)
+    sampled_BQHKd = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, points, method)
+    return (sampled_BQHKd * weights_BQHK.unsqueeze(-1)).sum(3)
 
 
 def sample_levels(

@@ -10,7 +10,8 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
 from frameworks.protocol import Case, Detections
-from frameworks.torch_rtdetr import tracing
+from frameworks.shared import kernels
+from frameworks.torch_rtdetr import deformable, tracing
 from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.exchange import build, set_training
 from frameworks.torch_rtdetr.model import RTDETR
@@ -50,12 +51,15 @@ class TorchFramework:
 
     def environment(self, device: str) -> Mapping[str, Any]:
         """Version, threads and numerical flags, for the records."""
+        compiled = device == "cpu" and deformable.available(torch.empty(0))
         return {
             "framework": "torch",
             "version": torch.__version__,
             "threads": torch.get_num_threads(),
             "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
             "fast_math": False,
+            "kernels": kernels.choice(),
+            "deformable_attention": "C++" if compiled else "formula",
             "device_name": torch.cuda.get_device_name() if device == "cuda" else "cpu",
             "cuda": torch.version.cuda,
         }

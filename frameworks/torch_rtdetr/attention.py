@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frameworks.errors import UserError
+from frameworks.torch_rtdetr import deformable
 
 
 class MultiheadAttention(nn.Module):
@@ -73,10 +74,32 @@ class MultiscaleDeformableAttention(nn.Module):
         share_K1 = torch.tensor(share, dtype=query_BQD.dtype, device=query_BQD.device)[:, None]
         box = reference_BQ4[:, :, None, None, :]
         locations_BQHK2 = box[..., :2] + offsets_BQHK2 * share_K1 * box[..., 2:] * 0.5
-        sampled_BQHKd = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, self.points, self.method)
-        sampled_BHdQK = sampled_BQHKd.permute(0, 2, 4, 1, 3)  # as it lies in memory: a sum over neighbours
-        mixed_BHdQ = (sampled_BHdQK * weights_BQHK.transpose(1, 2)[:, :, None]).sum(-1)
-        return self.output_proj(mixed_BHdQ.flatten(1, 2).transpose(1, 2))
+        mixed_BQHd = mix_levels(value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, self.points, self.method)
+        return self.output_proj(mixed_BQHd.flatten(2))
+
+
+def mix_levels(
+    value_BNHd: Tensor,
+    locations_BQHK2: Tensor,
+    weights_BQHK: Tensor,
+    spatial_shapes: list[tuple[int, int]],
+    points: tuple[int, ...],
+    method: str,
+) -> Tensor:
+    """Samples of every level at its own locations, weighted and summed over all points. Returns [B, Q, H, d].
+
+    Raises:
+        UserError: a map that discrete sampling cannot read.
+    """
+    if method == "discrete":
+        for h, w in spatial_shapes:
+            require_readable(h, w)
+    if deformable.available(value_BNHd):
+        return deformable.mix_levels(value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, points, method)
+    sampled_BQHKd = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, points, method)
+    sampled_BHdQK = sampled_BQHKd.permute(0, 2, 4, 1, 3)  # as it lies in memory: a sum over neighbours
+    mixed_BHdQ = (sampled_BHdQK * weights_BQHK.transpose(1, 2)[:, :, None]).sum(-1)
+    return mixed_BHdQ.permute(0, 3, 1, 2)
 
 
 def sample_levels(

@@ -76,6 +76,11 @@ class RunMeta:
     initial_sha256: str = ""
     others: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def kernels(self) -> str:
+        """The choice of ``frameworks.shared.kernels``; runs from before there was one used the formulas."""
+        return self.environment.get("kernels", "reference")
+
     @classmethod
     def read(cls, path: Path) -> "RunMeta":
         """Read run.json. Raises UserError if it is missing, is no JSON object, or lacks what every report needs."""
