@@ -9,6 +9,9 @@ import jittor as jt
 import numpy as np
 from jittor import Var
 
+from frameworks.jittor_rtdetr.native import attention as native_attention
+from frameworks.jittor_rtdetr.native.kernel import in_use
+
 
 def constant(value: float, like: Var) -> Var | float:
     """A Python number in the dtype of ``like``: Jittor rounds plain numbers to float32 in float64 graphs too."""
@@ -32,6 +35,8 @@ class _Softmax(jt.Function):
 
 def softmax(x: Var) -> Var:
     """Softmax over the last axis; same shape."""
+    if in_use():
+        return native_attention.Softmax.apply(x.reshape((-1, x.shape[-1]))).reshape(x.shape)
     return _Softmax.apply(x)
 
 
@@ -60,6 +65,25 @@ def batched_matmul(a: Var, b: Var) -> Var:
         return jt.matmul(a, b)
     product = _LoopedMatmul.apply(a.reshape((-1, *a.shape[-2:])), b.reshape((-1, *b.shape[-2:])))
     return product.reshape((*a.shape[:-1], b.shape[-1]))
+
+
+def attention(query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None, heads: int) -> Var:
+    """Scaled dot-product attention of every head on its share of D, [B, Q, D]; ``blocked_QS``: see ``attention.py``."""
+    if in_use():
+        return native_attention.Attention.apply(query_BQD, key_BSD, value_BSD, blocked_QS, heads)
+    query_BHQd, key_BHSd, value_BHSd = (_split_heads(x, heads) for x in (query_BQD, key_BSD, value_BSD))
+    scale = constant(1 / math.sqrt(query_BHQd.shape[-1]), query_BQD)
+    scores_BHQS = batched_matmul(query_BHQd * scale, key_BHSd.transpose(0, 1, 3, 2))
+    if blocked_QS is not None:
+        mask_QS = np.where(blocked_QS.numpy(), -np.inf, 0.0).astype(str(query_BQD.dtype))
+        scores_BHQS = scores_BHQS + jt.array(mask_QS).stop_grad()
+    mixed_BHQd = batched_matmul(softmax(scores_BHQS), value_BHSd)
+    return mixed_BHQd.transpose(0, 2, 1, 3).reshape(query_BQD.shape)
+
+
+def _split_heads(x_BSD: Var, heads: int) -> Var:
+    batch, length, dim = x_BSD.shape
+    return x_BSD.reshape((batch, length, heads, dim // heads)).transpose(0, 2, 1, 3)
 
 
 class _BatchNorm(jt.Function):
