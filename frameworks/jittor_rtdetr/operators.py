@@ -7,9 +7,10 @@ import math
 
 import jittor as jt
 import numpy as np
-from jittor import Var
+from jittor import Var, nn
 
 from frameworks.jittor_rtdetr.native import attention as native_attention
+from frameworks.jittor_rtdetr.native import norms as native_norms
 from frameworks.jittor_rtdetr.native.kernel import in_use
 
 
@@ -109,9 +110,39 @@ class _BatchNorm(jt.Function):
         return grad_x_BCHW, grad_weight_C, grad_bias_C, None
 
 
-def batch_norm(x_BCHW: Var, weight_C: Var, bias_C: Var, eps: float) -> tuple[Var, Var, Var]:
-    """Normalised input [B, C, H, W], batch mean [C] and biased variance [C]; no gradient through the latter two."""
-    return _BatchNorm.apply(x_BCHW, weight_C, bias_C, eps)
+def batch_norm(
+    x_BCHW: Var, weight_C: Var, bias_C: Var, eps: float, act: str | None = None
+) -> tuple[Var, Var, Var]:
+    """Normalised and activated input [B, C, H, W], batch mean [C] and biased variance [C].
+
+    No gradient flows through mean and variance. ``act``: see ``activation``.
+    """
+    if in_use():
+        return native_norms.BatchNorm.apply(x_BCHW, weight_C, bias_C, eps, act)
+    y_BCHW, mean_C, var_C = _BatchNorm.apply(x_BCHW, weight_C, bias_C, eps)
+    return activation(act, y_BCHW), mean_C, var_C
+
+
+def fixed_norm(
+    x_BCHW: Var, weight_C: Var, bias_C: Var, mean_C: Var, var_C: Var, eps: float, act: str | None = None
+) -> Var:
+    """Batch norm by given statistics, then the activation ``act``; [B, C, H, W]."""
+    constants = [weight_C, bias_C, mean_C, var_C]
+    if in_use() and (jt.flags.no_grad or all(c.is_stop_grad() for c in constants)):
+        return native_norms.FixedNorm.apply(x_BCHW, constants, eps, act)
+    scale_C = weight_C / jt.sqrt(var_C + constant(eps, x_BCHW))
+    shift_C = bias_C - mean_C * scale_C
+    return activation(act, x_BCHW * _per_channel(scale_C) + _per_channel(shift_C))
+
+
+def layer_norm(x: Var, weight_D: Var, bias_D: Var, eps: float) -> Var:
+    """Normalised last axis; the mean is subtracted before anything is squared."""
+    dim = x.shape[-1]
+    if in_use():
+        return native_norms.LayerNorm.apply(x.reshape((-1, dim)), weight_D, bias_D, eps).reshape(x.shape)
+    centred = x - x.sum(-1, keepdims=True) / dim
+    variance = (centred * centred).sum(-1, keepdims=True) / dim
+    return centred / jt.sqrt(variance + constant(eps, x)) * weight_D + bias_D
 
 
 def _channel_sum(x_BCHW: Var) -> Var:
@@ -176,6 +207,17 @@ class _ExactGelu(jt.Function):
 def exact_gelu(x: Var) -> Var:
     """Elementwise GELU in its erf form."""
     return _ExactGelu.apply(x)
+
+
+def activation(name: str | None, x: Var) -> Var:
+    """Elementwise ReLU, SiLU or exact (erf) GELU: ``name`` is "relu", "silu" or "gelu"; None changes nothing."""
+    if name is None:
+        return x
+    if name == "relu":
+        return nn.relu(x)
+    if name == "silu":
+        return nn.silu(x)
+    return exact_gelu(x)
 
 
 class _BinaryCrossEntropy(jt.Function):

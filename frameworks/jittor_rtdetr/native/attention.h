@@ -61,6 +61,7 @@ template <class T> struct Attention {
         multiply('N', 'T', rows(first), keys, width(), scale(), q, dim, key + of_keys(pair), dim, T(0), out, keys);
         if (!blocked) return;
         const bool* hidden = blocked + first * keys;
+#pragma omp simd
         for (int64_t j = 0; j < rows(first) * keys; j++)
             out[j] = hidden[j] ? -std::numeric_limits<T>::infinity() : out[j];
     }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 extern "C" int dnnl_sgemm(
@@ -45,24 +46,32 @@ inline void multiply(
     }
 }
 
-inline float power_of_two(int exponent) {
-    int32_t bits = (exponent + 127) << 23;
-    return __builtin_bit_cast(float, bits);
+inline int32_t bits_of(float value) {
+    int32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
 }
 
+inline float float_of(int32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline float power_of_two(int exponent) { return float_of((exponent + 127) << 23); }
+
 // Chooses by bit masks: g++ makes a branch of the conditional operator here, and then no vectors of the loop.
-inline float select(bool first, float a, float b) {
+inline float choose(bool first, float a, float b) {
     int32_t mask = -int32_t(first);
-    int32_t bits = (__builtin_bit_cast(int32_t, a) & mask) | (__builtin_bit_cast(int32_t, b) & ~mask);
-    return __builtin_bit_cast(float, bits);
+    return float_of((bits_of(a) & mask) | (bits_of(b) & ~mask));
 }
 
 // exp(x) within one unit in the last place, without branches, so that g++ vectorises loops around it: the C
 // library's function is called number by number. x = n log 2 + r with |r| <= log(2) / 2; the scale 2^n is applied
 // in two halves, so that results may be denormal or infinite.
 inline float exponential(float x) {
-    x = select(x < -105.0f, -105.0f, x);
-    x = select(x > 90.0f, 90.0f, x);
+    x = choose(x < -105.0f, -105.0f, x);
+    x = choose(x > 90.0f, 90.0f, x);
     const float rounder = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
     float n = (x * 1.44269504f + rounder) - rounder;
     float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
@@ -83,6 +92,14 @@ inline double exponential(double x) { return std::exp(x); }
 template <class T> inline T sigmoid(T x) { return T(1) / (T(1) + exponential(-x)); }
 
 enum Activation { NONE, RELU, SILU, GELU };
+
+// Calls f with the activation as a constant.
+template <class F> void with_activation(int act, F f) {
+    if (act == RELU) return f(std::integral_constant<int, RELU>());
+    if (act == SILU) return f(std::integral_constant<int, SILU>());
+    if (act == GELU) return f(std::integral_constant<int, GELU>());
+    f(std::integral_constant<int, NONE>());
+}
 
 template <int ACT, class T> inline T activated(T x) {
     if (ACT == RELU) return x > T(0) ? x : T(0);
