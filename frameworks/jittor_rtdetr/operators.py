@@ -110,9 +110,7 @@ class _BatchNorm(jt.Function):
         return grad_x_BCHW, grad_weight_C, grad_bias_C, None
 
 
-def batch_norm(
-    x_BCHW: Var, weight_C: Var, bias_C: Var, eps: float, act: str | None = None
-) -> tuple[Var, Var, Var]:
+def batch_norm(x_BCHW: Var, weight_C: Var, bias_C: Var, eps: float, act: str | None = None) -> tuple[Var, Var, Var]:
     """Normalised and activated input [B, C, H, W], batch mean [C] and biased variance [C].
 
     No gradient flows through mean and variance. ``act``: see ``activation``.

@@ -53,9 +53,7 @@ class FixedNorm(jt.Function):
     def grad(self, grad_BCHW: Var) -> tuple[Var | None, ...]:
         """Gradient of the input."""
         saved, self.saved = self.saved, []
-        call = _of_maps(
-            "fixed_norm_gradient", 'in0_p, in1_p, in2_p, in3_p, in4_p, data["eps"], in5_p, out0_p'
-        )
+        call = _of_maps("fixed_norm_gradient", 'in0_p, in1_p, in2_p, in3_p, in4_p, data["eps"], in5_p, out0_p')
         return run("norms", call, [*saved, grad_BCHW], _like(saved[0]), **self.numbers)[0], None, None, None
 
 
@@ -64,7 +62,9 @@ class LayerNorm(jt.Function):
 
     def execute(self, x_ND: Var, weight_D: Var, bias_D: Var, eps: float) -> Var:
         """[N, D] -> [N, D]."""
-        call = 'native::layer_norm(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, data["eps"], out0_p, out1_p, out2_p);'
+        call = (
+            'native::layer_norm(in0_shape0, in0_shape1, in0_p, in1_p, in2_p, data["eps"], out0_p, out1_p, out2_p);'
+        )
         row = ((x_ND.shape[0],), x_ND.dtype)
         y_ND, *rows_N = run("norms", call, [x_ND, weight_D, bias_D], [*_like(x_ND), row, row], eps=eps)
         self.saved = [x_ND, weight_D, *rows_N]
