@@ -7,15 +7,13 @@ Shape suffixes: B batch, Q queries, S keys, D model width, H heads, d = D / H, P
 all levels, n = h*w of one level, N = sum of n over the levels.
 """
 
-import math
-
 import jittor as jt
 import numpy as np
 from jittor import Var, nn
 
 from frameworks.errors import UserError
 from frameworks.jittor_rtdetr import deformable
-from frameworks.jittor_rtdetr.operators import batched_matmul, constant, softmax
+from frameworks.jittor_rtdetr.operators import attention, softmax
 
 
 class MultiheadAttention(nn.Module):
@@ -34,20 +32,10 @@ class MultiheadAttention(nn.Module):
         weights = [self.in_proj_weight[i * dim : (i + 1) * dim] for i in range(3)]
         biases = [self.in_proj_bias[i * dim : (i + 1) * dim] for i in range(3)]
         inputs = (query_BQD, key_BSD, value_BSD)
-        query, key, value = (
-            self._split_heads(nn.linear(x, w, b)) for x, w, b in zip(inputs, weights, biases, strict=True)
+        query_BQD, key_BSD, value_BSD = (
+            nn.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True)
         )
-        scale = constant(1 / math.sqrt(dim // self.heads), query_BQD)
-        scores_BHQS = batched_matmul(query * scale, key.transpose(0, 1, 3, 2))
-        if blocked_QS is not None:
-            mask_QS = np.where(blocked_QS.numpy(), -np.inf, 0.0).astype(str(query_BQD.dtype))
-            scores_BHQS = scores_BHQS + jt.array(mask_QS).stop_grad()
-        mixed_BHQd = batched_matmul(softmax(scores_BHQS), value)
-        return self.out_proj(mixed_BHQd.transpose(0, 2, 1, 3).reshape(query_BQD.shape))
-
-    def _split_heads(self, x_BSD: Var) -> Var:
-        batch, length, dim = x_BSD.shape
-        return x_BSD.reshape((batch, length, self.heads, dim // self.heads)).transpose(0, 2, 1, 3)
+        return self.out_proj(attention(query_BQD, key_BSD, value_BSD, blocked_QS, self.heads))
 
 
 class MultiscaleDeformableAttention(nn.Module):

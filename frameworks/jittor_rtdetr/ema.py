@@ -2,6 +2,8 @@
 
 from jittor import Var, nn
 
+from frameworks.jittor_rtdetr.native import update as native_update
+from frameworks.jittor_rtdetr.native.kernel import in_use
 from frameworks.jittor_rtdetr.operators import constant
 
 
@@ -15,7 +17,10 @@ class ModelEMA:
         """average = decay * average + (1 - decay) * state, in place."""
         for name, value in model.state_dict().items():
             average = self.average[name]
-            average.update(constant(decay, average) * average + constant(1 - decay, average) * value.detach())
+            if in_use():
+                average.update(native_update.averaged(average, value.detach(), decay))
+            else:
+                average.update(constant(decay, average) * average + constant(1 - decay, average) * value.detach())
 
     def state(self) -> dict[str, Var]:
         """The averaged entries under canonical names."""

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import jittor as jt
 from jittor import Var, nn
 
-from frameworks.jittor_rtdetr.operators import batch_norm, constant, exact_gelu
+from frameworks.jittor_rtdetr import operators
+from frameworks.jittor_rtdetr.operators import batch_norm, constant, fixed_norm, layer_norm
 
 
 class BatchNorm2d(nn.Module):
@@ -28,14 +29,16 @@ class BatchNorm2d(nn.Module):
         self.eps = 1e-5
         self.momentum = 0.1
 
-    def execute(self, x_BCHW: Var) -> Var:
-        """[B, C, H, W] -> [B, C, H, W]; in training mode by batch statistics, and updates the running ones."""
+    def execute(self, x_BCHW: Var, act: str | None = None) -> Var:
+        """[B, C, H, W] -> [B, C, H, W], activated by ``act``; in training mode by batch statistics.
+
+        Training updates the running statistics.
+        """
         if not self.is_train:
-            scale_C = self.weight / jt.sqrt(self.running_var + constant(self.eps, x_BCHW))
-            shift_C = self.bias - self.running_mean * scale_C
-            return x_BCHW * scale_C.reshape((1, -1, 1, 1)) + shift_C.reshape((1, -1, 1, 1))
+            running = (self.running_mean, self.running_var)
+            return fixed_norm(x_BCHW, self.weight, self.bias, *running, self.eps, act)
         count = x_BCHW.shape[0] * x_BCHW.shape[2] * x_BCHW.shape[3]
-        y_BCHW, mean_C, var_C = batch_norm(x_BCHW, self.weight, self.bias, self.eps)
+        y_BCHW, mean_C, var_C = batch_norm(x_BCHW, self.weight, self.bias, self.eps, act)
         self._update_statistics(mean_C, var_C, count)
         return y_BCHW
 
@@ -58,11 +61,9 @@ class FrozenBatchNorm2d(nn.Module):
         self.running_var = jt.ones((channels,)).stop_grad()
         self.eps = 1e-5
 
-    def execute(self, x_BCHW: Var) -> Var:
-        """[B, C, H, W] -> [B, C, H, W]."""
-        scale_C = self.weight / jt.sqrt(self.running_var + constant(self.eps, x_BCHW))
-        shift_C = self.bias - self.running_mean * scale_C
-        return x_BCHW * scale_C.reshape((1, -1, 1, 1)) + shift_C.reshape((1, -1, 1, 1))
+    def execute(self, x_BCHW: Var, act: str | None = None) -> Var:
+        """[B, C, H, W] -> [B, C, H, W], activated by ``act``."""
+        return fixed_norm(x_BCHW, self.weight, self.bias, self.running_mean, self.running_var, self.eps, act)
 
 
 class LayerNorm(nn.Module):
@@ -76,19 +77,12 @@ class LayerNorm(nn.Module):
 
     def execute(self, x: Var) -> Var:
         """[..., D] -> [..., D]."""
-        dim = x.shape[-1]
-        centred = x - x.sum(-1, keepdims=True) / dim
-        variance = (centred * centred).sum(-1, keepdims=True) / dim
-        return centred / jt.sqrt(variance + constant(self.eps, x)) * self.weight + self.bias
+        return layer_norm(x, self.weight, self.bias, self.eps)
 
 
 def activation(name: str, x: Var) -> Var:
     """Elementwise ReLU, SiLU or exact (erf) GELU: ``name`` is "relu", "silu" or "gelu"."""
-    if name == "relu":
-        return nn.relu(x)
-    if name == "silu":
-        return nn.silu(x)
-    return exact_gelu(x)
+    return operators.activation(name, x)
 
 
 def chain(modules: Iterable[nn.Module], x: Var) -> list[Var]:
@@ -119,8 +113,10 @@ class ConvNorm(nn.Module):
 
     def execute(self, x_BCHW: Var) -> Var:
         """[B, C_in, H, W] -> [B, C_out, H / stride, W / stride]."""
-        y_BCHW = self.norm(self.conv(x_BCHW))
-        return y_BCHW if self.act is None else activation(self.act, y_BCHW)
+        y_BCHW = self.conv(x_BCHW)
+        if isinstance(self.norm, nn.Identity):  # deploy form: folded into the convolution
+            return operators.activation(self.act, y_BCHW)
+        return self.norm(y_BCHW, self.act)
 
 
 class MLP(nn.Module):

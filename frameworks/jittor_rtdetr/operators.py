@@ -7,7 +7,11 @@ import math
 
 import jittor as jt
 import numpy as np
-from jittor import Var
+from jittor import Var, nn
+
+from frameworks.jittor_rtdetr.native import attention as native_attention
+from frameworks.jittor_rtdetr.native import norms as native_norms
+from frameworks.jittor_rtdetr.native.kernel import in_use
 
 
 def constant(value: float, like: Var) -> Var | float:
@@ -32,6 +36,8 @@ class _Softmax(jt.Function):
 
 def softmax(x: Var) -> Var:
     """Softmax over the last axis; same shape."""
+    if in_use():
+        return native_attention.Softmax.apply(x.reshape((-1, x.shape[-1]))).reshape(x.shape)
     return _Softmax.apply(x)
 
 
@@ -62,6 +68,25 @@ def batched_matmul(a: Var, b: Var) -> Var:
     return product.reshape((*a.shape[:-1], b.shape[-1]))
 
 
+def attention(query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None, heads: int) -> Var:
+    """Scaled dot-product attention of every head on its share of D, [B, Q, D]; ``blocked_QS``: see ``attention.py``."""
+    if in_use():
+        return native_attention.Attention.apply(query_BQD, key_BSD, value_BSD, blocked_QS, heads)
+    query_BHQd, key_BHSd, value_BHSd = (_split_heads(x, heads) for x in (query_BQD, key_BSD, value_BSD))
+    scale = constant(1 / math.sqrt(query_BHQd.shape[-1]), query_BQD)
+    scores_BHQS = batched_matmul(query_BHQd * scale, key_BHSd.transpose(0, 1, 3, 2))
+    if blocked_QS is not None:
+        mask_QS = np.where(blocked_QS.numpy(), -np.inf, 0.0).astype(str(query_BQD.dtype))
+        scores_BHQS = scores_BHQS + jt.array(mask_QS).stop_grad()
+    mixed_BHQd = batched_matmul(softmax(scores_BHQS), value_BHSd)
+    return mixed_BHQd.transpose(0, 2, 1, 3).reshape(query_BQD.shape)
+
+
+def _split_heads(x_BSD: Var, heads: int) -> Var:
+    batch, length, dim = x_BSD.shape
+    return x_BSD.reshape((batch, length, heads, dim // heads)).transpose(0, 2, 1, 3)
+
+
 class _BatchNorm(jt.Function):
     """Normalises over batch, height and width; statistics in two passes, the gradient in closed form."""
 
@@ -85,9 +110,37 @@ class _BatchNorm(jt.Function):
         return grad_x_BCHW, grad_weight_C, grad_bias_C, None
 
 
-def batch_norm(x_BCHW: Var, weight_C: Var, bias_C: Var, eps: float) -> tuple[Var, Var, Var]:
-    """Normalised input [B, C, H, W], batch mean [C] and biased variance [C]; no gradient through the latter two."""
-    return _BatchNorm.apply(x_BCHW, weight_C, bias_C, eps)
+def batch_norm(x_BCHW: Var, weight_C: Var, bias_C: Var, eps: float, act: str | None = None) -> tuple[Var, Var, Var]:
+    """Normalised and activated input [B, C, H, W], batch mean [C] and biased variance [C].
+
+    No gradient flows through mean and variance. ``act``: see ``activation``.
+    """
+    if in_use():
+        return native_norms.BatchNorm.apply(x_BCHW, weight_C, bias_C, eps, act)
+    y_BCHW, mean_C, var_C = _BatchNorm.apply(x_BCHW, weight_C, bias_C, eps)
+    return activation(act, y_BCHW), mean_C, var_C
+
+
+def fixed_norm(
+    x_BCHW: Var, weight_C: Var, bias_C: Var, mean_C: Var, var_C: Var, eps: float, act: str | None = None
+) -> Var:
+    """Batch norm by given statistics, then the activation ``act``; [B, C, H, W]."""
+    constants = [weight_C, bias_C, mean_C, var_C]
+    if in_use() and (jt.flags.no_grad or all(c.is_stop_grad() for c in constants)):
+        return native_norms.FixedNorm.apply(x_BCHW, constants, eps, act)
+    scale_C = weight_C / jt.sqrt(var_C + constant(eps, x_BCHW))
+    shift_C = bias_C - mean_C * scale_C
+    return activation(act, x_BCHW * _per_channel(scale_C) + _per_channel(shift_C))
+
+
+def layer_norm(x: Var, weight_D: Var, bias_D: Var, eps: float) -> Var:
+    """Normalised last axis; the mean is subtracted before anything is squared."""
+    dim = x.shape[-1]
+    if in_use():
+        return native_norms.LayerNorm.apply(x.reshape((-1, dim)), weight_D, bias_D, eps).reshape(x.shape)
+    centred = x - x.sum(-1, keepdims=True) / dim
+    variance = (centred * centred).sum(-1, keepdims=True) / dim
+    return centred / jt.sqrt(variance + constant(eps, x)) * weight_D + bias_D
 
 
 def _channel_sum(x_BCHW: Var) -> Var:
@@ -152,6 +205,17 @@ class _ExactGelu(jt.Function):
 def exact_gelu(x: Var) -> Var:
     """Elementwise GELU in its erf form."""
     return _ExactGelu.apply(x)
+
+
+def activation(name: str | None, x: Var) -> Var:
+    """Elementwise ReLU, SiLU or exact (erf) GELU: ``name`` is "relu", "silu" or "gelu"; None changes nothing."""
+    if name is None:
+        return x
+    if name == "relu":
+        return nn.relu(x)
+    if name == "silu":
+        return nn.silu(x)
+    return exact_gelu(x)
 
 
 class _BinaryCrossEntropy(jt.Function):

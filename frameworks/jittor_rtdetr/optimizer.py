@@ -4,6 +4,8 @@ import jittor as jt
 from jittor import Var
 
 from frameworks.config import RecipeSpec
+from frameworks.jittor_rtdetr.native import update as native_update
+from frameworks.jittor_rtdetr.native.kernel import in_use
 from frameworks.jittor_rtdetr.operators import constant, full_sum
 
 
@@ -27,7 +29,6 @@ class AdamW:
 
         A parameter without a gradient does not change at all: no decay, no moment.
         """
-        beta1, beta2 = self.recipe.betas
         for name, gradient in gradients.items():
             parameter = self.parameters[name]
             if name not in self.steps:
@@ -35,14 +36,25 @@ class AdamW:
                 self.moment2[name] = jt.zeros_like(parameter).stop_grad()
                 self.steps[name] = 0
             self.steps[name] += 1
-            lr, decay = learning_rates[self.group[name]], self.recipe.groups[self.group[name]].weight_decay
-            correction1, correction2 = 1 - beta1 ** self.steps[name], 1 - beta2 ** self.steps[name]
-            m, v = self.moment1[name], self.moment2[name]
-            m.update(constant(beta1, m) * m + constant(1 - beta1, m) * gradient)
-            v.update(constant(beta2, v) * v + constant(1 - beta2, v) * gradient * gradient)
-            root = jt.sqrt(v) / constant(correction2**0.5, v) + constant(self.recipe.eps, v)
-            decayed = parameter * constant(1 - lr * decay, parameter)
-            parameter.update(decayed - constant(lr / correction1, m) * (m / root))
+            numbers = self._numbers(name, learning_rates[self.group[name]])
+            old = (parameter, self.moment1[name], self.moment2[name], gradient)
+            new = native_update.adamw(*old, numbers) if in_use() else adamw(*old, numbers)
+            for variable, value in zip(old, new, strict=False):
+                variable.update(value)
+
+    def _numbers(self, name: str, lr: float) -> dict[str, float]:
+        """Factors of this step in ``adamw``."""
+        (beta1, beta2), steps = self.recipe.betas, self.steps[name]
+        return {
+            "beta1": beta1,
+            "rest1": 1 - beta1,
+            "beta2": beta2,
+            "rest2": 1 - beta2,
+            "root_correction": (1 - beta2**steps) ** 0.5,
+            "eps": self.recipe.eps,
+            "kept": 1 - lr * self.recipe.groups[self.group[name]].weight_decay,
+            "rate": lr / (1 - beta1**steps),
+        }
 
     def state(self) -> dict[str, Var]:
         """``moment1/NAME``, ``moment2/NAME`` and ``steps/NAME`` of every parameter updated so far."""
@@ -63,15 +75,32 @@ class AdamW:
                 self.moment2[name] = state[f"moment2/{name}"].cast(parameter.dtype).stop_grad()
 
 
+def adamw(parameter: Var, moment1: Var, moment2: Var, gradient: Var, numbers: dict[str, float]) -> list[Var]:
+    """New parameter, first and second moment of one step; ``numbers``: see ``AdamW._numbers``."""
+    n = {name: constant(value, parameter) for name, value in numbers.items()}
+    moment1 = n["beta1"] * moment1 + n["rest1"] * gradient
+    moment2 = n["beta2"] * moment2 + n["rest2"] * gradient * gradient
+    root = jt.sqrt(moment2) / n["root_correction"] + n["eps"]
+    return [parameter * n["kept"] - n["rate"] * (moment1 / root), moment1, moment2]
+
+
 def clip_gradients(gradients: dict[str, Var], max_norm: float) -> tuple[dict[str, Var], Var]:
     """Scale all gradients so that their joint L2 norm is at most ``max_norm`` (0: no clipping).
 
     Returns:
         the gradients and their norm before clipping.
     """
-    squares = jt.concat([full_sum(gradient * gradient).reshape((1,)) for gradient in gradients.values()], dim=0)
-    norm = jt.sqrt(squares.sum())
+    norm = jt.sqrt(_sum_of_squares(list(gradients.values())))
     if max_norm == 0:
         return gradients, norm
     factor = jt.minimum(constant(max_norm, norm) / (norm + constant(1e-6, norm)), jt.ones_like(norm))
-    return {name: gradient * factor for name, gradient in gradients.items()}, norm
+    return {
+        name: native_update.scaled(gradient, factor) if in_use() else gradient * factor
+        for name, gradient in gradients.items()
+    }, norm
+
+
+def _sum_of_squares(tensors: list[Var]) -> Var:
+    if in_use():
+        return native_update.sum_of_squares(tensors)
+    return jt.concat([full_sum(x * x).reshape((1,)) for x in tensors], dim=0).sum()

@@ -4,6 +4,7 @@ import time
 
 import jittor as jt
 import numpy as np
+from jittor import Var
 
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
@@ -27,7 +28,10 @@ from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
 from frameworks.protocol import Detections, StepRecord
 from frameworks.shared import trace_names
+from frameworks.shared.hungarian import Indices
 from frameworks.shared.memory import peak_resident_mb
+
+TOTAL = "total"  # name of the sum among the loss terms
 
 
 class TrainingRun:
@@ -48,6 +52,24 @@ class TrainingRun:
             FloatingPointError: the loss is not finite.
         """
         start = time.perf_counter()
+        terms, gradients, matchings = self._loss_and_gradients(batch)
+        clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
+        losses = {name: float(value.item()) for name, value in terms.items()}
+        total = losses.pop(TOTAL)
+        if not np.isfinite(total):
+            raise FloatingPointError(f"total loss is {total}; terms: {losses}")
+        self.optimizer.step(clipped, learning_rates)
+        self.ema.update(self.model, ema_decay)
+        self._synchronise()
+        seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
+        return StepRecord(losses, total, float(norm.item()), seconds, matching)
+
+    def _loss_and_gradients(self, batch: Arrays) -> tuple[dict[str, Var], dict[str, Var], list[Indices]]:
+        """Loss terms with their sum, gradients by parameter, and matchings; none of them holds on to the graph.
+
+        Jittor frees an intermediate result after its last use only if nothing that depends on it can still be
+        differentiated: with the outputs alive, every activation would stay until the step ends.
+        """
         set_training(self.model, True)
         targets = read_targets(batch, self.model)
         images = to_tensor(batch["images"], self.model).stop_grad()
@@ -55,16 +77,9 @@ class TrainingRun:
         terms, matchings = criterion(outputs, targets, self.spec.criterion)
         total = total_loss(terms)
         parameters = connected(self.model, outputs)
-        gradients = dict(zip(parameters, jt.grad(total, list(parameters.values())), strict=True))
-        clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
-        losses = {name: float(value.item()) for name, value in terms.items()}
-        if not np.isfinite(total.item()):
-            raise FloatingPointError(f"total loss is {total.item()}; terms: {losses}")
-        self.optimizer.step(clipped, learning_rates)
-        self.ema.update(self.model, ema_decay)
-        self._synchronise()
-        seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
-        return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching)
+        gradients = jt.grad(total, list(parameters.values()), retain_graph=False)
+        values = {name: value.detach() for name, value in (terms | {TOTAL: total}).items()}
+        return values, dict(zip(parameters, gradients, strict=True)), matchings
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
