@@ -10,11 +10,12 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
 from frameworks.protocol import Case, Detections
+from frameworks.shared.memory import keep_freed_memory
 from frameworks.torch_rtdetr import tracing
 from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.exchange import build, set_training
 from frameworks.torch_rtdetr.model import RTDETR
-from frameworks.torch_rtdetr.training import TrainingRun, predict
+from frameworks.torch_rtdetr.training import TrainingRun, inference_model, predict
 
 QUESTIONS = {
     "forward": tracing.trace_forward,
@@ -39,6 +40,7 @@ class TorchFramework:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+        keep_freed_memory()
 
     def supports(self, device: str, dtype: str) -> str | None:
         """None, or the reason why this device or dtype cannot be used here."""
@@ -81,7 +83,7 @@ class TorchFramework:
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""
         self._require(device, "float32")
-        model = build(spec.model, weights, device, torch.float32)
+        model = inference_model(spec.model, weights, device)
         return predict(model, images, spec.model.decoder.num_queries)
 
     def _require(self, device: str, dtype: str) -> None:
