@@ -22,8 +22,8 @@ def peak_resident_mb() -> float:
 def keep_freed_memory() -> None:
     """Tell the C library to keep large blocks that are freed, for the next step's tensors of the same sizes.
 
-    glibc returns them to the system otherwise, and each step fetches and clears its pages again. A C library without
-    ``mallopt`` stays as it is.
+    glibc returns them to the system otherwise, which clears their pages again in each step. Another C library stays
+    as it is.
     """
     trim_threshold, mmap_threshold = -1, -3  # names of glibc's parameters in malloc.h
     if set_parameter := getattr(ctypes.CDLL(None), "mallopt", None):

@@ -10,7 +10,6 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
 from frameworks.protocol import Case, Detections
-from frameworks.shared.memory import keep_freed_memory
 from frameworks.torch_rtdetr import tracing
 from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.exchange import build, set_training
@@ -40,7 +39,6 @@ class TorchFramework:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-        keep_freed_memory()
 
     def supports(self, device: str, dtype: str) -> str | None:
         """None, or the reason why this device or dtype cannot be used here."""

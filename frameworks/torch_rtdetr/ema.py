@@ -19,7 +19,8 @@ class ModelEMA:
         """average = decay * average + (1 - decay) * state, in place."""
         state = model.state_dict()
         values = [state[name] for name in self.average]
-        torch._foreach_lerp_(list(self.average.values()), values, 1 - decay)  # one pass over memory
+        averages = list(self.average.values())
+        torch._foreach_lerp_(averages, values, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def state(self) -> dict[str, Tensor]:
         """The averaged entries under canonical names."""

@@ -62,8 +62,10 @@ def clip_gradients(gradients: dict[str, Tensor], max_norm: float) -> tuple[dict[
         the gradients and their norm before clipping.
     """
     tensors = list(gradients.values())
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    norms = torch._foreach_norm(tensors)  # pyright: ignore[reportPrivateImportUsage]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
     if max_norm == 0:
         return gradients, norm
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-    return dict(zip(gradients, torch._foreach_mul(tensors, factor), strict=True)), norm
+    scaled = torch._foreach_mul(tensors, factor)  # pyright: ignore[reportPrivateImportUsage]
+    return dict(zip(gradients, scaled, strict=True)), norm

@@ -106,7 +106,7 @@ def inference_model(spec: ModelSpec, weights: Arrays, device: str) -> RTDETR:
     model = build(spec, weights, device, torch.float32)
     set_training(model, False)
     deploy(model)
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
