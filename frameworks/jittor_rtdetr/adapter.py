@@ -20,7 +20,7 @@ from frameworks.jittor_rtdetr import tracing  # noqa: E402
 from frameworks.jittor_rtdetr.deploy import deploy  # noqa: E402
 from frameworks.jittor_rtdetr.exchange import build, set_training, state_arrays  # noqa: E402
 from frameworks.jittor_rtdetr.model import RTDETR  # noqa: E402
-from frameworks.jittor_rtdetr.training import TrainingRun, predict  # noqa: E402
+from frameworks.jittor_rtdetr.training import TrainingRun, inference_model, predict  # noqa: E402
 
 QUESTIONS = {
     "forward": tracing.trace_forward,
@@ -85,7 +85,7 @@ class JittorFramework:
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""
         self._require(device, "float32")
-        model = build(spec.model, weights, "float32")
+        model = inference_model(spec.model, weights)
         return predict(model, images, spec.model.decoder.num_queries)
 
     def _require(self, device: str, dtype: str) -> None:

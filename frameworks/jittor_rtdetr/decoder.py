@@ -20,6 +20,7 @@ Shape suffixes: B batch, N = sum of h*w over the levels, Q matching queries, S =
 queries, D model width, K classes.
 """
 
+import functools
 from dataclasses import dataclass
 
 import jittor as jt
@@ -241,7 +242,12 @@ def make_anchors(spatial_shapes: list[tuple[int, int]], eps: float, like: Var) -
     Anchors within ``eps`` of the border are invalid and get the logit +inf, as in the official code. Built on
     the host: they depend on nothing but sizes.
     """
-    dtype = np.dtype(str(like.dtype))
+    return _make_anchors(tuple(spatial_shapes), eps, str(like.dtype))
+
+
+@functools.lru_cache(maxsize=32)  # the same in every pass; nobody writes to them
+def _make_anchors(spatial_shapes: tuple[tuple[int, int], ...], eps: float, dtype_name: str) -> tuple[Var, Var]:
+    dtype = np.dtype(dtype_name)
     anchors = []
     for level, (h, w) in enumerate(spatial_shapes):
         y, x = np.meshgrid(np.arange(h, dtype=dtype), np.arange(w, dtype=dtype), indexing="ij")

@@ -7,12 +7,12 @@ and its parameters no longer have the canonical names.
 from itertools import pairwise
 
 import jittor as jt
+import numpy as np
 from jittor import nn
 
 from frameworks.jittor_rtdetr.encoder import RepVggBlock
 from frameworks.jittor_rtdetr.layers import BatchNorm2d, FrozenBatchNorm2d
 from frameworks.jittor_rtdetr.model import RTDETR
-from frameworks.jittor_rtdetr.operators import constant
 
 
 def deploy(model: RTDETR) -> None:
@@ -31,6 +31,8 @@ def deploy(model: RTDETR) -> None:
 def fold_norms(module: nn.Module) -> None:
     """Fold the norms among a module's children into the convolutions right before them.
 
+    On the host: kernels that run once in an evaluation would take seconds to compile.
+
     Raises:
         ValueError: the child before a norm is no convolution.
     """
@@ -41,10 +43,12 @@ def fold_norms(module: nn.Module) -> None:
         conv = before[-1] if isinstance(before, nn.Sequential) else before  # or [padding, convolution]
         if not isinstance(conv, nn.Conv2d):
             raise ValueError(f"the norm {name!r} of {type(module).__name__} follows no convolution")
-        scale_C = norm.weight / jt.sqrt(norm.running_var + constant(norm.eps, norm.running_var))
-        shift_C = norm.bias - norm.running_mean * scale_C
-        conv.weight = (conv.weight * scale_C.reshape((-1, 1, 1, 1))).stop_grad()
-        conv.bias = (shift_C if conv.bias is None else conv.bias * scale_C + shift_C).stop_grad()
+        variance_C = norm.running_var.numpy()
+        scale_C = norm.weight.numpy() / np.sqrt(variance_C + variance_C.dtype.type(norm.eps))
+        shift_C = norm.bias.numpy() - norm.running_mean.numpy() * scale_C
+        bias_C = shift_C if conv.bias is None else conv.bias.numpy() * scale_C + shift_C
+        conv.weight = jt.array(conv.weight.numpy() * scale_C[:, None, None, None]).stop_grad()
+        conv.bias = jt.array(bias_C).stop_grad()
         setattr(module, name, nn.Identity())
 
 
@@ -53,6 +57,8 @@ def merge_branches(block: RepVggBlock) -> None:
     if block.conv2 is None:
         return
     conv3, conv1 = block.conv1.conv, block.conv2.conv
-    conv3.weight = (conv3.weight + nn.pad(conv1.weight, (1, 1, 1, 1))).stop_grad()
-    conv3.bias = (conv3.bias + conv1.bias).stop_grad()
+    weight_OI33, weight_OI11 = conv3.weight.numpy().copy(), conv1.weight.numpy()
+    weight_OI33[:, :, 1, 1] += weight_OI11[:, :, 0, 0]
+    conv3.weight = jt.array(weight_OI33).stop_grad()
+    conv3.bias = jt.array(conv3.bias.numpy() + conv1.bias.numpy()).stop_grad()
     block.conv2 = None

@@ -16,6 +16,8 @@
 Shape suffixes: B batch, C channels, H height, W width, D model width, S = H * W.
 """
 
+import functools
+
 import jittor as jt
 import numpy as np
 from jittor import Var, nn
@@ -98,7 +100,12 @@ def position_embedding(h: int, w: int, dim: int, temperature: float, like: Var) 
 
     Built on the host: Jittor's pow is exact to float32 only.
     """
-    dtype = np.dtype(str(like.dtype))
+    return _position_embedding(h, w, dim, temperature, str(like.dtype))
+
+
+@functools.lru_cache(maxsize=32)  # the same in every pass; nobody writes to it
+def _position_embedding(h: int, w: int, dim: int, temperature: float, dtype_name: str) -> Var:
+    dtype = np.dtype(dtype_name)
     x, y = np.meshgrid(np.arange(w, dtype=dtype), np.arange(h, dtype=dtype), indexing="ij")
     exponent = np.arange(dim // 4, dtype=dtype) / dtype.type(dim // 4)
     omega = 1 / dtype.type(temperature) ** exponent

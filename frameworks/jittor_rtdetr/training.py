@@ -7,8 +7,9 @@ import numpy as np
 from jittor import Var
 
 from frameworks.arrays import Arrays
-from frameworks.config import ExperimentSpec
+from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.jittor_rtdetr.criterion import criterion, total_loss
+from frameworks.jittor_rtdetr.deploy import deploy
 from frameworks.jittor_rtdetr.ema import ModelEMA
 from frameworks.jittor_rtdetr.exchange import (
     COUNTER,
@@ -43,7 +44,7 @@ class TrainingRun:
         self.model = build(spec.model, weights, "float32")
         self.optimizer = AdamW(trainable(self.model), spec.recipe)
         self.ema = ModelEMA(self.model)
-        self.averaged = build(spec.model, weights, "float32")
+        self.averaged: RTDETR | None = None  # the average as a model, from a prediction until the next step
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
         """Forward, loss, backward, clip, update, average on one batch (inputs of ``protocol.Case`` for training).
@@ -52,6 +53,7 @@ class TrainingRun:
             FloatingPointError: the loss is not finite.
         """
         start = time.perf_counter()
+        self.averaged = None
         terms, gradients, matchings = self._loss_and_gradients(batch)
         clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
         losses = {name: float(value.item()) for name, value in terms.items()}
@@ -83,7 +85,9 @@ class TrainingRun:
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
-        load_average(self.averaged, self.ema)
+        if self.averaged is None:
+            state = state_arrays(self.model) | to_arrays(self.ema.state())  # the average has no counters
+            self.averaged = inference_model(self.spec.model, state)
         return predict(self.averaged, images, self.spec.model.decoder.num_queries)
 
     def state(self) -> Arrays:
@@ -92,6 +96,7 @@ class TrainingRun:
 
     def load(self, state: Arrays) -> None:
         """Restore a run from ``state()``."""
+        self.averaged = None
         modules = dict(self.model.named_modules())
         parameters = self.model.state_dict()
         for name, array in trace_names.below("parameter", state).items():
@@ -117,17 +122,17 @@ def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
     return trace_names.training_state(state_arrays(model), to_arrays(optimizer.state()), to_arrays(ema.state()))
 
 
-def load_average(model: RTDETR, ema: ModelEMA) -> None:
-    """Copy the averages into a model of the same spec."""
-    state = model.state_dict()
-    for name, value in ema.state().items():
-        state[name].update(value.clone())
+def inference_model(spec: ModelSpec, weights: Arrays) -> RTDETR:
+    """The model of a spec in evaluation mode and deploy form: same results to rounding, sooner."""
+    model = build(spec, weights, "float32")
+    set_training(model, False)
+    deploy(model)
+    return model
 
 
 def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
-    """Scored boxes of one batch in evaluation mode; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
+    """Scored boxes of one batch by an ``inference_model``; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
     start = time.perf_counter()
-    set_training(model, False)
     with jt.no_grad():
         outputs = model(to_tensor(images["images"], model))
         results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)

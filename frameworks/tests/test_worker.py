@@ -88,10 +88,6 @@ def test_not_finite_becomes_a_floating_point_error(torch_worker):
         trainer.step(poisoned, [1e-4] * 4, 0.9)
 
 
-def test_exchange_folder_is_empty_between_requests(torch_worker):
-    assert torch_worker.folder.is_dir() and list(torch_worker.folder.iterdir()) == []
-
-
 def test_unknown_framework_names_the_known_ones():
     with (
         pytest.raises(UserError, match="unknown framework 'tensorflow'; known frameworks: torch, jittor"),
@@ -108,7 +104,7 @@ def test_interpreter_that_does_not_start_is_a_user_error(python, monkeypatch, tm
         client.open_framework("torch", python=python),
     ):
         pass
-    assert list(tmp_path.iterdir()) == [], "the exchange folder is left behind"
+    assert list(tmp_path.iterdir()) == [], "a file is left behind"
 
 
 def test_interpreter_that_is_no_python_is_a_crash(monkeypatch, tmp_path):
@@ -171,7 +167,7 @@ def fake(tmp_path, monkeypatch):
     )
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     yield "fake"
-    assert list((tmp_path / "temporary").iterdir()) == [], "an exchange folder is left behind"
+    assert list((tmp_path / "temporary").iterdir()) == [], "a file is left behind"
 
 
 def test_fake_answers(fake):
@@ -259,12 +255,14 @@ def test_a_fresh_worker_follows_a_dead_one(fake):
                     worker.supports(device, "float32")
 
 
-def test_close_ends_the_process_and_removes_its_folder(fake):
+def test_close_ends_the_process_and_closes_the_file_of_the_arrays(fake):
     with client.open_framework(fake, timeout=60) as worker:
         assert isinstance(worker, client.Worker)
-        folder, process = worker.folder, worker.process
-        assert folder.is_dir() and process.poll() is None
-    assert not folder.exists() and process.returncode == 0
+        process, descriptor = worker.process, worker.exchange.descriptor
+        assert process.poll() is None and os.fstat(descriptor).st_nlink == 0, "the file has a name"
+    assert process.returncode == 0
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_failure_in_the_session_still_closes_the_worker(fake):

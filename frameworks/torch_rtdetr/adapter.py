@@ -15,7 +15,7 @@ from frameworks.torch_rtdetr import deformable, tracing
 from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.exchange import build, set_training
 from frameworks.torch_rtdetr.model import RTDETR
-from frameworks.torch_rtdetr.training import TrainingRun, predict
+from frameworks.torch_rtdetr.training import TrainingRun, inference_model, predict
 
 QUESTIONS = {
     "forward": tracing.trace_forward,
@@ -85,7 +85,7 @@ class TorchFramework:
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""
         self._require(device, "float32")
-        model = build(spec.model, weights, device, torch.float32)
+        model = inference_model(spec.model, weights, device)
         return predict(model, images, spec.model.decoder.num_queries)
 
     def _require(self, device: str, dtype: str) -> None:

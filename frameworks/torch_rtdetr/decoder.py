@@ -20,6 +20,7 @@ Shape suffixes: B batch, N = sum of h*w over the levels, Q matching queries, S =
 queries, D model width, K classes.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -229,12 +230,17 @@ def make_anchors(spatial_shapes: list[tuple[int, int]], eps: float, like: Tensor
 
     Anchors within ``eps`` of the border are invalid and get the logit +inf, as in the official code.
     """
+    return _make_anchors(tuple(spatial_shapes), eps, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=32)  # the same in every pass; nobody writes to them
+def _make_anchors(
+    spatial_shapes: tuple[tuple[int, int], ...], eps: float, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
     anchors = []
     for level, (h, w) in enumerate(spatial_shapes):
         y, x = torch.meshgrid(
-            torch.arange(h, dtype=like.dtype, device=like.device),
-            torch.arange(w, dtype=like.dtype, device=like.device),
-            indexing="ij",
+            torch.arange(h, dtype=dtype, device=device), torch.arange(w, dtype=dtype, device=device), indexing="ij"
         )
         centre_HW2 = torch.stack([(x + 0.5) / w, (y + 0.5) / h], dim=-1)
         side_HW2 = torch.full_like(centre_HW2, 0.05 * 2.0**level)

@@ -17,9 +17,10 @@ class ModelEMA:
     @torch.no_grad()
     def update(self, model: nn.Module, decay: float) -> None:
         """average = decay * average + (1 - decay) * state, in place."""
-        for name, value in model.state_dict().items():
-            if name in self.average:
-                self.average[name].mul_(decay).add_((1 - decay) * value)
+        state = model.state_dict()
+        values = [state[name] for name in self.average]
+        averages = list(self.average.values())
+        torch._foreach_lerp_(averages, values, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def state(self) -> dict[str, Tensor]:
         """The averaged entries under canonical names."""

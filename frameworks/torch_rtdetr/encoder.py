@@ -16,6 +16,8 @@
 Shape suffixes: B batch, C channels, H height, W width, D model width, S = H * W.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -96,12 +98,17 @@ def position_embedding(h: int, w: int, dim: int, temperature: float, like: Tenso
     At square inputs that only swaps the axes; at others positions are scrambled, and the official checkpoints
     depend on it (docs/pitfalls.md B.3).
     """
+    return _position_embedding(h, w, dim, temperature, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=32)  # the same in every pass; nobody writes to it
+def _position_embedding(
+    h: int, w: int, dim: int, temperature: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     x, y = torch.meshgrid(
-        torch.arange(w, dtype=like.dtype, device=like.device),
-        torch.arange(h, dtype=like.dtype, device=like.device),
-        indexing="ij",
+        torch.arange(w, dtype=dtype, device=device), torch.arange(h, dtype=dtype, device=device), indexing="ij"
     )
-    exponent = torch.arange(dim // 4, dtype=like.dtype, device=like.device) / (dim // 4)
+    exponent = torch.arange(dim // 4, dtype=dtype, device=device) / (dim // 4)
     omega = 1.0 / temperature**exponent
     angle_x, angle_y = x.flatten()[:, None] * omega, y.flatten()[:, None] * omega
     return torch.cat([angle_x.sin(), angle_x.cos(), angle_y.sin(), angle_y.cos()], dim=1)[None]

@@ -9,11 +9,9 @@ import dataclasses
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -21,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import frameworks
-from frameworks.arrays import Arrays, load_arrays, save_arrays
+from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, to_dict
 from frameworks.errors import UserError
 from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, StepRecord
+from frameworks.workers.exchange import Exchange
 
 Log = Callable[[str], None]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -88,20 +87,22 @@ class Worker:
     ) -> None:
         self.name, self.timeout, self.log = name, timeout, log
         self.tail: deque[str] = deque(maxlen=40)
-        self.folder = Path(tempfile.mkdtemp(prefix=f"twin-detr-{name}-"))
+        self.exchange = Exchange()
         self.answers: queue.Queue[str | None] = queue.Queue()
         command = [python, "-m", "frameworks.workers.worker", name, "--adapter", adapter, "--device", device]
+        command += ["--exchange", str(self.exchange.descriptor)]
         try:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                pass_fds=(self.exchange.descriptor,),
                 env=os.environ | {"PYTHONPATH": _python_path()},
                 start_new_session=True,  # Ctrl-C at the terminal reaches the caller only, which ends its workers
             )
         except OSError as error:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.exchange.close()
             raise UserError(f"cannot start {python!r} for {name}: {error.strerror}") from None
         self.reader = threading.Thread(target=self._read_answers, daemon=True)
         self.listener = threading.Thread(target=self._read_errors, daemon=True)
@@ -119,7 +120,7 @@ class Worker:
 
     def environment(self, device: str) -> Mapping[str, Any]:
         """As in ``Framework``."""
-        return self.request("environment", device=device)[0]
+        return self.request("environment", device=device)[0] | {"exchange": self.exchange.kind}
 
     def parameter_shapes(self, spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         """As in ``Framework``."""
@@ -147,7 +148,7 @@ class Worker:
 
         Args:
             name: a method of ``worker.Session``, or ``stepper.NAME`` for one of the training run.
-            sent: array arguments; they travel as files of a folder that is deleted afterwards.
+            sent: array arguments.
             arguments: the other arguments, plain JSON.
 
         Returns:
@@ -158,19 +159,14 @@ class Worker:
             WorkerFailure: any other exception in the framework, a crash, or no answer within ``timeout``.
         """
         assert self.process.stdin is not None
-        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            files = {key: f"{folder}/{key}.safetensors" for key in sent or {}}
-            for key, path in files.items():
-                save_arrays(Path(path), (sent or {})[key])
-            answer = Path(folder) / "answer.safetensors"
-            line = {"request": name, "arguments": arguments, "files": files, "answer": str(answer)}
-            try:
-                self.process.stdin.write(f"{json.dumps(line)}\n".encode())
-                self.process.stdin.flush()
-            except (BrokenPipeError, ValueError, OSError):
-                raise self._crash(name) from None
-            value = self._receive(name)
-            return value, load_arrays(answer) if answer.exists() else {}
+        line = {"request": name, "arguments": arguments, "arrays": self.exchange.write(sent or {})}
+        try:
+            self.process.stdin.write(f"{json.dumps(line)}\n".encode())
+            self.process.stdin.flush()
+        except (BrokenPipeError, ValueError, OSError):
+            raise self._crash(name) from None
+        reply = self._receive(name)
+        return reply["value"], self.exchange.read(reply["arrays"])["answer"]
 
     def close(self) -> None:
         """Close the worker's input, which ends it; kill it if it is still there after 5 seconds."""
@@ -186,9 +182,9 @@ class Worker:
             thread.join(timeout=5)
             if pipe and not thread.is_alive():  # closing a pipe under its reader would block
                 pipe.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.exchange.close()
 
-    def _receive(self, request: str) -> Any:
+    def _receive(self, request: str) -> dict[str, Any]:
         try:
             line = self.answers.get(timeout=self.timeout)
         except queue.Empty:
@@ -199,7 +195,7 @@ class Worker:
             raise self._crash(request)
         reply = json.loads(line)
         if reply["ok"]:
-            return reply["value"]
+            return reply
         if reply["kind"] == "user":
             raise UserError(reply["message"])
         if reply["kind"] == "not-finite":

@@ -1,8 +1,8 @@
 """Worker process: load one framework and serve requests until standard input ends.
 
-A request is one JSON line on standard input, its answer one JSON line on the real standard output; arrays travel
-as safetensors files whose paths the request gives. Everything that a framework prints goes to standard error, so
-that it is never read as an answer.
+A request is one JSON line on standard input, its answer one JSON line on the real standard output; arrays lie in
+the file of ``exchange.py``, at places that the lines give. Everything that a framework prints goes to standard
+error, so that it is never read as an answer.
 """
 
 import argparse
@@ -13,15 +13,16 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from frameworks.arrays import Arrays, load_arrays, save_arrays
+from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, from_dict
 from frameworks.errors import UserError
 from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, Stepper, StepRecord
+from frameworks.shared.memory import keep_freed_memory
+from frameworks.workers.exchange import Exchange
 
 
 class Session:
@@ -69,7 +70,7 @@ class Session:
 
 
 def split(result: Any) -> tuple[Any, Arrays]:
-    """A method's result as a plain value for the answer line and arrays for a file."""
+    """A method's result as a plain value for the answer line, and its arrays."""
     match result:
         case Detections():
             return result.seconds, result.arrays
@@ -80,17 +81,14 @@ def split(result: Any) -> tuple[Any, Arrays]:
     return result, {}
 
 
-def answer(session: Session, line: str) -> dict[str, Any]:
+def answer(session: Session, line: str, exchange: Exchange) -> dict[str, Any]:
     """Run one request line and return its answer. An exception becomes an answer; the worker goes on."""
     request = json.loads(line)
     try:
         method = session.method(request["request"])
-        files = {name: load_arrays(Path(path)) for name, path in request["files"].items()}
-        value, arrays = split(method(**request["arguments"], **files))
+        value, arrays = split(method(**request["arguments"], **exchange.read(request["arrays"])))
         json.dumps(value)  # a value that is not JSON is an error of the framework, and reported as one
-        if arrays:
-            save_arrays(Path(request["answer"]), arrays)
-        return {"ok": True, "value": value}
+        return {"ok": True, "value": value, "arrays": exchange.write({"answer": arrays})}
     except UserError as error:
         return _refusal("user", str(error))
     except FloatingPointError as error:
@@ -109,8 +107,11 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--adapter", help="dotted module that defines FRAMEWORK (default: the registered one)")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--exchange", type=int, required=True, help="inherited descriptor of the file for arrays")
     arguments = parser.parse_args()
     os.environ[DEVICE_VARIABLE] = arguments.device
+    exchange = Exchange(arguments.exchange)
+    keep_freed_memory()
     # Keep the real standard output for answers; anything printed from here on goes to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -126,7 +127,7 @@ def main() -> None:
         # Ctrl-C is handled by the caller, which ends workers by closing their input.
         with contextlib.suppress(KeyboardInterrupt):
             for line in sys.stdin:
-                print(json.dumps(answer(session, line)), file=answers, flush=True)
+                print(json.dumps(answer(session, line, exchange)), file=answers, flush=True)
 
 
 if __name__ == "__main__":
