@@ -21,7 +21,7 @@ import numpy as np
 from frameworks.arrays import Arrays, load_arrays, save_arrays
 from frameworks.config import ExperimentSpec, ModelSpec, from_dict
 from frameworks.errors import UserError
-from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, Stepper, StepRecord
+from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, Profiler, Stepper, StepRecord
 
 
 class Session:
@@ -66,6 +66,12 @@ class Session:
     def predict(self, spec: dict[str, Any], **arguments: Any) -> Detections:
         """As in ``Framework``."""
         return self.framework.predict(from_dict(ExperimentSpec, spec), **arguments)
+
+    def profile(self, spec: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+        """As in ``Profiler``: for the twins only."""
+        if not isinstance(self.framework, Profiler):
+            raise UserError(f"{self.framework.name} has no profile of a step")
+        return self.framework.profile(from_dict(ExperimentSpec, spec), **arguments)
 
 
 def split(result: Any) -> tuple[Any, Arrays]:
