@@ -15,7 +15,7 @@ def profile_spec(session: Session, spec: ExperimentSpec) -> None:
         entry = Entry(name, name)
         session.say(f"{place_name(place_of(spec))}: profiling {name}")
         with session.recording(entry, "profile", spec), session.open(entry) as framework:
-            if isinstance(framework, Profiler):
-                weights = drawn_weights(spec.model)
-                profile = framework.profile(spec, weights, inputs.batch, device=device)
+            if not isinstance(framework, Profiler):
+                continue
+            if profile := framework.profile(spec, drawn_weights(spec.model), inputs.batch, device=device):
                 session.write("profile", label=name, **place_of(spec), **profile)

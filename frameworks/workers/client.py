@@ -152,7 +152,7 @@ class Worker:
         return Detections(arrays, seconds)
 
     def profile(self, spec: ExperimentSpec, weights: Arrays, batch: Arrays, *, device: str) -> dict[str, Any]:
-        """As in ``Profiler``. Raises UserError where the framework is none."""
+        """As in ``Profiler``; empty where the framework in the worker is none."""
         sent = {"weights": weights, "batch": batch}
         return self.request("profile", sent, spec=to_dict(spec), device=device)[0]
 
