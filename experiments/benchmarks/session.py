@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -41,6 +41,7 @@ class Plan:
     warm_up: int
     device: str
     pythons: dict[str, str]
+    variables: dict[str, str] = field(default_factory=dict)  # of every process
 
     @property
     def models(self) -> list[ExperimentSpec]:
@@ -52,17 +53,17 @@ class Plan:
         """Every label of the table; on a GPU the twins have no operators of their own, so no second path."""
         found = [Entry(name, name) for name in self.frameworks]
         if self.device == "cpu":
-            found.append(Entry(FORMULAS, REFERENCE, "reference"))
+            found.append(Entry(FORMULAS, REFERENCE, {kernels.VARIABLE: "reference"}))
         return [*found, Entry(CONTROL, REFERENCE)]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One label of the table: a framework and the path of its operators (``frameworks.shared.kernels``)."""
+    """One label of the table: a framework, and what its process gets beside the variables of all."""
 
     label: str
     framework: str
-    kernels: str = "fast"
+    variables: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Session:
     def open(self, entry: Entry) -> contextlib.AbstractContextManager[Framework]:
         """Start the entry's framework in a worker process."""
         python = self.plan.pythons.get(entry.framework)
-        variables = thread_variables() | {kernels.VARIABLE: entry.kernels}
+        variables = thread_variables() | {kernels.VARIABLE: "fast"} | self.plan.variables | entry.variables
         return open_framework(entry.framework, device=self.plan.device, python=python, variables=variables)
 
     @contextlib.contextmanager

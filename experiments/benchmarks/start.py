@@ -17,8 +17,10 @@ from frameworks import ADAPTERS, JUDGES, REFERENCE
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
 from frameworks.hf_rtdetr.names import NAME, require_supported, require_transformers
+from frameworks.official_rtdetr.source import NAME as OFFICIAL
+from frameworks.official_rtdetr.source import VARIABLE, configuration_file, require_checkout
 
-ENTRANTS = (*ADAPTERS, *JUDGES)
+ENTRANTS = tuple(name for name in (*ADAPTERS, *JUDGES) if name != OFFICIAL)
 PRESETS = ["rtdetr_r18vd", "rtdetr_r50vd"]
 SIZES = [160, 320, 640]
 PIXELS, MOST = 640, 4  # default batch: as many images side by side as give one of 640 px, at most 4
@@ -52,15 +54,34 @@ def make_plan(given: argparse.Namespace) -> Plan:
     names = parse_frameworks(given.frameworks, ENTRANTS)
     if REFERENCE not in names:
         raise UserError(f"--frameworks is {given.frameworks}; expected {REFERENCE} (the reference) among them")
+    variables = _official(given.entrant, given.preset)
+    names += (OFFICIAL,) * bool(variables)
     pythons = parse_pythons(given.python, names)
     batches = _batches(given.image_size, given.batch_size)
     specs = tuple(_sized(preset(name), side, batch) for name in given.preset for side, batch in batches.items())
-    plan = Plan(specs, names, given.rounds, given.minutes, given.warm_up, given.device, pythons)
+    plan = Plan(specs, names, given.rounds, given.minutes, given.warm_up, given.device, pythons, variables)
     if NAME in names:
         require_transformers(pythons.get(NAME))
         for spec in plan.models:
             require_supported(spec.model)
     return plan
+
+
+def _official(entrant: str | None, presets: list[str]) -> dict[str, str]:
+    """Variables that say where the official code is; none without --entrant.
+
+    Raises:
+        UserError: not official=PATH, no official code there, or it lacks a preset's configuration file.
+    """
+    if not entrant:
+        return {}
+    name, _, path = entrant.partition("=")
+    if name != OFFICIAL or not path:
+        raise UserError(f"--entrant {entrant}: expected {OFFICIAL}=PATH of a checkout's rtdetr_pytorch folder")
+    folder = require_checkout(Path(path).expanduser())
+    for preset_name in presets:
+        configuration_file(folder, preset_name)
+    return {VARIABLE: str(folder)}
 
 
 def _batches(sides: list[int], given: list[int] | None) -> dict[int, int]:
@@ -116,6 +137,7 @@ def _parser() -> Parser:
     add("--warm-up", type=int, default=2, metavar="N", help="untimed calls of each before them (default: 2)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     add("--frameworks", default=",".join(ENTRANTS), metavar="A,B", help=f"default: {','.join(ENTRANTS)}")
+    add("--entrant", metavar="official=PATH", help="time the official code too: its rtdetr_pytorch folder")
     add("--python", action="append", default=[], metavar="NAME=PATH", help="a worker's interpreter; repeatable")
     add("--publish", action="store_true", help="write docs/speed.md, unless the machine was too noisy")
     add("--out", metavar="DIR", help="default: a new folder under reports/generated")
