@@ -1,9 +1,10 @@
 """Time one training step and one inference of both twins and of Hugging Face's RT-DETR, interleaved in one run.
 
-    python experiments/benchmark.py --image-size 192 320 --batch-size 2 --rounds 12
+    python experiments/benchmark.py --preset rtdetr_r18vd --image-size 160 320 --minutes 1
 
-Speed is recorded, never asserted. Exit status: 0 complete, 1 a framework failed (it is in the records), 2 an error
-in the arguments or the environment (one line on stderr), 130 interrupted.
+Speed is recorded, never asserted. Exit status: 0 complete, 1 a framework failed (it is in the records) or, with
+--publish, the machine was too noisy, 2 an error in the arguments or the environment (one line on stderr), 130
+interrupted.
 """
 
 import sys

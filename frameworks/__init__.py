@@ -12,7 +12,7 @@ ADAPTERS = {
     "jittor": "frameworks.jittor_rtdetr.adapter",
 }
 # Independent implementations that judge the twins. A run does not train them; a benchmark may time them.
-JUDGES = {"hf": "frameworks.hf_rtdetr.adapter"}
+JUDGES = {"hf": "frameworks.hf_rtdetr.adapter", "official": "frameworks.official_rtdetr.adapter"}
 REFERENCE = next(iter(ADAPTERS))
 
 

@@ -176,3 +176,18 @@ class Framework(Protocol):
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Detections of a batch in float32: ``images`` [B, 3, H, W] in [0, 1] and ``sizes_wh`` [B, 2] in pixels."""
         ...
+
+
+@runtime_checkable
+class Profiler(Protocol):
+    """A framework that can also say where the time of its training step goes. A port may leave it out."""
+
+    def profile(self, spec: ExperimentSpec, weights: Arrays, batch: Arrays, *, device: str) -> dict[str, Any]:
+        """Profile training steps on ``batch``, as ``Stepper.step`` takes it.
+
+        Returns:
+            plain values: ``parts``, seconds by part of a step; ``operators``, ``seconds`` and ``calls`` by
+            operator; the reference also ``operations``, floating-point operations of a ``step`` and
+            an ``inference``.
+        """
+        ...

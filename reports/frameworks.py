@@ -34,6 +34,7 @@ STYLES = {
     "torch": FrameworkStyle("PyTorch", "#D55E00", "o", "-", -0.14, width=2.6),
     "jittor": FrameworkStyle("Jittor", "#0072B2", "D", (0, (4, 1.6)), 0.14),
     "hf": FrameworkStyle("Hugging Face", "#CC79A7", "^", "-.", 0.0),
+    "official": FrameworkStyle("official code", "#E69F00", "v", (0, (1, 1)), -0.28),
 }
 
 

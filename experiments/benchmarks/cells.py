@@ -1,56 +1,92 @@
-"""Timings of a benchmark as cells: one per image size, task and label."""
+"""Timings of a benchmark as cells: one per preset, image size, task and label."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.statistics import Estimate, estimate, paired_ratio
-from experiments.benchmarks.timing import CONTROL, TASKS
+from experiments.benchmarks.session import CONTROL, FORMULAS, TASKS
+from experiments.benchmarks.statistics import Estimate, estimate, ratio_of_medians
 from frameworks import ADAPTERS, JUDGES, REFERENCE
 from reports.frameworks import style_of
+from reports.jsonl import read_lines
 
-LABELS = (REFERENCE, CONTROL, *[name for name in ADAPTERS | JUDGES if name != REFERENCE])  # order of the table
+Record = dict[str, Any]
+LABELS = (REFERENCE, FORMULAS, CONTROL, *[name for name in ADAPTERS | JUDGES if name != REFERENCE])
 TASK_NAMES = {"step": "training step", "inference": "inference"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One label in one task at one size."""
+    """One label in one task of one preset at one size: the seconds of every round by its number."""
 
     label: str
-    task: str
+    rounds: dict[int, float]
+
+    @property
+    def time(self) -> Estimate:
+        """Median and interval of the seconds."""
+        return estimate(list(self.rounds.values()))
+
+    def over(self, other: "Cell") -> Estimate | None:
+        """Ratio of medians to another label in their common rounds; None where there is none."""
+        common = sorted(self.rounds.keys() & other.rounds.keys())
+        if not common:
+            return None
+        return ratio_of_medians([self.rounds[r] for r in common], [other.rounds[r] for r in common])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One task of one preset at one size: the cells by label, in the order of ``LABELS``."""
+
+    preset: str
     size: int
-    seconds: list[float]
-    time: Estimate
-    ratio: Estimate | None  # to the reference, in the same rounds
-    first: float | None
-    peak_mb: float | None
+    batch: int
+    task: str
+    cells: dict[str, Cell]
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What the records of one preset and size have in common."""
+        return self.preset, self.size
+
+    def ratio(self, label: str, to: str = REFERENCE) -> Estimate | None:
+        """Ratio of medians of two labels; None where one of them was not timed."""
+        if label not in self.cells or to not in self.cells:
+            return None
+        return self.cells[label].over(self.cells[to])
 
 
 def name_of(label: str) -> str:
     """The name of a label in tables and figures."""
-    if label == CONTROL:
-        return f"{name_of(REFERENCE)} again (A/A)"
+    if label in (CONTROL, FORMULAS):
+        return f"{name_of(REFERENCE)}, {'again (A/A)' if label == CONTROL else 'reference path'}"
     return f"{style_of(label).label} twin" if label in ADAPTERS else style_of(label).label
 
 
-def read_cells(records: list[dict[str, Any]]) -> list[Cell]:
-    """Every (size, task, label) that has timings, in the order of the table."""
-    timings: dict[tuple[int, str, str], dict[int, float]] = {}
+def read_records(path: Path) -> list[Record]:
+    """The records of a benchmark. Older ones had one preset and one batch size, in ``environment`` only."""
+    records, _ = read_lines(path)
+    environment = next((record for record in records if record["kind"] == "environment"), {})
+    constant = {key: environment[key] for key in ("preset", "batch_size") if key in environment}
+    return [constant | record for record in records]
+
+
+def read_rows(records: list[Record]) -> list[Row]:
+    """Every preset, size and task that has timings, in the order in which they were timed."""
+    found: dict[tuple[str, int, int, str], dict[str, dict[int, float]]] = {}
     for record in records:
         if record["kind"] == "timing":
-            key = (record["image_size"], record["task"], record["label"])
-            timings.setdefault(key, {})[record["round"]] = record["seconds"]
-    cells = []
-    for size, task, label in sorted(timings, key=lambda key: (key[0], TASKS.index(key[1]), LABELS.index(key[2]))):
-        rounds, reference = timings[size, task, label], timings.get((size, task, REFERENCE), {})
-        seconds = list(rounds.values())
-        paired = label != REFERENCE and rounds.keys() & reference.keys()
-        ratio = paired_ratio(rounds, reference) if paired else None
-        first = _find(records, "seconds", kind="first_call", label=label, task=task, image_size=size)
-        peak = _find(records, "peak_mb", kind="memory", label=label, image_size=size)
-        cells.append(Cell(label, task, size, seconds, estimate(seconds), ratio, first, peak))
-    return cells
+            key = (record["preset"], record["image_size"], record["batch_size"], record["task"])
+            found.setdefault(key, {}).setdefault(record["label"], {})[record["round"]] = record["seconds"]
+    places = list(dict.fromkeys(key[:3] for key in found))
+    keys = [(*place, task) for place in places for task in TASKS if (*place, task) in found]
+    return [
+        Row(*key, {label: Cell(label, found[key][label]) for label in LABELS if label in found[key]})
+        for key in keys
+    ]
 
 
-def _find(records: list[dict[str, Any]], field: str, **wanted: Any) -> float | None:
-    return next((r[field] for r in records if all(r.get(k) == v for k, v in wanted.items())), None)
+def find(records: list[Record], kind: str, **wanted: Any) -> Record | None:
+    """The first record of a kind with these fields."""
+    return next((r for r in records if r["kind"] == kind and all(r.get(k) == v for k, v in wanted.items())), None)

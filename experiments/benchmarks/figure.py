@@ -1,47 +1,59 @@
-"""The figure of a benchmark: every timed round, the median and its interval."""
+"""The figure of a benchmark: every label as a multiple of the reference, with its interval and every round."""
 
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 
-from experiments.benchmarks.cells import LABELS, TASK_NAMES, Cell, name_of
-from experiments.benchmarks.timing import CONTROL, TASKS
+from experiments.benchmarks.cells import TASK_NAMES, Row, name_of
+from experiments.benchmarks.session import CONTROL, FORMULAS, TASKS
+from experiments.benchmarks.tables import labels, places
 from frameworks import REFERENCE
 from reports import style
 from reports.frameworks import style_of
 
+HEIGHT_OF_A_LABEL = 0.24  # inches
 
-def draw(cells: list[Cell], path: Path) -> Path:
-    """Draw a panel per task and size."""
-    sizes = sorted({cell.size for cell in cells})
-    labels = [label for label in LABELS if any(cell.label == label for cell in cells)]
-    figure = style.new_figure(height=2.9 * len(TASKS), width=max(5.0, 4.5 * len(sizes)))
-    grid = figure.subplots(len(TASKS), len(sizes), squeeze=False)
-    for row, task in enumerate(TASKS):
-        for column, size in enumerate(sizes):
-            axes = grid[row][column]
-            for cell in cells:
-                if (cell.task, cell.size) == (task, size):
-                    _draw_cell(axes, labels.index(cell.label), cell)
-            axes.set_title(f"{TASK_NAMES[task]}, {size}²", fontsize=10)
-            axes.set_xticks(range(len(labels)), [name_of(label).replace(" ", "\n", 1) for label in labels])
-            axes.set_xlim(-0.6, len(labels) - 0.3)
-            axes.set_ylim(bottom=0)  # so that the heights show the ratio
-            style.tidy(axes, "y")
-            if column == 0:
-                axes.set_ylabel("milliseconds")
+
+def draw(rows: list[Row], path: Path) -> Path:
+    """Draw one panel per task; in it a group of marks per preset and size."""
+    names = [label for label in labels(rows) if label != REFERENCE]
+    groups = [row.place for row in places(rows)]
+    figure = style.new_figure(height=1.5 + HEIGHT_OF_A_LABEL * (len(names) + 1) * len(groups))
+    panels = figure.subplots(1, len(TASKS), squeeze=False, sharey=True)[0]
+    for axes, task in zip(panels, TASKS, strict=True):
+        for row in rows:
+            if row.task == task:
+                _draw_row(axes, groups.index(row.place), row, names)
+        axes.axvline(1, color=style.NEUTRAL_COLOR, linewidth=1)
+        axes.set_title(f"{TASK_NAMES[task]}", fontsize=10)
+        axes.set_xlabel(f"time ÷ {name_of(REFERENCE)}")
+        axes.set_xlim(left=0)
+        axes.set_ylim(len(groups) - 0.5, -0.5)
+        axes.set_yticks(range(len(groups)), [f"{preset}\n{size}²" for preset, size in groups])
+        style.tidy(axes, "x")
+    marks = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return style.save(figure, path)
 
 
-def _draw_cell(axes: Axes, place: int, cell: Cell) -> None:
-    color = style_of(REFERENCE if cell.label == CONTROL else cell.label).color
-    offsets = np.linspace(-0.22, 0.22, len(cell.seconds)) if len(cell.seconds) > 1 else np.zeros(1)
-    face = "none" if cell.label == CONTROL else color
-    times = 1000 * np.asarray(cell.seconds)
-    axes.scatter(place + offsets, times, s=16, facecolors=face, edgecolors=color, alpha=0.7)
-    middle = 1000 * cell.time.median
-    spread = [[middle - 1000 * cell.time.low], [1000 * cell.time.high - middle]]
-    axes.errorbar(place, middle, yerr=spread, color="black", capsize=4, linewidth=1.2, zorder=4)
-    axes.plot([place - 0.3, place + 0.3], [middle, middle], color="black", linewidth=1.8, zorder=4)
-    axes.annotate(f"{middle:.0f}", (place + 0.32, middle), fontsize=8, va="center")
+def _draw_row(axes: Axes, group: int, row: Row, names: list[str]) -> None:
+    for place, label in enumerate(names):
+        ratio = row.ratio(label)
+        if ratio is None:
+            continue
+        look = style_of(REFERENCE if label in (CONTROL, FORMULAS) else label)
+        height = group + 0.8 * ((place + 0.5) / len(names) - 0.5)
+        base, rounds = row.cells[REFERENCE].rounds, row.cells[label].rounds
+        single = [rounds[turn] / base[turn] for turn in rounds.keys() & base.keys()]
+        axes.plot(single, [height] * len(single), "|", color=look.color, alpha=0.35, markersize=6)
+        spread = [[ratio.median - ratio.low], [ratio.high - ratio.median]]
+        axes.errorbar(ratio.median, height, xerr=spread, color=look.color, capsize=2.5, linewidth=1.3)
+        marker = {CONTROL: "o", FORMULAS: "s"}.get(label, look.marker)
+        face = "white" if label == CONTROL else look.color
+        axes.plot(
+            ratio.median, height, marker, color=look.color, markerfacecolor=face, markersize=6, label=name_of(label)
+        )
+        end = max(*single, ratio.high)
+        axes.annotate(
+            f"{ratio.median:.2f}", (end, height), (4, 0), textcoords="offset points", fontsize=7, va="center"
+        )

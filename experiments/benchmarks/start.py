@@ -1,12 +1,15 @@
-"""The benchmark command: arguments to a plan, timings to records, records to a report."""
+"""The benchmark command: arguments to a plan, timings to records, records to a page."""
 
 import argparse
 import dataclasses
 import time
 from pathlib import Path
 
-from experiments.benchmarks.report import RECORDS, write_report
-from experiments.benchmarks.timing import Plan, run
+from experiments.benchmarks.cells import find, read_records, read_rows
+from experiments.benchmarks.page import control_text
+from experiments.benchmarks.publish import RECORDS, publish, write_report
+from experiments.benchmarks.session import Plan
+from experiments.benchmarks.timing import run
 from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons
 from experiments.record_writer import RecordWriter
 from experiments.runs.host import GENERATED
@@ -14,9 +17,13 @@ from frameworks import ADAPTERS, JUDGES, REFERENCE
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
 from frameworks.hf_rtdetr.names import NAME, require_supported, require_transformers
-from frameworks.shared import kernels
+from frameworks.official_rtdetr.source import NAME as OFFICIAL
+from frameworks.official_rtdetr.source import VARIABLE, configuration_file, require_checkout
 
-ENTRANTS = (*ADAPTERS, *JUDGES)
+ENTRANTS = tuple(name for name in (*ADAPTERS, *JUDGES) if name != OFFICIAL)
+PRESETS = ["rtdetr_r18vd", "rtdetr_r50vd"]
+SIZES = [160, 320, 640]
+PIXELS, MOST = 640, 4  # default batch: as many images side by side as give one of 640 px, at most 4
 
 
 def start(arguments: list[str] | None) -> int:
@@ -32,8 +39,11 @@ def start(arguments: list[str] | None) -> int:
         run(plan, writer, lambda line: print(line, flush=True))
         writer.sync()
     report = write_report(folder)
-    print(f"{report.verdict}\nreport: {report.path}", flush=True)
-    return FAILED if report.failures else COMPLETE
+    records = read_records(folder / RECORDS)
+    print(f"{control_text(read_rows(records))}\nreport: {report}", flush=True)
+    if given.publish:
+        return publish(folder)
+    return FAILED if find(records, "failure") else COMPLETE
 
 
 def make_plan(given: argparse.Namespace) -> Plan:
@@ -44,12 +54,44 @@ def make_plan(given: argparse.Namespace) -> Plan:
     names = parse_frameworks(given.frameworks, ENTRANTS)
     if REFERENCE not in names:
         raise UserError(f"--frameworks is {given.frameworks}; expected {REFERENCE} (the reference) among them")
+    variables = _official(given.entrant, given.preset)
+    names += (OFFICIAL,) * bool(variables)
     pythons = parse_pythons(given.python, names)
-    specs = [_sized(preset(given.preset), side, given.batch_size) for side in sorted(set(given.image_size))]
+    batches = _batches(given.image_size, given.batch_size)
+    specs = tuple(_sized(preset(name), side, batch) for name in given.preset for side, batch in batches.items())
+    plan = Plan(specs, names, given.rounds, given.minutes, given.warm_up, given.device, pythons, variables)
     if NAME in names:
         require_transformers(pythons.get(NAME))
-        require_supported(specs[0].model)
-    return Plan(tuple(specs), names, given.rounds, given.warm_up, given.device, pythons)
+        for spec in plan.models:
+            require_supported(spec.model)
+    return plan
+
+
+def _official(entrant: str | None, presets: list[str]) -> dict[str, str]:
+    """Variables that say where the official code is; none without --entrant.
+
+    Raises:
+        UserError: not official=PATH, no official code there, or it lacks a preset's configuration file.
+    """
+    if not entrant:
+        return {}
+    name, _, path = entrant.partition("=")
+    if name != OFFICIAL or not path:
+        raise UserError(f"--entrant {entrant}: expected {OFFICIAL}=PATH of a checkout's rtdetr_pytorch folder")
+    folder = require_checkout(Path(path).expanduser())
+    for preset_name in presets:
+        configuration_file(folder, preset_name)
+    return {VARIABLE: str(folder)}
+
+
+def _batches(sides: list[int], given: list[int] | None) -> dict[int, int]:
+    """Batch size of each image size. Raises UserError unless there is one batch size, or one for each."""
+    batches = given or [max(1, min(MOST, PIXELS // max(1, side))) for side in sides]
+    if len(batches) not in (1, len(sides)):
+        raise UserError(
+            f"--batch-size has {len(batches)} values for {len(sides)} of --image-size; give one, or one for each"
+        )
+    return dict(zip(sides, batches * len(sides) if len(batches) == 1 else batches, strict=True))
 
 
 def _sized(spec: ExperimentSpec, side: int, batch_size: int) -> ExperimentSpec:
@@ -81,14 +123,22 @@ def _parser() -> Parser:
         description="Time a training step and an inference of both twins and of Hugging Face's RT-DETR.",
     )
     add = parser.add_argument
-    add("--preset", default="rtdetr_r18vd", metavar="NAME", help="model and recipe (default: rtdetr_r18vd)")
-    add("--image-size", type=int, nargs="+", default=[192, 320], metavar="PX", help="squares (default: 192 320)")
-    add("--batch-size", type=int, default=2, metavar="N", help="default: 2")
-    add("--rounds", type=int, default=12, metavar="N", help="timed calls of each (default: 12)")
-    add("--warm-up", type=int, default=3, metavar="N", help="untimed calls of each before them (default: 3)")
+    add("--preset", nargs="+", default=PRESETS, metavar="NAME", help=f"default: {' '.join(PRESETS)}")
+    add("--image-size", type=int, nargs="+", default=SIZES, metavar="PX", help="squares (default: 160 320 640)")
+    add(
+        "--batch-size",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="one, or one for each size (default: 640 / PX, at most 4)",
+    )
+    add("--rounds", type=int, default=20, metavar="N", help="most timed calls of each (default: 20)")
+    add("--minutes", type=float, default=1.5, metavar="M", help="when a size's rounds end, after 5 (default: 1.5)")
+    add("--warm-up", type=int, default=2, metavar="N", help="untimed calls of each before them (default: 2)")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
     add("--frameworks", default=",".join(ENTRANTS), metavar="A,B", help=f"default: {','.join(ENTRANTS)}")
+    add("--entrant", metavar="official=PATH", help="time the official code too: its rtdetr_pytorch folder")
     add("--python", action="append", default=[], metavar="NAME=PATH", help="a worker's interpreter; repeatable")
+    add("--publish", action="store_true", help="write docs/speed.md, unless the machine was too noisy")
     add("--out", metavar="DIR", help="default: a new folder under reports/generated")
     return parser

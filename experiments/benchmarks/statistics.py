@@ -23,25 +23,25 @@ def estimate(values: list[float], seed: int = 0) -> Estimate:
     Raises:
         ValueError: there are no values.
     """
-    if not values:
-        raise ValueError("no values to estimate a median from")
-    sample = np.asarray(values, np.float64)
-    stream = np.random.Generator(np.random.PCG64(seed))
-    medians = np.median(sample[stream.integers(0, len(sample), (RESAMPLES, len(sample)))], axis=1)
-    low, high = np.quantile(medians, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(np.median(sample)), float(low), float(high))
+    return ratio_of_medians(values, [1.0] * len(values), seed)
 
 
-def paired_ratio(values: dict[int, float], reference: dict[int, float], seed: int = 0) -> Estimate:
-    """Median over rounds of value ÷ reference of the same round, rounds resampled as wholes.
+def ratio_of_medians(values: list[float], references: list[float], seed: int = 0) -> Estimate:
+    """Median of the values ÷ median of the references of the same rounds, rounds resampled as wholes.
 
-    Pairing takes out whatever slowed a whole round down. Rounds that only one side has are left out.
+    Resampling pairs takes out of the interval whatever slowed a whole round down.
 
     Raises:
-        ValueError: no round in common.
+        ValueError: there are no values, or not one reference for each.
     """
-    rounds = sorted(values.keys() & reference.keys())
-    return estimate([values[r] / reference[r] for r in rounds], seed)
+    pairs = np.asarray(list(zip(values, references, strict=True)), np.float64)
+    if not len(pairs):
+        raise ValueError("no values to estimate a median from")
+    stream = np.random.Generator(np.random.PCG64(seed))
+    medians = np.median(pairs[stream.integers(0, len(pairs), (RESAMPLES, len(pairs)))], axis=1)
+    low, high = np.quantile(medians[:, 0] / medians[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    middle = np.median(pairs, axis=0)
+    return Estimate(float(middle[0] / middle[1]), float(low), float(high))
 
 
 def noise_floor(control: Estimate) -> float:

@@ -1,9 +1,8 @@
-"""Statistics on known numbers, the order of turns, the report, and a tiny benchmark from end to end."""
+"""Statistics on known numbers, the order of turns, and a tiny benchmark from end to end."""
 
 import contextlib
 import itertools
 import json
-import os
 import re
 from pathlib import Path
 
@@ -11,16 +10,19 @@ import numpy as np
 import pytest
 
 from experiments import benchmark
-from experiments.benchmarks import timing
-from experiments.benchmarks.environment import worker_variables
-from experiments.benchmarks.report import RECORDS, read_cells, verdict, write_report
-from experiments.benchmarks.statistics import Estimate, distinguishable, estimate, noise_floor, paired_ratio
-from experiments.benchmarks.timing import CONTROL, order_of
+from experiments.benchmarks import session, timing
+from experiments.benchmarks.environment import thread_variables
+from experiments.benchmarks.limits import copy_gb_per_second, product_gflops
+from experiments.benchmarks.publish import RECORDS, write_report
+from experiments.benchmarks.session import CONTROL, FORMULAS
+from experiments.benchmarks.statistics import Estimate, distinguishable, estimate, noise_floor, ratio_of_medians
+from experiments.benchmarks.timing import FEWEST_ROUNDS, order_of
 from frameworks.arrays import Arrays
-from frameworks.errors import UserError
 from frameworks.hf_rtdetr import names as hf_names
 from frameworks.protocol import Detections, StepRecord
 from frameworks.workers.client import WorkerFailure
+
+LABELS = ["torch", FORMULAS, CONTROL]
 
 
 def test_median_and_interval_of_known_numbers() -> None:
@@ -45,16 +47,13 @@ def test_interval_covers_the_true_median_about_as_often_as_it_says() -> None:
     assert covered >= 50  # 95 % of 60 is 57; 50 or fewer would happen once in thousands
 
 
-def test_paired_ratio_removes_what_slows_a_round_down() -> None:
-    reference = {0: 1.0, 1: 5.0, 2: 1.5, 3: 2.0}
-    ratio = paired_ratio({turn: 2 * seconds for turn, seconds in reference.items()}, reference)
-    assert (ratio.median, ratio.low, ratio.high) == (2.0, 2.0, 2.0)
-
-
-def test_paired_ratio_uses_common_rounds_only() -> None:
-    assert paired_ratio({0: 3.0, 5: 100.0}, {0: 1.0, 1: 7.0}).median == 3.0
-    with pytest.raises(ValueError, match="no values"):
-        paired_ratio({0: 1.0}, {1: 1.0})
+def test_ratio_of_medians_pairs_what_slows_a_round_down() -> None:
+    reference = [1.0, 5.0, 1.5, 2.0]
+    assert ratio_of_medians([2 * seconds for seconds in reference], reference) == Estimate(2.0, 2.0, 2.0)
+    unpaired = ratio_of_medians([3.0, 2.0, 4.0, 10.0], reference)
+    assert unpaired.median == 3.5 / 1.75 and unpaired.low < 2.0 < unpaired.high
+    with pytest.raises(ValueError, match="zip"):
+        ratio_of_medians([1.0, 2.0], [1.0])
 
 
 def test_control_decides_what_counts_as_a_difference() -> None:
@@ -74,32 +73,25 @@ def test_turns_rotate_and_everybody_is_first_as_often() -> None:
     assert len(followers) > 1
 
 
-def test_worker_variables_are_set_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+def test_every_timed_process_gets_the_same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    with worker_variables() as variables:
-        assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"
-        assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert "OMP_WAIT_POLICY" not in os.environ
-    assert os.environ["OMP_NUM_THREADS"] == "3"
+    variables = thread_variables()
+    assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == "3"
+    assert variables["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
-def timings(label: str, seconds: list[float]) -> list[dict]:
-    base = {"kind": "timing", "label": label, "task": "step", "image_size": 96}
-    return [base | {"round": turn, "position": 0, "seconds": value} for turn, value in enumerate(seconds)]
+def test_limits_of_the_machine_are_rates() -> None:
+    assert product_gflops(64) > 0.01
+    assert copy_gb_per_second(8) > 0.01
 
 
-def test_verdict_names_differences_and_noise() -> None:
-    reference = [1.0, 1.1, 0.9, 1.0]
-    records = timings("torch", reference) + timings(CONTROL, [1.02, 1.1, 0.9, 0.99])
-    records += timings("jittor", [2 * value for value in reference]) + timings("hf", [1.0, 1.11, 0.89, 1.01])
-    sentence = verdict(read_cells(records))
-    assert "a training step takes the PyTorch twin 1000 ms" in sentence
-    assert "the Jittor twin takes × 2.00 (2.00–2.00) that" in sentence
-    assert "Hugging Face cannot be told apart" in sentence
-    assert "differences up to 2 % are noise" in sentence
+@pytest.fixture
+def quick_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of the machine that take no time to measure."""
+    monkeypatch.setattr(timing, "measure_limits", lambda: {"gflops": 100.0, "copy_gb_per_s": 10.0})
 
 
+@pytest.mark.usefixtures("quick_limits")
 def test_tiny_benchmark_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "--preset",
@@ -117,15 +109,17 @@ def test_tiny_benchmark_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
     records = [json.loads(line) for line in (tmp_path / RECORDS).read_text().splitlines()]
     timed = [(r["label"], r["task"], r["round"]) for r in records if r["kind"] == "timing"]
     assert sorted(timed) == sorted(
-        (label, task, turn) for label in ("torch", CONTROL) for task in ("step", "inference") for turn in (0, 1)
+        (label, task, turn) for label in LABELS for task in ("step", "inference") for turn in (0, 1)
     )
     assert all(r["seconds"] > 0 for r in records if r["kind"] == "timing")
-    assert [r["label"] for r in records if r["kind"] == "memory"] == ["torch", CONTROL]
+    assert [r["label"] for r in records if r["kind"] == "memory"] == LABELS
     environment = next(r for r in records if r["kind"] == "environment")
     assert environment["variables"]["OMP_WAIT_POLICY"] == "PASSIVE"
-    assert environment["denoising_queries"] == 14
+    assert environment["denoising_queries"] == [14]
+    (profile,) = [r for r in records if r["kind"] == "profile"]
+    assert profile["operations"]["step"] > 2 * profile["operations"]["inference"] > 0
     text = (tmp_path / "benchmark.md").read_text()
-    assert "PyTorch twin again (A/A)" in text
+    assert "PyTorch twin, again (A/A)" in text and "PyTorch twin, reference path" in text
     assert "Only 2 rounds" in text
     assert (tmp_path / "benchmark.png").read_bytes().startswith(b"\x89PNG")
     assert "report:" in capsys.readouterr().out
@@ -143,6 +137,7 @@ def test_tiny_benchmark_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
         (["--frameworks", "jittor"], "expected torch"),
         (["--frameworks", "torch,torch"], "each name once"),
         (["--rounds", "0"], "--rounds is 0"),
+        (["--image-size", "160", "320", "640", "--batch-size", "4", "2"], "2 values for 3 of --image-size"),
         (["--image-size", "64"], "84 tokens, but rtdetr_r18vd selects 300"),
         (["--image-size", "100"], "multiples of 32"),
         (["--preset", "rtdetr_r18"], "Did you mean 'rtdetr_r18vd'"),
@@ -167,12 +162,6 @@ def test_missing_transformers_says_how_to_get_it(
     monkeypatch.setattr(hf_names.importlib.util, "find_spec", lambda name: None)
     assert benchmark.main(["--out", str(tmp_path / "new")]) == 2
     assert "pip install 'twin-detr[huggingface]'" in capsys.readouterr().err
-
-
-def test_report_without_timings_is_refused(tmp_path: Path) -> None:
-    (tmp_path / RECORDS).write_text(json.dumps({"kind": "environment"}) + "\n")
-    with pytest.raises(UserError, match="no timings"):
-        write_report(tmp_path)
 
 
 class FakeFramework:
@@ -204,33 +193,51 @@ class FakeFramework:
         return 100.0
 
 
-def run_fakes(fakes: dict[str, FakeFramework], folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def run_fakes(
+    fakes: dict[str, FakeFramework], folder: Path, monkeypatch: pytest.MonkeyPatch, rounds: str = "4"
+) -> int:
     monkeypatch.setattr(
-        timing, "open_framework", lambda name, **_: contextlib.nullcontext(fakes.get(name, FakeFramework()))
+        session, "open_framework", lambda name, **_: contextlib.nullcontext(fakes.get(name, FakeFramework()))
     )
-    names = ["--frameworks", "torch,jittor", "--preset", "tiny", "--image-size", "64", "96", "--rounds", "4"]
-    return benchmark.main([*names, "--out", str(folder)])
+    names = ["--frameworks", "torch,jittor", "--preset", "tiny", "--image-size", "64", "96", "--minutes", "0"]
+    return benchmark.main([*names, "--warm-up", "3", "--rounds", rounds, "--out", str(folder)])
 
 
+def read(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / RECORDS).read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("quick_limits")
+def test_rounds_end_with_the_time_but_never_before_the_fifth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_fakes({}, tmp_path, monkeypatch, rounds="9") == 0
+    rounds = {r["round"] for r in read(tmp_path) if r["kind"] == "timing"}
+    assert rounds == set(range(FEWEST_ROUNDS))
+
+
+@pytest.mark.usefixtures("quick_limits")
 def test_a_worker_that_dies_is_recorded_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 3 warm-up steps, then the second of 4 timed rounds.
+    # 3 warm-up steps, then the second of 4 timed rounds; at the next size it starts again.
     assert run_fakes({"jittor": FakeFramework(failing_step=5)}, tmp_path, monkeypatch) == 1
-    records = [json.loads(line) for line in (tmp_path / RECORDS).read_text().splitlines()]
+    records = read(tmp_path)
     (failure,) = [r for r in records if r["kind"] == "failure"]
     assert (failure["label"], failure["during"], failure["image_size"]) == ("jittor", "step", 64)
     assert failure["stderr_tail"] == "last words"
     steps = [r["label"] for r in records if r["kind"] == "timing" and r["task"] == "step"]
-    assert (steps.count("torch"), steps.count("jittor")) == (8, 1)
-    assert "**Jittor twin failed during step**: fake worker was killed" in (tmp_path / "benchmark.md").read_text()
+    assert (steps.count("torch"), steps.count("jittor"), steps.count(FORMULAS)) == (8, 1 + 4, 8)
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "**Jittor twin failed during step** (tiny, 64 px): fake worker was killed" in text
 
 
+@pytest.mark.usefixtures("quick_limits")
 def test_another_model_is_never_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for offset in (1e-6, float("nan")):
         folder = tmp_path / str(offset)
         assert run_fakes({"jittor": FakeFramework(offset)}, folder, monkeypatch) == 2
-        assert "jittor's pred_logits differ from torch's" in capsys.readouterr().err
+        assert "jittor's pred_logits of tiny differ from torch's" in capsys.readouterr().err
         assert '"timing"' not in (folder / RECORDS).read_text()

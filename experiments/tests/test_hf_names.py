@@ -236,7 +236,7 @@ def test_widths_that_its_blocks_take_for_another_stage_are_refused(change: dict[
 @needs_transformers
 def test_a_training_step_does_the_twins_work() -> None:
     """Loss terms without denoising noise agree; parameters and averages move; groups are the recipe's."""
-    from experiments.benchmarks.timing import make_inputs
+    from experiments.benchmarks.session import make_inputs
     from frameworks.hf_rtdetr.adapter import TrainingRun
 
     data = dataclasses.replace(SPEC.data, image_size=(SIDE, SIDE), batch_size=2)

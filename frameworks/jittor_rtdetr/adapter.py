@@ -88,6 +88,12 @@ class JittorFramework:
         model = inference_model(spec.model, weights)
         return predict(model, images, spec.model.decoder.num_queries)
 
+    def profile(self, spec: ExperimentSpec, weights: Arrays, batch: Arrays, *, device: str) -> dict[str, Any]:
+        """Where the time of a training step on ``batch`` goes, as ``profiling.profile_step`` returns it."""
+        from frameworks.jittor_rtdetr.profiling import profile_step  # only here: no run needs profilers
+
+        return profile_step(self.trainer(spec, weights, device=device), batch, repeats=3)
+
     def _require(self, device: str, dtype: str) -> None:
         if reason := self.supports(device, dtype):
             raise UserError(f"{self.name} cannot run on {device} in {dtype}: {reason}")

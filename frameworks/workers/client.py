@@ -52,6 +52,7 @@ def open_framework(
     in_process: bool = False,
     timeout: float | None = None,
     log: Log | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Framework]:
     """Context manager that starts a framework, by default in a worker process, and ends it at exit.
 
@@ -62,6 +63,7 @@ def open_framework(
         in_process: load the framework into this process, for a debugger.
         timeout: seconds for one request, after which the worker is killed; None: no limit.
         log: called with each piece of text that the worker writes to standard error.
+        variables: environment variables of the worker beside those of this process.
 
     Raises:
         UserError: unknown framework, no such interpreter, or the framework cannot start there.
@@ -72,7 +74,7 @@ def open_framework(
         os.environ[DEVICE_VARIABLE] = device
         yield frameworks.load(name)
         return
-    worker = Worker(name, adapter, device, python or sys.executable, timeout, log)
+    worker = Worker(name, adapter, device, python or sys.executable, timeout, log, variables)
     try:
         yield worker
     finally:
@@ -83,7 +85,14 @@ class Worker:
     """A framework in a worker process, behind the members of ``frameworks.protocol.Framework``."""
 
     def __init__(
-        self, name: str, adapter: str, device: str, python: str, timeout: float | None, log: Log | None
+        self,
+        name: str,
+        adapter: str,
+        device: str,
+        python: str,
+        timeout: float | None,
+        log: Log | None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.timeout, self.log = name, timeout, log
         self.tail: deque[str] = deque(maxlen=40)
@@ -98,7 +107,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=(self.exchange.descriptor,),
-                env=os.environ | {"PYTHONPATH": _python_path()},
+                env=os.environ | dict(variables or {}) | {"PYTHONPATH": _python_path()},
                 start_new_session=True,  # Ctrl-C at the terminal reaches the caller only, which ends its workers
             )
         except OSError as error:
@@ -142,6 +151,11 @@ class Worker:
         sent = {"weights": weights, "images": images}
         seconds, arrays = self.request("predict", sent, spec=to_dict(spec), device=device)
         return Detections(arrays, seconds)
+
+    def profile(self, spec: ExperimentSpec, weights: Arrays, batch: Arrays, *, device: str) -> dict[str, Any]:
+        """As in ``Profiler``; empty where the framework in the worker is none."""
+        sent = {"weights": weights, "batch": batch}
+        return self.request("profile", sent, spec=to_dict(spec), device=device)[0]
 
     def request(self, name: str, sent: Mapping[str, Arrays] | None = None, **arguments: Any) -> tuple[Any, Arrays]:
         """Send a request and wait for its answer.

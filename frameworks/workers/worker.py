@@ -20,7 +20,7 @@ import numpy as np
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, from_dict
 from frameworks.errors import UserError
-from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, Stepper, StepRecord
+from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, Profiler, Stepper, StepRecord
 from frameworks.shared.memory import keep_freed_memory
 from frameworks.workers.exchange import Exchange
 
@@ -67,6 +67,12 @@ class Session:
     def predict(self, spec: dict[str, Any], **arguments: Any) -> Detections:
         """As in ``Framework``."""
         return self.framework.predict(from_dict(ExperimentSpec, spec), **arguments)
+
+    def profile(self, spec: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+        """As in ``Profiler``; empty where the framework is none."""
+        if not isinstance(self.framework, Profiler):
+            return {}
+        return self.framework.profile(from_dict(ExperimentSpec, spec), **arguments)
 
 
 def split(result: Any) -> tuple[Any, Arrays]:
