@@ -35,7 +35,7 @@ def start(arguments: list[str] | None) -> int:
     given = _parser().parse_args(arguments)
     plan, folder = make_plan(given), _claim(given.out)
     print(f"benchmark folder: {folder}", flush=True)
-    with kernels.chosen(given.kernels), RecordWriter(folder / RECORDS) as writer:
+    with RecordWriter(folder / RECORDS) as writer:
         run(plan, writer, lambda line: print(line, flush=True))
         writer.sync()
     report = write_report(folder)
