@@ -4,6 +4,7 @@ Fake frameworks are modules on PYTHONPATH; the adapter's module travels to the w
 """
 
 import dataclasses
+import fcntl
 import os
 import signal
 import threading
@@ -116,7 +117,7 @@ def test_interpreter_that_is_no_python_is_a_crash(monkeypatch, tmp_path):
 
 
 FAKE = """
-import os, subprocess, sys, time
+import fcntl, os, subprocess, sys, time
 import numpy as np
 from frameworks.errors import UserError
 
@@ -139,6 +140,9 @@ class Fake:
         if device == "wait":
             print("waiting", file=sys.stderr, flush=True)
             time.sleep(60)
+        if device.startswith("lock "):
+            with open(device[5:], "r+") as file:
+                fcntl.lockf(file, fcntl.LOCK_EX)
         if device == "user":
             raise UserError("not on this machine")
         if device == "nan":
@@ -213,6 +217,19 @@ def test_kill_while_working_is_a_crash(fake):
             worker.supports("wait", "float32")
         killer.join()
     assert caught.value.kind == "crash"
+
+
+def test_worker_that_waits_for_a_lock_says_so(fake, tmp_path, monkeypatch):
+    """As one whose Jittor waits while another process compiles."""
+    monkeypatch.setattr(client, "NOTICE_S", 0.1)
+    heard: list[str] = []
+    with (tmp_path / "lock").open("w") as file, client.open_framework(fake, log=heard.append) as worker:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        release = threading.Timer(1.0, fcntl.lockf, (file, fcntl.LOCK_UN))
+        release.start()
+        assert worker.supports(f"lock {tmp_path / 'lock'}", "float32").startswith("lock")
+        release.join()
+    assert "".join(heard).count(f"fake waits for process {os.getpid()}, which compiles into the same cache") == 1
 
 
 def test_hang_ends_after_the_timeout_with_all_its_children(fake):

@@ -7,12 +7,14 @@ can go on with the next case.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,9 +25,11 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, to_dict
 from frameworks.errors import UserError
 from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, StepRecord
+from frameworks.workers import file_locks
 from frameworks.workers.exchange import Exchange
 
 Log = Callable[[str], None]
+NOTICE_S = 5.0  # how often to look whether a worker waits for another process
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -120,6 +124,7 @@ class Worker:
         try:
             self._receive("start")
         except BaseException:
+            self._kill()  # it may be compiling, and would not see that its input is closed
             self.close()
             raise
 
@@ -200,7 +205,7 @@ class Worker:
 
     def _receive(self, request: str) -> dict[str, Any]:
         try:
-            line = self.answers.get(timeout=self.timeout)
+            line = self._next_answer()
         except queue.Empty:
             self._kill()
             message = f"{self.name} worker did not answer {request!r} within {self.timeout:g} s and was ended"
@@ -215,6 +220,26 @@ class Worker:
         if reply["kind"] == "not-finite":
             raise FloatingPointError(reply["message"])
         raise WorkerFailure("exception", f"{self.name} worker, {request}: {reply['message']}", reply["traceback"])
+
+    def _next_answer(self) -> str | None:
+        """Wait for a line, or for the worker's end; say when another process keeps the worker waiting.
+
+        Raises:
+            queue.Empty: no answer within ``timeout``.
+        """
+        end = time.monotonic() + (self.timeout or math.inf)
+        said = None
+        while True:
+            left = end - time.monotonic()
+            try:
+                return self.answers.get(timeout=max(0.0, min(left, NOTICE_S)))
+            except queue.Empty:
+                if left <= NOTICE_S:
+                    raise
+            holder = file_locks.holder_of_awaited_lock(self.process.pid)
+            if holder not in (None, said) and self.log:
+                self.log(f"{self.name} waits for process {holder}, which compiles into the same cache\n")
+            said = holder
 
     def _crash(self, request: str) -> WorkerFailure:
         code = self.process.wait()
