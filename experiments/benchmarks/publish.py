@@ -4,7 +4,7 @@ With the folder of a benchmark the command takes its records over; without, it o
 records that are kept, which is what adding a start needs. A session that its own control calls noisy is refused.
 """
 
-import shutil
+import json
 import sys
 from pathlib import Path
 
@@ -55,7 +55,9 @@ def publish(folder: Path | None, root: Path = ROOT) -> int:
         if reason:
             print(f"{PAGE} is left as it was: {reason}", file=sys.stderr)
             return FAILED
-        shutil.copyfile(folder / RECORDS, root / KEPT_RECORDS)
+        kept = [record for record in records if record["kind"] != "worker"]  # whose paths tell a reader nothing
+        lines = [json.dumps(record, ensure_ascii=False) for record in kept]
+        write_atomically(root / KEPT_RECORDS, "\n".join(lines) + "\n")
         draw(rows, root / KEPT_FIGURE)
     write_atomically(root / PAGE, speed_page(root))
     print(f"published: {root / PAGE}", flush=True)

@@ -102,7 +102,7 @@ def limit_rows(rows: list[Row], records: list[Record], gflops: float) -> list[Ta
         facts = {
             "task": TASK_NAMES[row.task],
             "GFLOP": f"{operations / 1e9:.1f}",
-            "least, ms": f"{1000 * least:.0f}",
+            "at the limit, ms": f"{1000 * least:.0f}",
         }
         found.append(_place(row) | facts | multiples)
     return found
