@@ -54,3 +54,4 @@ def test_an_old_run_is_resumed_to_its_end(old: Path) -> None:
     assert list(after) == list(before) and len(after["resumed"]) == 1
     changed = {key for key in before if after[key] != before[key]}
     assert changed <= {"resumed", "environment"}
+    assert after["environment"]["torch"]["kernels"] == "reference", "as it was started: there was nothing else"

@@ -16,6 +16,7 @@ from experiments.tests.runs import TORCH, counting, meta, resume, rows, run, ste
 from experiments.tests.steppers import CountingStepper
 from frameworks.arrays import load_arrays
 from frameworks.config import ExperimentSpec, from_dict, spec_hash
+from frameworks.shared import kernels
 from frameworks.state.initialisation import initial_weights
 from frameworks.workers.client import WorkerFailure
 from reports.run.records import read_run
@@ -38,6 +39,13 @@ def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_the_chosen_kernels_are_used_and_recorded(root: Path, tmp_path: Path) -> None:
+    assert run(root, tmp_path / "run", *TORCH, "--kernels", "reference", epochs=1) == 0
+    environment = meta(tmp_path / "run")["environment"]
+    assert environment["kernels"] == environment["torch"]["kernels"] == "reference"
+    assert environment["torch"]["deformable_attention"] == "formula" and kernels.choice() == "fast"
+
+
 def test_the_folder_describes_the_run(finished: Path, root: Path) -> None:
     said = meta(finished)
     spec = from_dict(ExperimentSpec, said["spec"])
@@ -45,7 +53,8 @@ def test_the_folder_describes_the_run(finished: Path, root: Path) -> None:
     assert (said["epochs"], said["batch_size"], said["image_size"]) == (2, 2, 64)
     assert said["data"]["sentence"].startswith("coloured shapes") and said["data"]["root"] == str(root)
     assert (said["data"]["train_images"], said["data"]["val_images"]) == (5, 4), "as many val images as there are"
-    assert said["environment"].keys() == {"host", "torch"}
+    assert said["environment"].keys() == {"host", "kernels", "torch"}
+    assert said["environment"]["kernels"] == said["environment"]["torch"]["kernels"] == "fast"
     assert {"cpu", "cores", "memory_gib", "git_commit", "git_dirty"} <= said["environment"]["host"].keys()
     for split in ("train", "val"):
         manifest = read_manifest(finished / f"manifest_{split}.json")

@@ -47,6 +47,7 @@ def own(root: Path, tmp_path: Path) -> Path:
         (["--subset", "5", "--frameworks", "torch,jitter"], ["'jitter'", "Did you mean 'jittor'?"]),
         (["--subset", "5", "--frameworks", "torch,torch"], ["one twice"]),
         (["--subset", "5", "--device", "tpu"], ["--device", "'tpu'"]),
+        (["--subset", "5", "--kernels", "quick"], ["--kernels", "'quick'"]),
         (["--subset", "5", "--sede", "1"], ["--sede"]),
         (["--subset", "5", "--python", "/usr/bin/python3"], ["NAME=PATH"]),
         (["--subset", "5", "--python", "jittor=/nowhere/python"], ["/nowhere/python", "no such program"]),
