@@ -69,7 +69,7 @@ def batched_matmul(a: Var, b: Var) -> Var:
 
 
 def attention(query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None, heads: int) -> Var:
-    """Scaled dot-product attention of every head on its share of D, [B, Q, D]; ``blocked_QS``: see ``attention.py``."""
+    """Scaled dot-product attention of every head on its share of D, [B, Q, D]; ``blocked_QS``: True hides a key."""
     if in_use():
         return native_attention.Attention.apply(query_BQD, key_BSD, value_BSD, blocked_QS, heads)
     query_BHQd, key_BHSd, value_BHSd = (_split_heads(x, heads) for x in (query_BQD, key_BSD, value_BSD))

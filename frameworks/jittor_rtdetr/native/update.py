@@ -1,4 +1,4 @@
-"""Clipping, AdamW and the moving average of one tensor: ``update.h``. Arrays keep their shapes; nothing is differentiated.
+"""Clipping, AdamW and the moving average of one tensor: ``update.h``. Arrays keep their shapes.
 
 All of them see a tensor as one row: an operation of Jittor is compiled for each number of axes.
 """
