@@ -33,6 +33,9 @@ DIFFERENCES = {
     ("exchange.py", "parameters", "build"): "a Jittor process has one device, chosen before its import",
     ("layers.py", "only jittor", "BatchNorm2d.__init__"): "Jittor's norms cancel in float32: written out",
     ("layers.py", "only jittor", "BatchNorm2d.forward"): "Jittor's norms cancel in float32: written out",
+    ("layers.py", "parameters", "FrozenBatchNorm2d.forward"): "the activation is computed in the pass of the norm",
+    ("layers.py", "only jittor", "Linear"): "bias and ReLU in the pass of the product; PyTorch's is used as it is",
+    ("layers.py", "only jittor", "Linear.forward"): "bias and ReLU in the pass of the product",
     ("layers.py", "only jittor", "LayerNorm.__init__"): "Jittor's norms cancel in float32: written out",
     ("layers.py", "only jittor", "LayerNorm.forward"): "Jittor's norms cancel in float32: written out",
 }
@@ -48,7 +51,6 @@ IMPORTS = {
         "constants are built on the host: exact in float64, and no kernel to compile",
         "attention decoder denoising encoder training",
     ),
-    ("math", "only jittor"): ("the scale of attention, which PyTorch's attention has inside", "attention"),
     ("TWIN.layers", "only jittor"): ("batch norms have plain integer counters, outside the state_dict", "exchange"),
     ("gc", "only jittor"): ("Jittor keeps freed memory until it is collected", "adapter"),
     ("TWIN.runtime.environment", "only jittor"): ("Jittor is prepared and started before its import", "adapter"),

@@ -88,6 +88,14 @@ def test_fixed_norm(jt, both_ways, act):
     both_ways(norm, (3, 4, 5, 7))
 
 
+@pytest.mark.parametrize("act", [None, "relu", "gelu"])
+@pytest.mark.parametrize(("inputs", "outputs"), [(6, 5), (1024, 3), (3, 1024)])  # 1024: columns 4 KB apart
+def test_linear(both_ways, inputs, outputs, act):
+    from frameworks.jittor_rtdetr.operators import linear
+
+    both_ways(lambda x, w, b: linear(x, w, b, act), (2, 35, inputs), (outputs, inputs), (outputs,))
+
+
 def test_layer_norm(both_ways):
     from frameworks.jittor_rtdetr.operators import layer_norm
 
@@ -97,20 +105,26 @@ def test_layer_norm(both_ways):
 @pytest.mark.parametrize("count", [10, 40_000])  # one thread, and all of them
 def test_updates(jt, monkeypatch, count):
     """Clipping, AdamW and average are held to their formulas element by element."""
-    from frameworks.jittor_rtdetr.native import update
-    from frameworks.jittor_rtdetr.optimizer import adamw
+    from frameworks.jittor_rtdetr import operators
 
     drawn = np.random.default_rng(4)
     p, m, v, g = (jt.array(x) for x in (*drawn.normal(size=(2, count)), *drawn.random((2, count))))
     names = ("beta1", "rest1", "beta2", "rest2", "root_correction", "eps", "kept", "rate")
     values = (0.9, 0.1, 0.999, 0.001, 0.3, 1e-8, 0.99, 0.01)
     numbers: dict[str, float] = dict(zip(names, values, strict=True))
-    for found, wanted in zip(update.adamw(p, m, v, g, numbers), adamw(p, m, v, g, numbers), strict=True):
-        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-13)
-    squares = float((p.numpy() ** 2).sum() + (g.numpy() ** 2).sum())
-    assert update.sum_of_squares([p, g]).item() == pytest.approx(squares, rel=1e-13)
-    np.testing.assert_array_equal(update.scaled(p, jt.array(np.asarray([0.5]))).numpy(), p.numpy() * 0.5)
-    np.testing.assert_allclose(update.averaged(p, g, 0.25).numpy(), 0.25 * p.numpy() + 0.75 * g.numpy(), rtol=1e-13)
+    results = []
+    for kernels in ("reference", "fast", "fast"):
+        monkeypatch.setenv(VARIABLE, kernels)
+        computed = operators.adamw(p, m, v, g, numbers)
+        computed += [
+            operators.scaled(p, v[:1]),
+            operators.weighted_mean(p, g, 0.25),
+            operators.sum_of_squares([p, g]),
+        ]
+        results.append([x.numpy() for x in computed])
+    for wanted, found, again in zip(*results, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
+        np.testing.assert_array_equal(found, again)
 
 
 def test_exponential_is_exact_to_a_unit_in_the_last_place(jt):
