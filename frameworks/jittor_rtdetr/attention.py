@@ -13,7 +13,7 @@ from jittor import Var, nn
 
 from frameworks.errors import UserError
 from frameworks.jittor_rtdetr import deformable
-from frameworks.jittor_rtdetr.operators import attention, softmax
+from frameworks.jittor_rtdetr.operators import attention, linear, softmax
 
 
 class MultiheadAttention(nn.Module):
@@ -32,9 +32,7 @@ class MultiheadAttention(nn.Module):
         weights = [self.in_proj_weight[i * dim : (i + 1) * dim] for i in range(3)]
         biases = [self.in_proj_bias[i * dim : (i + 1) * dim] for i in range(3)]
         inputs = (query_BQD, key_BSD, value_BSD)
-        query_BQD, key_BSD, value_BSD = (
-            nn.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True)
-        )
+        query_BQD, key_BSD, value_BSD = (linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
         return self.out_proj(attention(query_BQD, key_BSD, value_BSD, blocked_QS, self.heads))
 
 

@@ -31,7 +31,7 @@ from frameworks.config import ModelSpec
 from frameworks.jittor_rtdetr.attention import MultiheadAttention, MultiscaleDeformableAttention
 from frameworks.jittor_rtdetr.box_ops import inverse_sigmoid
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries
-from frameworks.jittor_rtdetr.layers import MLP, ConvNorm, LayerNorm, activation
+from frameworks.jittor_rtdetr.layers import MLP, ConvNorm, LayerNorm, Linear
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class DecoderLayer(nn.Module):
         self.norm1 = LayerNorm(dim)
         self.cross_attn = MultiscaleDeformableAttention(dim, d.nhead, d.num_points, d.cross_attn_method)
         self.norm2 = LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, d.dim_feedforward)
-        self.linear2 = nn.Linear(d.dim_feedforward, dim)
+        self.linear1 = Linear(dim, d.dim_feedforward)
+        self.linear2 = Linear(d.dim_feedforward, dim)
         self.norm3 = LayerNorm(dim)
         self.act = d.activation
         self.clamps = spec.version == "v1"
@@ -95,7 +95,7 @@ class DecoderLayer(nn.Module):
         target_BSD = self.norm1(target_BSD + self.self_attn(query_BSD, query_BSD, target_BSD, blocked_SS))
         query_BSD = target_BSD + position_BSD
         target_BSD = self.norm2(target_BSD + self.cross_attn(query_BSD, reference_BS4, memory_BND, spatial_shapes))
-        target_BSD = target_BSD + self.linear2(activation(self.act, self.linear1(target_BSD)))
+        target_BSD = target_BSD + self.linear2(self.linear1(target_BSD, self.act))
         if self.clamps:  # the official guard against float16 overflow; part of the function in every precision
             target_BSD = jt.clamp(target_BSD, -65504, 65504)
         return self.norm3(target_BSD)
@@ -126,7 +126,7 @@ class EncoderOutput(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
         self.norm = LayerNorm(dim)
 
     def execute(self, memory_BND: Var) -> Var:
@@ -136,7 +136,7 @@ class EncoderOutput(nn.Module):
 
 def encoder_output(version: str, dim: int) -> nn.Module:
     """Linear layer and norm [B, N, D] -> [B, N, D]: children numbered 0 and 1 in v1, named in v2."""
-    return nn.Sequential(nn.Linear(dim, dim), LayerNorm(dim)) if version == "v1" else EncoderOutput(dim)
+    return nn.Sequential(Linear(dim, dim), LayerNorm(dim)) if version == "v1" else EncoderOutput(dim)
 
 
 class RTDETRTransformer(nn.Module):
@@ -153,9 +153,9 @@ class RTDETRTransformer(nn.Module):
             self.denoising_class_embed = _PaddedEmbedding(classes + 1, dim)
         self.query_pos_head = MLP([4, 2 * dim, dim])
         self.enc_output = encoder_output(spec.version, dim)
-        self.enc_score_head = nn.Linear(dim, classes)
+        self.enc_score_head = Linear(dim, classes)
         self.enc_bbox_head = MLP([dim, dim, dim, 4])
-        self.dec_score_head = nn.ModuleList([nn.Linear(dim, classes) for _ in range(d.num_layers)])
+        self.dec_score_head = nn.ModuleList([Linear(dim, classes) for _ in range(d.num_layers)])
         self.dec_bbox_head = nn.ModuleList([MLP([dim, dim, dim, 4]) for _ in range(d.num_layers)])
 
     def execute(

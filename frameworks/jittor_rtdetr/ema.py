@@ -2,9 +2,7 @@
 
 from jittor import Var, nn
 
-from frameworks.jittor_rtdetr.native import update as native_update
-from frameworks.jittor_rtdetr.native.kernel import in_use
-from frameworks.jittor_rtdetr.operators import constant
+from frameworks.jittor_rtdetr.operators import weighted_mean
 
 
 class ModelEMA:
@@ -17,10 +15,7 @@ class ModelEMA:
         """average = decay * average + (1 - decay) * state, in place."""
         for name, value in model.state_dict().items():
             average = self.average[name]
-            if in_use():
-                average.update(native_update.averaged(average, value.detach(), decay))
-            else:
-                average.update(constant(decay, average) * average + constant(1 - decay, average) * value.detach())
+            average.update(weighted_mean(average, value.detach(), decay))
 
     def state(self) -> dict[str, Var]:
         """The averaged entries under canonical names."""

@@ -24,7 +24,7 @@ from jittor import Var, nn
 
 from frameworks.config import ModelSpec
 from frameworks.jittor_rtdetr.attention import MultiheadAttention
-from frameworks.jittor_rtdetr.layers import BatchNorm2d, ConvNorm, LayerNorm, activation
+from frameworks.jittor_rtdetr.layers import BatchNorm2d, ConvNorm, LayerNorm, Linear, activation
 
 
 class EncoderLayer(nn.Module):
@@ -33,8 +33,8 @@ class EncoderLayer(nn.Module):
     def __init__(self, dim: int, heads: int, feedforward: int, act: str) -> None:
         super().__init__()
         self.self_attn = MultiheadAttention(dim, heads)
-        self.linear1 = nn.Linear(dim, feedforward)
-        self.linear2 = nn.Linear(feedforward, dim)
+        self.linear1 = Linear(dim, feedforward)
+        self.linear2 = Linear(feedforward, dim)
         self.norm1 = LayerNorm(dim)
         self.norm2 = LayerNorm(dim)
         self.act = act
@@ -43,7 +43,7 @@ class EncoderLayer(nn.Module):
         """Tokens [B, S, D] and their position embedding [1, S, D] -> [B, S, D]."""
         query_BSD = x_BSD + position_1SD
         x_BSD = self.norm1(x_BSD + self.self_attn(query_BSD, query_BSD, x_BSD, None))
-        return self.norm2(x_BSD + self.linear2(activation(self.act, self.linear1(x_BSD))))
+        return self.norm2(x_BSD + self.linear2(self.linear1(x_BSD, self.act)))
 
 
 class TransformerEncoder(nn.Module):

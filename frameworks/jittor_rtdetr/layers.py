@@ -9,7 +9,7 @@ import jittor as jt
 from jittor import Var, nn
 
 from frameworks.jittor_rtdetr import operators
-from frameworks.jittor_rtdetr.operators import batch_norm, constant, fixed_norm, layer_norm
+from frameworks.jittor_rtdetr.operators import batch_norm, constant, fixed_norm, layer_norm, linear
 
 
 class BatchNorm2d(nn.Module):
@@ -119,15 +119,23 @@ class ConvNorm(nn.Module):
         return self.norm(y_BCHW, self.act)
 
 
+class Linear(nn.Linear):
+    """PyTorch's linear layer; an activation right behind it is computed in the same pass."""
+
+    def execute(self, x: Var, act: str | None = None) -> Var:
+        """[..., in] -> [..., out], activated by ``act``."""
+        return linear(x, self.weight, self.bias, act)
+
+
 class MLP(nn.Module):
     """Linear layers with ReLU between them."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList([nn.Linear(widths[i], widths[i + 1]) for i in range(len(widths) - 1)])
+        self.layers = nn.ModuleList([Linear(widths[i], widths[i + 1]) for i in range(len(widths) - 1)])
 
     def execute(self, x: Var) -> Var:
         """[..., widths[0]] -> [..., widths[-1]]."""
         for i, layer in enumerate(self.layers):
-            x = layer(x) if i == len(self.layers) - 1 else nn.relu(layer(x))
+            x = layer(x, None if i == len(self.layers) - 1 else "relu")
         return x

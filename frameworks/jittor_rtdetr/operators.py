@@ -10,7 +10,9 @@ import numpy as np
 from jittor import Var, nn
 
 from frameworks.jittor_rtdetr.native import attention as native_attention
+from frameworks.jittor_rtdetr.native import linear as native_linear
 from frameworks.jittor_rtdetr.native import norms as native_norms
+from frameworks.jittor_rtdetr.native import update as native_update
 from frameworks.jittor_rtdetr.native.kernel import in_use
 
 
@@ -69,7 +71,7 @@ def batched_matmul(a: Var, b: Var) -> Var:
 
 
 def attention(query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None, heads: int) -> Var:
-    """Scaled dot-product attention of every head on its share of D, [B, Q, D]; ``blocked_QS``: see ``attention.py``."""
+    """Scaled dot-product attention of every head on its share of D, [B, Q, D]; ``blocked_QS``: True hides a key."""
     if in_use():
         return native_attention.Attention.apply(query_BQD, key_BSD, value_BSD, blocked_QS, heads)
     query_BHQd, key_BHSd, value_BHSd = (_split_heads(x, heads) for x in (query_BQD, key_BSD, value_BSD))
@@ -85,6 +87,15 @@ def attention(query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | No
 def _split_heads(x_BSD: Var, heads: int) -> Var:
     batch, length, dim = x_BSD.shape
     return x_BSD.reshape((batch, length, heads, dim // heads)).transpose(0, 2, 1, 3)
+
+
+def linear(x: Var, weight_OI: Var, bias_O: Var, act: str | None = None) -> Var:
+    """x weight^T + bias over the last axis, then the activation ``act``."""
+    if not in_use():
+        return activation(act, nn.linear(x, weight_OI, bias_O))
+    flat_NI, relu = x.reshape((-1, x.shape[-1])), act == "relu"
+    y = native_linear.Linear.apply(flat_NI, weight_OI, bias_O, relu).reshape((*x.shape[:-1], bias_O.shape[0]))
+    return y if relu else activation(act, y)
 
 
 class _BatchNorm(jt.Function):
@@ -187,6 +198,36 @@ def full_sum(x: Var) -> Var:
     while len(x.shape) > 1:
         x = x.sum(-1)
     return x.sum()
+
+
+def sum_of_squares(tensors: list[Var]) -> Var:
+    """Sum over all elements of all tensors, [1]."""
+    if in_use():
+        return native_update.sum_of_squares(tensors)
+    return jt.concat([full_sum(x * x).reshape((1,)) for x in tensors], dim=0).sum()
+
+
+def scaled(x: Var, factor: Var) -> Var:
+    """x times ``factor`` [1], without gradient."""
+    return native_update.scaled(x, factor) if in_use() else x * factor
+
+
+def weighted_mean(x: Var, y: Var, share: float) -> Var:
+    """share * x + (1 - share) * y, without gradient."""
+    if in_use():
+        return native_update.weighted_mean(x, y, share)
+    return constant(share, x) * x + constant(1 - share, x) * y
+
+
+def adamw(parameter: Var, moment1: Var, moment2: Var, gradient: Var, numbers: dict[str, float]) -> list[Var]:
+    """New parameter, first and second moment of one AdamW step; ``numbers``: see ``AdamW._numbers``."""
+    if in_use():
+        return native_update.adamw(parameter, moment1, moment2, gradient, numbers)
+    n = {name: constant(value, parameter) for name, value in numbers.items()}
+    moment1 = n["beta1"] * moment1 + n["rest1"] * gradient
+    moment2 = n["beta2"] * moment2 + n["rest2"] * gradient * gradient
+    root = jt.sqrt(moment2) / n["root_correction"] + n["eps"]
+    return [parameter * n["kept"] - n["rate"] * (moment1 / root), moment1, moment2]
 
 
 class _ExactGelu(jt.Function):

@@ -4,9 +4,7 @@ import jittor as jt
 from jittor import Var
 
 from frameworks.config import RecipeSpec
-from frameworks.jittor_rtdetr.native import update as native_update
-from frameworks.jittor_rtdetr.native.kernel import in_use
-from frameworks.jittor_rtdetr.operators import constant, full_sum
+from frameworks.jittor_rtdetr.operators import adamw, constant, scaled, sum_of_squares
 
 
 class AdamW:
@@ -38,12 +36,12 @@ class AdamW:
             self.steps[name] += 1
             numbers = self._numbers(name, learning_rates[self.group[name]])
             old = (parameter, self.moment1[name], self.moment2[name], gradient)
-            new = native_update.adamw(*old, numbers) if in_use() else adamw(*old, numbers)
-            for variable, value in zip(old, new, strict=False):
+            new = adamw(*old, numbers)
+            for variable, value in zip(old, new, strict=False):  # the gradient stays
                 variable.update(value)
 
     def _numbers(self, name: str, lr: float) -> dict[str, float]:
-        """Factors of this step in ``adamw``."""
+        """Factors of this step in ``operators.adamw``."""
         (beta1, beta2), steps = self.recipe.betas, self.steps[name]
         return {
             "beta1": beta1,
@@ -75,32 +73,14 @@ class AdamW:
                 self.moment2[name] = state[f"moment2/{name}"].cast(parameter.dtype).stop_grad()
 
 
-def adamw(parameter: Var, moment1: Var, moment2: Var, gradient: Var, numbers: dict[str, float]) -> list[Var]:
-    """New parameter, first and second moment of one step; ``numbers``: see ``AdamW._numbers``."""
-    n = {name: constant(value, parameter) for name, value in numbers.items()}
-    moment1 = n["beta1"] * moment1 + n["rest1"] * gradient
-    moment2 = n["beta2"] * moment2 + n["rest2"] * gradient * gradient
-    root = jt.sqrt(moment2) / n["root_correction"] + n["eps"]
-    return [parameter * n["kept"] - n["rate"] * (moment1 / root), moment1, moment2]
-
-
 def clip_gradients(gradients: dict[str, Var], max_norm: float) -> tuple[dict[str, Var], Var]:
     """Scale all gradients so that their joint L2 norm is at most ``max_norm`` (0: no clipping).
 
     Returns:
         the gradients and their norm before clipping.
     """
-    norm = jt.sqrt(_sum_of_squares(list(gradients.values())))
+    norm = jt.sqrt(sum_of_squares(list(gradients.values())))
     if max_norm == 0:
         return gradients, norm
     factor = jt.minimum(constant(max_norm, norm) / (norm + constant(1e-6, norm)), jt.ones_like(norm))
-    return {
-        name: native_update.scaled(gradient, factor) if in_use() else gradient * factor
-        for name, gradient in gradients.items()
-    }, norm
-
-
-def _sum_of_squares(tensors: list[Var]) -> Var:
-    if in_use():
-        return native_update.sum_of_squares(tensors)
-    return jt.concat([full_sum(x * x).reshape((1,)) for x in tensors], dim=0).sum()
+    return {name: scaled(gradient, factor) for name, gradient in gradients.items()}, norm

@@ -29,7 +29,6 @@ from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
 from frameworks.protocol import Detections, StepRecord
 from frameworks.shared import trace_names
-from frameworks.shared.hungarian import Indices
 from frameworks.shared.memory import peak_resident_mb
 
 TOTAL = "total"  # name of the sum among the loss terms
@@ -54,7 +53,7 @@ class TrainingRun:
         """
         start = time.perf_counter()
         self.averaged = None
-        terms, gradients, matchings = self._loss_and_gradients(batch)
+        terms, gradients, matching = self._loss_and_gradients(batch)
         clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
         losses = {name: float(value.item()) for name, value in terms.items()}
         total = losses.pop(TOTAL)
@@ -63,11 +62,10 @@ class TrainingRun:
         self.optimizer.step(clipped, learning_rates)
         self.ema.update(self.model, ema_decay)
         self._synchronise()
-        seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
-        return StepRecord(losses, total, float(norm.item()), seconds, matching)
+        return StepRecord(losses, total, float(norm.item()), time.perf_counter() - start, matching)
 
-    def _loss_and_gradients(self, batch: Arrays) -> tuple[dict[str, Var], dict[str, Var], list[Indices]]:
-        """Loss terms with their sum, gradients by parameter, and matchings; none of them holds on to the graph.
+    def _loss_and_gradients(self, batch: Arrays) -> tuple[dict[str, Var], dict[str, Var], str]:
+        """Loss terms with their sum, gradients by parameter, hash of matchings; none holds on to the graph.
 
         Jittor frees an intermediate result after its last use only if nothing that depends on it can still be
         differentiated: with the outputs alive, every activation would stay until the step ends.
@@ -81,7 +79,7 @@ class TrainingRun:
         parameters = connected(self.model, outputs)
         gradients = jt.grad(total, list(parameters.values()), retain_graph=False)
         values = {name: value.detach() for name, value in (terms | {TOTAL: total}).items()}
-        return values, dict(zip(parameters, gradients, strict=True)), matchings
+        return values, dict(zip(parameters, gradients, strict=True)), trace_names.matching_hash(matchings)
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""

@@ -46,3 +46,41 @@ def test_no_targets_in_any_image():
     assert all(losses[n] == 0 for n in losses if n.startswith(("bbox", "giou")))
     assert "gradient/decoder.denoising_class_embed.weight" not in trace
     assert all(np.isfinite(a).all() for n, a in trace.items() if n.startswith("gradient/"))
+
+
+@pytest.fixture(scope="module")
+def step():
+    """One training step in float32 on drawn targets; returns the kernels that it ran."""
+    framework = frameworks.load("jittor")
+    assert framework.supports("cpu", "float32") is None
+    import jittor as jt
+
+    from frameworks.jittor_rtdetr.training import TrainingRun
+
+    spec = preset("tiny")
+    run = TrainingRun(spec, drawn_inputs.weights(state_shapes(spec.model), "jt"), "cpu")
+
+    def kernels(counts: tuple[int, ...], lr: float, decay: float) -> set[str]:
+        batch = {"images": drawn_inputs.images(2, 64, 64, "jt")} | drawn_inputs.targets(f"jt{lr}", counts)
+        batch |= draw_noise(spec.model, np.asarray(counts), np.random.Generator(np.random.PCG64(12)))
+        jt.profiler.start(0, 0)
+        try:
+            run.step(batch, [lr] * len(spec.recipe.groups), decay)
+        finally:
+            jt.profiler.stop()
+        return {row[1] for row in jt.profiler.report()[1:]}  # file names
+
+    return kernels
+
+
+def test_later_steps_compile_nothing(step):
+    """Kernels differ by code, never by learning rates, decays or the number of targets."""
+    known = step((3, 2), 0.0, 0.0) | step((3, 2), 1e-7, 0.1)
+    for counts, lr, decay in [
+        ((3, 2), 1e-4, 0.5),
+        ((5, 2), 1e-2, 0.9),
+        ((2, 7), 1.0, 0.9999),
+        ((4, 9), 5e-8, 0.99),
+    ]:
+        new = step(counts, lr, decay) - known
+        assert not new, f"{len(new)} new kernels with {counts} targets, learning rate {lr}, decay {decay}"

@@ -25,8 +25,8 @@ class Softmax(jt.Function):
 
 # Inputs 0 to 3 are queries [B, Q, D], keys and values [B, S, D], and the mask.
 _ATTENTION = """native::Attention<in0_type> attention{
-    in0_p, in1_p, in2_p, data["masked"] ? in3_p : nullptr, in0_shape0, int64_t(data["heads"]), in0_shape1, in1_shape1,
-    in0_shape2};
+    in0_p, in1_p, in2_p, data["masked"] ? in3_p : nullptr,
+    in0_shape0, int64_t(data["heads"]), in0_shape1, in1_shape1, in0_shape2};
 """
 
 

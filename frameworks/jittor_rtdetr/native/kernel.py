@@ -31,14 +31,8 @@ def run(header: str, call: str, inputs: list[Var], outputs: list[Output], **numb
         one variable for each output.
     """
     shapes, dtypes = [list(shape) for shape, _ in outputs], [dtype for _, dtype in outputs]
-    return jt.code(
-        shapes,
-        dtypes,
-        inputs,
-        cpu_header=_source(header),
-        cpu_src=call,
-        data={name: float(value) for name, value in numbers.items()},
-    )
+    doubles = {name: float(value) for name, value in numbers.items()}
+    return jt.code(shapes, dtypes, inputs, cpu_header=_source(header), cpu_src=call, data=doubles)
 
 
 @cache

@@ -29,7 +29,7 @@ template <class T> void average(T share, const T* x, T rest, const T* y, T* out,
     for (int64_t i = 0; i < count; i++) out[i] = share * x[i] + rest * y[i];
 }
 
-// The numbers of optimizer.py's adamw().
+// The numbers of operators.adamw.
 template <class T> struct AdamW {
     T beta1, rest1, beta2, rest2, root_correction, eps, kept, rate;
 

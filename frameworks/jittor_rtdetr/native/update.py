@@ -1,4 +1,4 @@
-"""Clipping, AdamW and the moving average of one tensor: ``update.h``. Arrays keep their shapes; nothing is differentiated.
+"""Clipping, AdamW and the moving average of one tensor: ``update.h``. Arrays keep their shapes.
 
 All of them see a tensor as one row: an operation of Jittor is compiled for each number of axes.
 """
@@ -29,7 +29,7 @@ def scaled(x: Var, factor: Var) -> Var:
     return run("update", call, [_row(x), factor], [((x.numel(),), x.dtype)])[0].reshape(x.shape)
 
 
-def averaged(x: Var, y: Var, share: float) -> Var:
+def weighted_mean(x: Var, y: Var, share: float) -> Var:
     """share * x + (1 - share) * y."""
     call = 'native::average<in0_type>(data["share"], in0_p, data["rest"], in1_p, out0_p, in0->num);'
     inputs, outputs = [_row(x), _row(y)], [((x.numel(),), x.dtype)]
@@ -37,7 +37,7 @@ def averaged(x: Var, y: Var, share: float) -> Var:
 
 
 def adamw(parameter: Var, moment1: Var, moment2: Var, gradient: Var, numbers: dict[str, float]) -> list[Var]:
-    """New parameter and moments; ``numbers`` are those of ``optimizer.adamw``."""
+    """New parameter and moments; ``numbers`` are those of ``operators.adamw``."""
     names = ("beta1", "rest1", "beta2", "rest2", "root_correction", "eps", "kept", "rate")
     fields = ", ".join(f'in0_type(data["{name}"])' for name in names)
     call = (
