@@ -50,6 +50,12 @@ IMPORTS = {
     ),
     ("math", "only jittor"): ("the scale of attention, which PyTorch's attention has inside", "attention"),
     ("TWIN.layers", "only jittor"): ("batch norms have plain integer counters, outside the state_dict", "exchange"),
+    ("TWIN.runtime.compiled", "only jittor"): (
+        "Jittor compiles while it trains: the records say how much",
+        "training",
+    ),
+    ("dataclasses", "only jittor"): ("Jittor compiles while it trains: the records say how much", "training"),
+    ("pathlib", "only jittor"): ("Jittor compiles while it trains: the records say how much", "training"),
     ("gc", "only jittor"): ("Jittor keeps freed memory until it is collected", "adapter"),
     ("TWIN.runtime.environment", "only jittor"): ("Jittor is prepared and started before its import", "adapter"),
     ("FRAMEWORK", "only torch"): ("the Jittor twin's adapter gets the module from TWIN.runtime", "adapter"),

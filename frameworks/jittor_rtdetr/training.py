@@ -1,6 +1,8 @@
 """One training step and its state: what this framework gives to the common training loop."""
 
+import dataclasses
 import time
+from pathlib import Path
 
 import jittor as jt
 import numpy as np
@@ -26,6 +28,7 @@ from frameworks.jittor_rtdetr.exchange import (
 from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
+from frameworks.jittor_rtdetr.runtime.compiled import CompiledKernels
 from frameworks.protocol import Detections, StepRecord
 from frameworks.shared import trace_names
 from frameworks.shared.memory import peak_resident_mb
@@ -40,6 +43,7 @@ class TrainingRun:
         self.model = build(spec.model, weights, "float32")
         self.optimizer = AdamW(trainable(self.model), spec.recipe)
         self.ema = ModelEMA(self.model)
+        self.kernels = CompiledKernels(Path(jt.flags.cache_path) / "jit")
         self.averaged: RTDETR | None = None  # the average as a model, from a prediction until the next step
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
@@ -66,14 +70,17 @@ class TrainingRun:
         self.ema.update(self.model, ema_decay)
         self._synchronise()
         seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
-        return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching)
+        compiled = self.kernels.count_new()
+        return StepRecord(losses, float(total.item()), float(norm.item()), seconds, matching, *compiled)
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
         if self.averaged is None:
             state = state_arrays(self.model) | to_arrays(self.ema.state())  # the average has no counters
             self.averaged = inference_model(self.spec.model, state)
-        return predict(self.averaged, images, self.spec.model.decoder.num_queries)
+        found = predict(self.averaged, images, self.spec.model.decoder.num_queries)
+        kernels, seconds = self.kernels.count_new()
+        return dataclasses.replace(found, kernels_compiled=kernels, compile_seconds=seconds)
 
     def state(self) -> Arrays:
         """Parameters, moments and averages under the names of the protocol."""

@@ -140,8 +140,8 @@ class Worker:
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """As in ``Framework``."""
         sent = {"weights": weights, "images": images}
-        seconds, arrays = self.request("predict", sent, spec=to_dict(spec), device=device)
-        return Detections(arrays, seconds)
+        values, arrays = self.request("predict", sent, spec=to_dict(spec), device=device)
+        return Detections(arrays, **values)
 
     def request(self, name: str, sent: Mapping[str, Arrays] | None = None, **arguments: Any) -> tuple[Any, Arrays]:
         """Send a request and wait for its answer.
@@ -245,8 +245,8 @@ class WorkerStepper:
 
     def predict(self, images: Arrays) -> Detections:
         """As in ``Stepper``."""
-        seconds, arrays = self.worker.request("stepper.predict", {"images": images})
-        return Detections(arrays, seconds)
+        values, arrays = self.worker.request("stepper.predict", {"images": images})
+        return Detections(arrays, **values)
 
     def state(self) -> Arrays:
         """As in ``Stepper``."""
