@@ -73,13 +73,15 @@ class Case:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """Losses, gradient norm, time and matching of one training step."""
+    """Losses, gradient norm, time and matching of one training step, and what was compiled for it."""
 
     losses: dict[str, float]  # weighted terms
     total: float
     gradient_norm: float  # before clipping
     seconds: float  # from the forward pass to the EMA update, synchronised
     matching: str  # hash of every matching: shows the step at which two frameworks begin to differ
+    kernels_compiled: int = 0  # since the last step or prediction; for frameworks that compile while they run
+    compile_seconds: float = 0.0  # the part of ``seconds`` that this took
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Detections:
 
     arrays: Arrays
     seconds: float
+    kernels_compiled: int = 0  # as in StepRecord
+    compile_seconds: float = 0.0
 
 
 @runtime_checkable

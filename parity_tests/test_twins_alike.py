@@ -64,6 +64,12 @@ IMPORTS = {
     ("os", "only torch"): ("operations are counted where PyTorch's counter sees them", "profiling"),
     ("unittest", "only torch"): ("operations are counted where PyTorch's counter sees them", "profiling"),
     ("frameworks.shared.kernels", "only torch"): ("as above", "profiling"),
+    ("TWIN.runtime.compiled", "only jittor"): (
+        "Jittor compiles while it trains: the records say how much",
+        "training",
+    ),
+    ("dataclasses", "only jittor"): ("Jittor compiles while it trains: the records say how much", "training"),
+    ("pathlib", "only jittor"): ("Jittor compiles while it trains: the records say how much", "training"),
     ("gc", "only jittor"): ("Jittor keeps freed memory until it is collected", "adapter"),
     ("TWIN.runtime.environment", "only jittor"): ("Jittor is prepared and started before its import", "adapter"),
     ("FRAMEWORK", "only torch"): ("the Jittor twin's adapter gets the module from TWIN.runtime", "adapter"),

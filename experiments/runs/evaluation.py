@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -25,29 +26,47 @@ Predict = Callable[[Arrays], Detections]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """COCO's statistics (-1 where COCO defines none), the results behind them, and the duration in seconds."""
+    """COCO's statistics (-1 where COCO defines none), the results behind them, and the duration in seconds.
+
+    ``seconds`` includes the compilation of kernels, which is given apart too.
+    """
 
     stats: dict[str, float]
     results: list[Result]
     seconds: float
+    kernels_compiled: int = 0
+    compile_seconds: float = 0.0
 
 
 def evaluate(
     predict: Predict, subset: Subset, data: DataSpec, on_images: Callable[[int], None] = lambda count: None
 ) -> Evaluated:
-    """Detect on every image of `subset` and score with pycocotools; `on_images` receives each batch's size."""
+    """Detect on every image of `subset` and score with pycocotools; `on_images` receives each batch's size.
+
+    Every batch that `predict` gets has the same size, because some frameworks compile kernels for each size: the
+    last one is filled up, and what is found on the filling is dropped.
+    """
     start = time.perf_counter()
     results: list[Result] = []
+    kernels, compile_seconds = 0, 0.0
     batches = evaluation_batches(
         subset.split, subset.ids, batch_size=data.batch_size, image_size=data.image_size[0]
     )
     with contextlib.closing(cast(Generator[Batch, None, None], batches)):
         for batch in batches:
-            sizes_wh_B2 = batch.arrays["original_sizes_wh"]
-            detections = predict({"images": batch.arrays["images"], "sizes_wh": sizes_wh_B2})
-            results += coco_results(batch.image_ids, detections.arrays)
-            on_images(len(batch.image_ids))
-    return Evaluated(coco_stats(subset.split, subset.ids, results), results, time.perf_counter() - start)
+            count, sizes_wh_B2 = len(batch.image_ids), batch.arrays["original_sizes_wh"]
+            images = {"images": batch.arrays["images"], "sizes_wh": sizes_wh_B2}
+            found = predict({name: _filled(array, data.batch_size) for name, array in images.items()})
+            results += coco_results(batch.image_ids, {name: array[:count] for name, array in found.arrays.items()})
+            kernels, compile_seconds = kernels + found.kernels_compiled, compile_seconds + found.compile_seconds
+            on_images(count)
+    stats = coco_stats(subset.split, subset.ids, results)
+    return Evaluated(stats, results, time.perf_counter() - start, kernels, compile_seconds)
+
+
+def _filled(array: np.ndarray, count: int) -> np.ndarray:
+    """The array with its last row repeated until it has `count` rows."""
+    return np.concatenate([array, np.repeat(array[-1:], count - len(array), axis=0)])
 
 
 def coco_results(image_ids: Sequence[int], detections: Arrays) -> list[Result]:

@@ -74,14 +74,9 @@ def require_room(folder: Path, model: ModelFacts, frameworks: int) -> None:
     """Raises UserError unless the disk has room for the weights and checkpoints of a run.
 
     A checkpoint is four times the model (weights, two moments, average), and a second one is there while it is
-    written; the exchange with a worker needs as much again in the temporary folder.
+    written.
     """
-    model_bytes = 4 * model.with_running_statistics
-    _require_free(folder, model_bytes * (1 + 4 * frameworks + 4) + REST_BYTES)
-    _require_free(Path(tempfile.gettempdir()), model_bytes * 5)
-
-
-def _require_free(folder: Path, needed: int) -> None:
+    needed = 4 * model.with_running_statistics * (1 + 4 * frameworks + 4) + REST_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(

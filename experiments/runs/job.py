@@ -124,6 +124,8 @@ def _evaluate(run: Run, name: str, folder: Path, stepper: Stepper) -> None:
                 "images": len(subset.ids),
                 "stats": evaluated.stats,
                 "seconds": evaluated.seconds,
+                "kernels_compiled": evaluated.kernels_compiled,
+                "compile_seconds": evaluated.compile_seconds,
             }
         )
         stats = evaluated.stats

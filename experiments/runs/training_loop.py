@@ -124,6 +124,8 @@ def _step(
             "lr": rates,
             "seconds": record.seconds,
             "match_hash": record.matching,
+            "kernels_compiled": record.kernels_compiled,
+            "compile_seconds": record.compile_seconds,
         }
     )
     if not (math.isfinite(record.total) and math.isfinite(record.gradient_norm)):

@@ -1,12 +1,18 @@
 """Detections to COCO's numbers, on values worked out by hand."""
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from experiments.data.categories import category_to_label
-from experiments.data.coco import CocoSplit, parse_split
-from experiments.runs.evaluation import coco_results, coco_stats
-from experiments.tests.data_sets import ROOT, document, split_of
+from experiments.data.coco import CocoSplit, load_split, parse_split
+from experiments.runs.data import Subset
+from experiments.runs.evaluation import coco_results, coco_stats, evaluate
+from experiments.tests.data_sets import ROOT, document, shapes, split_of
+from frameworks.config import preset
+from frameworks.protocol import Detections
 from reports.run.meta import COCO_STATS
 
 
@@ -84,3 +90,33 @@ def test_nothing_is_printed_and_nothing_is_changed(capsys: pytest.CaptureFixture
     coco_stats(one_object(), [3, 7], results)
     assert capsys.readouterr() == ("", "")
     assert results == before
+
+
+class Recorder:
+    """Detects nothing but remembers the images; each prediction says that it compiled two kernels."""
+
+    def __init__(self) -> None:
+        self.images: list[np.ndarray] = []
+
+    def predict(self, images: dict[str, np.ndarray]) -> Detections:
+        self.images.append(images["images"])
+        count = len(images["sizes_wh"])
+        arrays = {"labels": np.zeros((count, 1), np.int64), "boxes": np.zeros((count, 1, 4))}
+        arrays["scores"] = np.ones((count, 1))
+        return Detections(arrays, 0.1, kernels_compiled=2, compile_seconds=1.5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_every_batch_has_the_same_size_and_each_image_counts_once(batch_size: int, tmp_path: Path) -> None:
+    split = load_split(shapes(tmp_path), "val")
+    ids = sorted(split.images)
+    recorder, seen = Recorder(), []
+    data = dataclasses.replace(preset("tiny").data, batch_size=batch_size, image_size=(64, 64))
+    evaluated = evaluate(recorder.predict, Subset(split, ids), data, seen.append)
+    batches = -(-len(ids) // batch_size)
+    assert [images.shape for images in recorder.images] == [(batch_size, 3, 64, 64)] * batches
+    assert [each["image_id"] for each in evaluated.results] == ids and sum(seen) == len(ids)
+    assert (evaluated.kernels_compiled, evaluated.compile_seconds) == (2 * batches, 1.5 * batches)
+    filling = batch_size * batches - len(ids)
+    for image in recorder.images[-1][batch_size - filling :]:
+        np.testing.assert_array_equal(image, recorder.images[-1][-filling - 1])

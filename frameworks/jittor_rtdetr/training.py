@@ -1,6 +1,8 @@
 """One training step and its state: what this framework gives to the common training loop."""
 
+import dataclasses
 import time
+from pathlib import Path
 
 import jittor as jt
 import numpy as np
@@ -27,6 +29,7 @@ from frameworks.jittor_rtdetr.exchange import (
 from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
+from frameworks.jittor_rtdetr.runtime.compiled import CompiledKernels
 from frameworks.protocol import Detections, StepRecord
 from frameworks.shared import trace_names
 from frameworks.shared.memory import peak_resident_mb
@@ -43,6 +46,7 @@ class TrainingRun:
         self.model = build(spec.model, weights, "float32")
         self.optimizer = AdamW(trainable(self.model), spec.recipe)
         self.ema = ModelEMA(self.model)
+        self.kernels = CompiledKernels(Path(jt.flags.cache_path) / "jit")
         self.averaged: RTDETR | None = None  # the average as a model, from a prediction until the next step
 
     def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
@@ -62,7 +66,8 @@ class TrainingRun:
         self.optimizer.step(clipped, learning_rates)
         self.ema.update(self.model, ema_decay)
         self._synchronise()
-        return StepRecord(losses, total, float(norm.item()), time.perf_counter() - start, matching)
+        seconds, compiled = time.perf_counter() - start, self.kernels.count_new()
+        return StepRecord(losses, total, float(norm.item()), seconds, matching, *compiled)
 
     def _loss_and_gradients(self, batch: Arrays) -> tuple[dict[str, Var], dict[str, Var], str]:
         """Loss terms with their sum, gradients by parameter, hash of matchings; none holds on to the graph.
@@ -86,7 +91,9 @@ class TrainingRun:
         if self.averaged is None:
             state = state_arrays(self.model) | to_arrays(self.ema.state())  # the average has no counters
             self.averaged = inference_model(self.spec.model, state)
-        return predict(self.averaged, images, self.spec.model.decoder.num_queries)
+        found = predict(self.averaged, images, self.spec.model.decoder.num_queries)
+        kernels, seconds = self.kernels.count_new()
+        return dataclasses.replace(found, kernels_compiled=kernels, compile_seconds=seconds)
 
     def state(self) -> Arrays:
         """Parameters, moments and averages under the names of the protocol."""

@@ -32,10 +32,8 @@ class FrozenBatchNorm2d(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
-        # The order of evaluation is the official one: it is part of the float32 rounding.
-        scale_C = self.weight * (self.running_var + self.eps).rsqrt()
-        shift_C = self.bias - self.running_mean * scale_C
-        return x_BCHW * scale_C.view(1, -1, 1, 1) + shift_C.view(1, -1, 1, 1)
+        # scale * x + shift like the official code, but in one pass over memory
+        return F.batch_norm(x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class LayerNorm(nn.LayerNorm):

@@ -154,8 +154,8 @@ class Worker:
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """As in ``Framework``."""
         sent = {"weights": weights, "images": images}
-        seconds, arrays = self.request("predict", sent, spec=to_dict(spec), device=device)
-        return Detections(arrays, seconds)
+        values, arrays = self.request("predict", sent, spec=to_dict(spec), device=device)
+        return Detections(arrays, **values)
 
     def profile(self, spec: ExperimentSpec, weights: Arrays, batch: Arrays, *, device: str) -> dict[str, Any]:
         """As in ``Profiler``; empty where the framework in the worker is none."""
@@ -284,8 +284,8 @@ class WorkerStepper:
 
     def predict(self, images: Arrays) -> Detections:
         """As in ``Stepper``."""
-        seconds, arrays = self.worker.request("stepper.predict", {"images": images})
-        return Detections(arrays, seconds)
+        values, arrays = self.worker.request("stepper.predict", {"images": images})
+        return Detections(arrays, **values)
 
     def state(self) -> Arrays:
         """As in ``Stepper``."""

@@ -79,7 +79,8 @@ def split(result: Any) -> tuple[Any, Arrays]:
     """A method's result as a plain value for the answer line, and its arrays."""
     match result:
         case Detections():
-            return result.seconds, result.arrays
+            values = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+            return values, values.pop("arrays")
         case StepRecord():
             return dataclasses.asdict(result), {}
         case dict() if any(isinstance(value, np.ndarray) for value in result.values()):

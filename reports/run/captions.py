@@ -84,3 +84,14 @@ def detections(run: RunRecords) -> str:
         f"boxes too. The highest score in these pictures: {best}. Compare the columns of a row; a few pictures "
         "measure nothing."
     )
+
+
+def compilation(run: RunRecords) -> str:
+    """How many kernels each framework compiled and how long that took; empty where none compiled any."""
+    sentences = []
+    for framework in run.trained:
+        kernels, seconds = framework.compiled
+        if kernels:
+            words = f"{show.count(kernels, 'kernel')} in {show.seconds(seconds)}"
+            sentences.append(f"{show.label(framework.name)} compiled {words} while it trained and evaluated.")
+    return " ".join(sentences)

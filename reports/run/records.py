@@ -21,7 +21,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer update. `step` counts from 0 over the whole run; `seconds` is wall time."""
+    """One optimizer update. `step` counts from 0 over the whole run; `seconds` is wall time with compilation."""
 
     step: int
     epoch: int
@@ -31,6 +31,8 @@ class Step:
     lr: tuple[float, ...]
     seconds: float
     match_hash: str | None
+    kernels_compiled: int = 0
+    compile_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Evaluation:
     split: str
     images: int
     stats: dict[str, float]
+    kernels_compiled: int = 0
+    compile_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,12 @@ class FrameworkRecords:
     predictions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failure: Failure | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def compiled(self) -> tuple[int, float]:
+        """Kernels compiled during training and evaluation, and the seconds that took."""
+        rows = (*self.steps, *self.evaluations)
+        return sum(row.kernels_compiled for row in rows), sum(row.compile_seconds for row in rows)
 
     def last_evaluation(self, split: str) -> Evaluation | None:
         """The latest evaluation on `split`, or None."""
@@ -190,6 +200,7 @@ def _step(item: dict[str, Any]) -> Step:
         lr=tuple(_number(value) for value in item["lr"]),
         seconds=_number(item["seconds"]),
         match_hash=item.get("match_hash"),
+        **_compiled(item),
     )
 
 
@@ -210,7 +221,13 @@ def _evaluation(item: dict[str, Any]) -> Evaluation:
     missing = [name for name in ("AP", "AP50") if name not in stats]
     if missing:
         raise ValueError(f"stats lacks {', '.join(missing)}")
-    return Evaluation(int(item["epoch"]), item["split"], int(item["images"]), stats)
+    return Evaluation(int(item["epoch"]), item["split"], int(item["images"]), stats, **_compiled(item))
+
+
+def _compiled(item: dict[str, Any]) -> dict[str, Any]:
+    """What was compiled; runs of earlier versions did not record it."""
+    kernels, seconds = item.get("kernels_compiled", 0), item.get("compile_seconds", 0.0)
+    return {"kernels_compiled": int(kernels), "compile_seconds": _number(seconds)}
 
 
 def _number(value: Any) -> float:

@@ -41,6 +41,7 @@ def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
         "verdict": verdict(run),
         "failures": [framework for framework in run.frameworks if framework.failure],
         "summary_table": tables.summary_table(run),
+        "compilation": captions.compilation(run),
         "evaluation_table": tables.evaluation_table(run),
         "environment_table": tables.environment_table(run),
         "data_table": tables.data_table(run),

@@ -256,3 +256,15 @@ def _change_first_step(run_dir: Path, changes: dict[str, float]) -> None:
     item = json.loads(first)
     item["losses"] |= changes
     path.write_text(json.dumps(item) + "\n" + "".join(others))
+
+
+def test_compiled_kernels_of_steps_and_evaluations_are_added_up(tmp_path):
+    run_dir = write_run(tmp_path / "run")
+    assert " compiled " not in build_report(run_dir).read_text(), "an old run recorded none"
+    for name, kernels, seconds in (("steps", 30, 20.5), ("evaluation", 5, 1.5)):
+        path = run_dir / "jittor" / f"{name}.jsonl"
+        first, *others = path.read_text().splitlines()
+        record = json.loads(first) | {"kernels_compiled": kernels, "compile_seconds": seconds}
+        path.write_text("\n".join([json.dumps(record), *others]) + "\n")
+    text = build_report(run_dir).read_text()
+    assert "Jittor compiled 35 kernels in 22 s while it trained and evaluated." in text
