@@ -57,18 +57,20 @@ def step():
 
     from frameworks.jittor_rtdetr.training import TrainingRun
 
+    profiler: Any = getattr(jt, "profiler")  # noqa: B009 - missing from Jittor's type stub
+
     spec = preset("tiny")
     run = TrainingRun(spec, drawn_inputs.weights(state_shapes(spec.model), "jt"), "cpu")
 
     def kernels(counts: tuple[int, ...], lr: float, decay: float) -> set[str]:
         batch = {"images": drawn_inputs.images(2, 64, 64, "jt")} | drawn_inputs.targets(f"jt{lr}", counts)
         batch |= draw_noise(spec.model, np.asarray(counts), np.random.Generator(np.random.PCG64(12)))
-        jt.profiler.start(0, 0)
+        profiler.start(0, 0)
         try:
             run.step(batch, [lr] * len(spec.recipe.groups), decay)
         finally:
-            jt.profiler.stop()
-        return {row[1] for row in jt.profiler.report()[1:]}  # file names
+            profiler.stop()
+        return {row[1] for row in profiler.report()[1:]}  # file names
 
     return kernels
 

@@ -227,7 +227,7 @@ def test_worker_that_waits_for_a_lock_says_so(fake, tmp_path, monkeypatch):
         fcntl.lockf(file, fcntl.LOCK_EX)
         release = threading.Timer(1.0, fcntl.lockf, (file, fcntl.LOCK_UN))
         release.start()
-        assert worker.supports(f"lock {tmp_path / 'lock'}", "float32").startswith("lock")
+        assert worker.supports(f"lock {tmp_path / 'lock'}", "float32") is not None
         release.join()
     assert "".join(heard).count(f"fake waits for process {os.getpid()}, which compiles into the same cache") == 1
 
