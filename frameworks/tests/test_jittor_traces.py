@@ -2,6 +2,7 @@
 
 import os
 from importlib.machinery import PathFinder
+from typing import Any
 
 import numpy as np
 import pytest
