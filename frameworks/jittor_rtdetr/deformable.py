@@ -51,10 +51,10 @@ def mix_levels(
     """Samples of every level at its own locations, weighted and summed over all points. Returns [B, Q, H, d].
 
     Raises:
-        ValueError: levels and points do not add up to N and K.
+        ValueError: shapes or dtypes do not fit.
     """
-    total = value_BNHd.shape[1], weights_BQHK.shape[3]
-    levels_L4 = jt.array(level_table(spatial_shapes, points, method, total)).stop_grad()
+    table = level_table(spatial_shapes, points, method, value_BNHd, locations_BQHK2, weights_BQHK)
+    levels_L4 = jt.array(table).stop_grad()
     if method == "discrete":  # a nearest pixel has no gradient towards its location
         locations_BQHK2 = locations_BQHK2.detach()
     return _Mix.apply(value_BNHd, locations_BQHK2, weights_BQHK, levels_L4)

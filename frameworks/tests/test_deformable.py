@@ -165,11 +165,18 @@ def test_a_map_higher_than_wide_is_refused_by_discrete_sampling(run, path, monke
         run(path, "high", "discrete", inputs("high", 1, 2))
 
 
-def test_levels_that_do_not_fit_are_refused(run, monkeypatch):
-    arrays = inputs("one map", 1, 2)
-    monkeypatch.setitem(LEVELS, "larger", ([(5, 4)], (2,)))
-    with pytest.raises(ValueError, match="do not add up"):
-        run("fast", "larger", "default", arrays)
+@pytest.mark.parametrize("wrong", ["levels", "locations", "dtype"])
+def test_arrays_that_do_not_fit_are_refused(run, wrong, monkeypatch):
+    """C++ would read outside of them."""
+    arrays = inputs("one map", 2, 2)
+    if wrong == "levels":
+        monkeypatch.setitem(LEVELS, "one map", ([(5, 4)], (2,)))
+    elif wrong == "locations":
+        arrays["locations"] = arrays["locations"][:1]
+    else:
+        arrays["weights"] = arrays["weights"].astype(np.float32)
+    with pytest.raises(ValueError, match="expected"):
+        run("fast", "one map", "default", arrays)
 
 
 def test_torch_gradient_against_differences(monkeypatch):
