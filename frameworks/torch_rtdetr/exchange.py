@@ -18,7 +18,9 @@ def build(spec: ModelSpec, weights: Arrays, device: str, dtype: torch.dtype) -> 
     Raises:
         ValueError: names or shapes of the weights are not exactly the model's.
     """
-    model = RTDETR(spec).to(device=device, dtype=dtype)
+    with torch.device("meta"):  # without memory: no initial values that the weights would replace
+        model = RTDETR(spec)
+    model = model.to(dtype=dtype).to_empty(device=device)
     load_strictly(model, weights)
     return model
 
