@@ -2,6 +2,7 @@
 
 import os
 from importlib.machinery import PathFinder
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,22 +54,23 @@ def step():
     """One training step in float32 on drawn targets; returns the kernels that it ran."""
     framework = frameworks.load("jittor")
     assert framework.supports("cpu", "float32") is None
-    import jittor as jt
+    import jittor
 
     from frameworks.jittor_rtdetr.training import TrainingRun
 
     spec = preset("tiny")
+    profiler: Any = vars(jittor)["profiler"]  # its type stub lacks it
     run = TrainingRun(spec, drawn_inputs.weights(state_shapes(spec.model), "jt"), "cpu")
 
     def kernels(counts: tuple[int, ...], lr: float, decay: float) -> set[str]:
         batch = {"images": drawn_inputs.images(2, 64, 64, "jt")} | drawn_inputs.targets(f"jt{lr}", counts)
         batch |= draw_noise(spec.model, np.asarray(counts), np.random.Generator(np.random.PCG64(12)))
-        jt.profiler.start(0, 0)
+        profiler.start(0, 0)
         try:
             run.step(batch, [lr] * len(spec.recipe.groups), decay)
         finally:
-            jt.profiler.stop()
-        return {row[1] for row in jt.profiler.report()[1:]}  # file names
+            profiler.stop()
+        return {row[1] for row in profiler.report()[1:]}  # file names
 
     return kernels
 
