@@ -59,7 +59,10 @@ IMPORTS = {
     ("numpy", "only torch"): ("the type of the table that the C++ operator reads", "deformable"),
     ("typing", "only torch"): ("the context of an autograd function", "deformable"),
     ("TWIN.deformable", "only torch"): ("records whether the C++ operator could be compiled", "adapter"),
-    ("TWIN.layers", "only jittor"): ("batch norms have plain integer counters, outside the state_dict", "exchange"),
+    ("TWIN.layers", "only jittor"): (
+        "batch norms have plain counters, outside the state_dict; linear layers are written out",
+        "attention exchange",
+    ),
     ("re", "only jittor"): ("Jittor names a fused kernel by the code of all its operators", "profiling"),
     ("os", "only torch"): ("operations are counted where PyTorch's counter sees them", "profiling"),
     ("unittest", "only torch"): ("operations are counted where PyTorch's counter sees them", "profiling"),

@@ -13,6 +13,7 @@ from jittor import Var, nn
 
 from frameworks.errors import UserError
 from frameworks.jittor_rtdetr import deformable
+from frameworks.jittor_rtdetr.layers import Linear
 from frameworks.jittor_rtdetr.operators import attention, linear, softmax
 
 
@@ -24,7 +25,7 @@ class MultiheadAttention(nn.Module):
         self.heads = heads
         self.in_proj_weight = jt.empty((3 * dim, dim))  # query, key, value stacked
         self.in_proj_bias = jt.empty((3 * dim,))
-        self.out_proj = nn.Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
 
     def execute(self, query_BQD: Var, key_BSD: Var, value_BSD: Var, blocked_QS: Var | None = None) -> Var:
         """Queries, keys, values -> [B, Q, D]; ``blocked_QS``: bool, True where a query must not see a key."""
@@ -45,10 +46,10 @@ class MultiscaleDeformableAttention(nn.Module):
     def __init__(self, dim: int, heads: int, points: tuple[int, ...], method: str) -> None:
         super().__init__()
         self.heads, self.points, self.method = heads, points, method
-        self.sampling_offsets = nn.Linear(dim, heads * sum(points) * 2)
-        self.attention_weights = nn.Linear(dim, heads * sum(points))
-        self.value_proj = nn.Linear(dim, dim)
-        self.output_proj = nn.Linear(dim, dim)
+        self.sampling_offsets = Linear(dim, heads * sum(points) * 2)
+        self.attention_weights = Linear(dim, heads * sum(points))
+        self.value_proj = Linear(dim, dim)
+        self.output_proj = Linear(dim, dim)
         if method == "discrete":  # a nearest pixel has no gradient towards its location
             self.sampling_offsets.weight.stop_grad()
             self.sampling_offsets.bias.stop_grad()

@@ -31,7 +31,7 @@ class _Mix(jt.Function):
         results = "out0_p, out1_p, out2_p"
         source = f"{SIZES} twin_detr::mix_gradient(sizes, in3_p, in0_p, in1_p, in2_p, in4_p, {results});"
         shapes, dtypes = zip(*((x.shape, x.dtype) for x in self.inputs[:3]), strict=True)
-        inputs = [*self.inputs, grad_BQHd]
+        inputs, self.inputs = [*self.inputs, grad_BQHd], []  # free them as soon as the gradient is computed
         return *jt.code(shapes, dtypes, inputs, cpu_header=HEADER, cpu_src=source), None
 
 
