@@ -58,8 +58,6 @@ def step():
 
     from frameworks.jittor_rtdetr.training import TrainingRun
 
-    profiler: Any = getattr(jt, "profiler")  # noqa: B009 - missing from Jittor's type stub
-
     spec = preset("tiny")
     profiler: Any = vars(jittor)["profiler"]  # its type stub lacks it
     run = TrainingRun(spec, drawn_inputs.weights(state_shapes(spec.model), "jt"), "cpu")
