@@ -18,6 +18,7 @@ from frameworks.hf_rtdetr import tracing
 from frameworks.hf_rtdetr.model import Model, build, empty
 from frameworks.hf_rtdetr.names import NAME, from_huggingface, name_table
 from frameworks.protocol import Case, Detections, StepRecord
+from frameworks.shared import trace_names
 from frameworks.shared.memory import peak_resident_mb
 from frameworks.state.parameters import state_shapes, trainable_names
 from frameworks.torch_rtdetr.adapter import DTYPES
@@ -137,8 +138,7 @@ def predict(model: Model, images: Arrays, spec: ModelSpec) -> Detections:
         outputs = model(pixel_values=to_tensor(images["images"], model))
         prediction = tracing.prediction(outputs, spec.decoder.eval_layer)
         results = postprocess(prediction, to_tensor(images["sizes_wh"], model), spec.decoder.num_queries)
-    arrays = {n: to_numpy(v) for n, v in zip(("labels", "boxes", "scores"), results, strict=True)}
-    return Detections(arrays, time.perf_counter() - start)
+    return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)
 
 
 class HuggingFace:

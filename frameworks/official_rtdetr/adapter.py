@@ -18,6 +18,7 @@ from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
 from frameworks.official_rtdetr.source import NAME, checkout, configuration_file
 from frameworks.protocol import Case, Detections, StepRecord
+from frameworks.shared import trace_names
 from frameworks.shared.memory import peak_resident_mb
 from frameworks.torch_rtdetr.adapter import DTYPES
 from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH  # importing it sets torch's threads and flags
@@ -124,8 +125,7 @@ def predict(model: torch.nn.Module, images: Arrays, spec: ModelSpec) -> Detectio
         outputs = model(to_tensor(images["images"], model))
         prediction = Prediction(outputs["pred_logits"], outputs["pred_boxes"])
         results = postprocess(prediction, to_tensor(images["sizes_wh"], model), spec.decoder.num_queries)
-    arrays = {n: to_numpy(v) for n, v in zip(("labels", "boxes", "scores"), results, strict=True)}
-    return Detections(arrays, time.perf_counter() - start)
+    return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)
 
 
 class Official:

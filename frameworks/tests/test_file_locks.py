@@ -4,16 +4,11 @@ import fcntl
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import pytest
 
+from frameworks.tests.waiting import eventually
 from frameworks.workers import file_locks
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    return any(condition() or time.sleep(0.1) for _ in range(100))
 
 
 @pytest.mark.skipif(not file_locks.LOCKS.exists(), reason="this system has no /proc/locks")

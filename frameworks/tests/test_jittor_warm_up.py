@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from frameworks.errors import UserError
 from frameworks.jittor_rtdetr.runtime import warm_up
 from frameworks.jittor_rtdetr.runtime.probe import MARK
+from frameworks.tests.waiting import eventually
 
 GOOD = {"arithmetic": True, "nan_differs_from_itself": True, "convolution": True}
 
@@ -165,10 +164,6 @@ def test_compilers_end_when_their_caller_is_killed(fake_probe, tmp_path):
     caller.kill()
     caller.wait()
     assert eventually(lambda: not any(map(alive, started.read_text().split())))
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    return any(condition() or time.sleep(0.1) for _ in range(200))
 
 
 def alive(pid: str) -> bool:
