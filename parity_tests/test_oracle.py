@@ -125,7 +125,7 @@ def losses(trace: Arrays, oracle: Arrays, step: int, prefix: str = "") -> list[C
 
 def term(name: str, names: list[str]) -> str:
     """Our name of an official loss term: RT-DETRv2 calls ``enc_0`` what RT-DETR counts as the last ``aux``."""
-    layers = sum("vfl_aux" in other for other in names)
+    layers = len({other.partition("_aux_")[2] for other in names if "_aux_" in other})
     return name.removeprefix("loss_").replace("enc_0", f"aux_{layers}")
 
 

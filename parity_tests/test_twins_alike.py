@@ -47,7 +47,7 @@ DIFFERENCES = {
 IMPORTS = {
     ("TWIN.operators", "only jittor"): (
         "operators that Jittor lacks, or computes inexactly or slowly",
-        "attention box_ops criterion denoising ema layers optimizer backbones/regnet",
+        "attention box_ops criterion denoising ema layers optimizer postprocess backbones/regnet",
     ),
     ("numpy", "only jittor"): (
         "constants are built on the host: exact in float64, and no kernel to compile",

@@ -56,7 +56,7 @@ def resolve_spec(
             f"--preset {official.name} trains on the data set {official.data.dataset!r}, but only COCO's layout "
             "can be read so far; choose a preset for COCO"
         )
-    if official.model.num_classes != len(COCO_CATEGORY_IDS):
+    if official.object_classes != len(COCO_CATEGORY_IDS):
         raise UserError(
             f"--preset {official.name} has num_classes {official.model.num_classes}, but COCO's labels are "
             f"{len(COCO_CATEGORY_IDS)}; leave num_classes out of the file"

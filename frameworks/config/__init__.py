@@ -11,6 +11,7 @@ from frameworks.config.presets import ALIASES, PRESETS, preset
 from frameworks.config.serialization import added, from_dict, spec_hash, to_dict
 from frameworks.config.spec_files import dump_changes, dump_yaml, load_yaml
 from frameworks.config.training import (
+    LOSSES,
     AugmentationSpec,
     CriterionSpec,
     DataSpec,

@@ -3,35 +3,62 @@
 import re
 from dataclasses import dataclass
 
+from frameworks.config.serialization import added
 from frameworks.config.validation import SpecError, require, require_choice
+
+# Official names of the losses -> the kinds of their terms, which are named loss_KIND and weighted by weight_KIND.
+LOSSES = {"labels": ("ce",), "bce": ("bce",), "focal": ("focal",), "vfl": ("vfl",), "boxes": ("bbox", "giou")}
 
 
 @dataclass(frozen=True)
 class MatcherSpec:
-    """Hungarian matching cost: focal classification + L1 + generalized IoU."""
+    """Hungarian matching cost: class + L1 + generalized IoU."""
 
     cost_class: float = 2.0
     cost_bbox: float = 5.0
     cost_giou: float = 2.0
     alpha: float = 0.25
     gamma: float = 2.0
+    # False: softmax scores, here and in the post-processing, the last class being the background.
+    use_focal_loss: bool = added(True)
 
 
 @dataclass(frozen=True)
 class CriterionSpec:
-    """Varifocal, L1 and GIoU losses with their weights (official SetCriterion)."""
+    """The losses, named as in LOSSES, with weights and constants (official SetCriterion, RTDETRCriterionv2)."""
 
     weight_vfl: float = 1.0
     weight_bbox: float = 5.0
     weight_giou: float = 2.0
-    alpha: float = 0.75
+    alpha: float = 0.75  # this and gamma: of vfl and focal
     gamma: float = 2.0
     aux_loss: bool = True
     matcher: MatcherSpec = MatcherSpec()
+    losses: tuple[str, ...] = added(("vfl", "boxes"))
+    weight_focal: float = added(1.0)
+    weight_bce: float = added(1.0)
+    weight_ce: float = added(1.0)
+    eos_coef: float = added(1e-4)  # weight of the background in the cross-entropy
+    # "iou" or "giou" of each pair weights its GIoU loss, and is the target of vfl ("none": the IoU is).
+    boxes_weight_format: str = added("none")
+    share_matched_indices: bool = added(False)  # the last layer's matching for all decoder layers
 
     def __post_init__(self) -> None:
-        for field in ("weight_vfl", "weight_bbox", "weight_giou", "alpha", "gamma"):
+        weights = [f"weight_{kind}" for kinds in LOSSES.values() for kind in kinds]
+        for field in (*weights, "alpha", "gamma"):
             require(getattr(self, field) >= 0, self, field, "0 or more")
+        require(self.eos_coef > 0, self, "eos_coef", "above 0: without objects in a batch, 0 divides by 0")
+        require_choice(self, "boxes_weight_format", ("none", "iou", "giou"))
+        known = f"one or more of {', '.join(LOSSES)}, each once"
+        require(bool(self.losses) and set(self.losses) <= set(LOSSES), self, "losses", known)
+        require(len(set(self.losses)) == len(self.losses), self, "losses", known)
+        if "labels" in self.losses:
+            alone = "no other classification loss beside labels, which alone has a background class"
+            require(set(self.losses) <= {"labels", "boxes"}, self, "losses", alone)
+            softmax = (
+                "labels only with matcher.use_focal_loss false: with sigmoid scores the background is detected"
+            )
+            require(not self.matcher.use_focal_loss, self, "losses", softmax)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class TrainingRun:
         """Detections of the averaged model on ``images`` [B, 3, H, W] of ``sizes_wh`` [B, 2]."""
         self.averaged.load_state_dict(self.ema.state(), strict=False)  # the average has no integer counters
         self._synchronise()
-        return predict(self.averaged, images, self.spec.model)
+        return predict(self.averaged, images, self.spec)
 
     def state(self) -> Arrays:
         """Parameters and averages under canonical names, for tests; without moments, so a run cannot resume."""
@@ -126,7 +126,7 @@ class TrainingRun:
             torch.cuda.synchronize()
 
 
-def predict(model: Model, images: Arrays, spec: ModelSpec) -> Detections:
+def predict(model: Model, images: Arrays, spec: ExperimentSpec) -> Detections:
     """Scored boxes of one batch: Hugging Face's forward pass, then the PyTorch twin's post-processing.
 
     Args:
@@ -136,8 +136,10 @@ def predict(model: Model, images: Arrays, spec: ModelSpec) -> Detections:
     model.eval()
     with torch.no_grad():
         outputs = model(pixel_values=to_tensor(images["images"], model))
-        prediction = tracing.prediction(outputs, spec.decoder.eval_layer)
-        results = postprocess(prediction, to_tensor(images["sizes_wh"], model), spec.decoder.num_queries)
+        prediction = tracing.prediction(outputs, spec.model.decoder.eval_layer)
+        sizes_wh_B2, queries = to_tensor(images["sizes_wh"], model), spec.model.decoder.num_queries
+        focal = spec.criterion.matcher.use_focal_loss
+        results = postprocess(prediction, sizes_wh_B2, queries, use_focal_loss=focal)
     return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)
 
 
@@ -185,7 +187,7 @@ class HuggingFace:
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Detections of one batch: ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
         model = build(spec.model, spec.criterion, weights, device, torch.float32)
-        return predict(model, images, spec.model)
+        return predict(model, images, spec)
 
 
 FRAMEWORK = HuggingFace()

@@ -40,10 +40,12 @@ def configuration(spec: ModelSpec, criterion: CriterionSpec) -> RTDetrConfig | R
     """The whole configuration, explicit where Hugging Face's default is another model's.
 
     Raises:
-        UserError: Hugging Face's configuration cannot represent this model.
+        UserError: Hugging Face's configuration cannot represent this model or its losses.
     """
     if reason := unsupported(spec):
         raise UserError(f"Hugging Face's configuration cannot represent this model: {reason}")
+    if reason := _unsupported_losses(criterion):
+        raise UserError(f"Hugging Face's loss cannot represent this one: {reason}")
     options = _encoder_options(spec) | _decoder_options(spec) | _criterion_options(criterion)
     options |= {"backbone_config": _backbone(spec.backbone), "num_labels": spec.num_classes}
     # the default freezes the backbone's norms even where none should be frozen
@@ -94,6 +96,18 @@ def _decoder_options(spec: ModelSpec) -> Options:
     } | dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), 0.0)
 
 
+def _unsupported_losses(criterion: CriterionSpec) -> str | None:
+    """Why Hugging Face's loss, which has fixed terms, is another one; None if it is not."""
+    wrong = {
+        f"its losses are always vfl and boxes, not {', '.join(criterion.losses)}": (
+            set(criterion.losses) != {"vfl", "boxes"}
+        ),
+        "it has no boxes_weight_format": criterion.boxes_weight_format != "none",
+        "it matches every layer by itself (share_matched_indices)": criterion.share_matched_indices,
+    }
+    return next((reason for reason, is_wrong in wrong.items() if is_wrong), None)
+
+
 def _criterion_options(criterion: CriterionSpec) -> Options:
     matcher = criterion.matcher
     return {
@@ -102,6 +116,7 @@ def _criterion_options(criterion: CriterionSpec) -> Options:
         "matcher_giou_cost": matcher.cost_giou,
         "matcher_alpha": matcher.alpha,
         "matcher_gamma": matcher.gamma,
+        "use_focal_loss": matcher.use_focal_loss,  # of the matcher: see trace_postprocess
         "auxiliary_loss": criterion.aux_loss,
         "focal_loss_alpha": criterion.alpha,
         "focal_loss_gamma": criterion.gamma,

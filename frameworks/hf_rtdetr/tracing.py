@@ -19,8 +19,9 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
+from frameworks.errors import UserError
 from frameworks.hf_rtdetr.model import ImageProcessor, Matcher, Model
-from frameworks.hf_rtdetr.names import from_huggingface, huggingface_names
+from frameworks.hf_rtdetr.names import NAME, from_huggingface, huggingface_names
 from frameworks.protocol import Case
 from frameworks.shared import trace_names
 from frameworks.state.parameters import state_shapes, trainable_names
@@ -78,7 +79,13 @@ def trace_denoising(case: Case, model: Model, inputs: Arrays) -> Arrays:
 
 
 def trace_postprocess(case: Case, model: Model, inputs: Arrays) -> Arrays:
-    """Trace ``postprocess``: labels, boxes in pixels and scores of the image processor, without a threshold."""
+    """Trace ``postprocess``: labels, boxes in pixels and scores of the image processor, without a threshold.
+
+    Raises:
+        UserError: softmax scores, which the image processor takes over the wrong axis.
+    """
+    if not case.spec.criterion.matcher.use_focal_loss:
+        raise UserError(f"{NAME} has no softmax scores: it takes the softmax over the images of a batch")
     given = SimpleNamespace(
         logits=to_tensor(inputs["prediction/pred_logits"], model),
         pred_boxes=to_tensor(inputs["prediction/pred_boxes"], model),

@@ -114,7 +114,8 @@ def trace_postprocess(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
         to_tensor(inputs["prediction/pred_logits"], model), to_tensor(inputs["prediction/pred_boxes"], model)
     )
     sizes_wh_B2 = to_tensor(inputs["sizes_wh"], model)
-    results = postprocess(prediction, sizes_wh_B2, case.spec.model.decoder.num_queries)
+    queries, focal = case.spec.model.decoder.num_queries, case.spec.criterion.matcher.use_focal_loss
+    results = postprocess(prediction, sizes_wh_B2, queries, use_focal_loss=focal)
     return trace_names.prefixed("postprocess", trace_names.detections(*map(to_numpy, results)))
 
 

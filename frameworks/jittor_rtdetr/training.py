@@ -91,7 +91,7 @@ class TrainingRun:
         if self.averaged is None:
             state = state_arrays(self.model) | to_arrays(self.ema.state())  # the average has no counters
             self.averaged = inference_model(self.spec.model, state)
-        found = predict(self.averaged, images, self.spec.model.decoder.num_queries)
+        found = predict(self.averaged, images, self.spec)
         kernels, seconds = self.kernels.count_new()
         return dataclasses.replace(found, kernels_compiled=kernels, compile_seconds=seconds)
 
@@ -135,10 +135,12 @@ def inference_model(spec: ModelSpec, weights: Arrays) -> RTDETR:
     return model
 
 
-def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
+def predict(model: RTDETR, images: Arrays, spec: ExperimentSpec) -> Detections:
     """Scored boxes of one batch by an ``inference_model``; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
     start = time.perf_counter()
     with jt.no_grad():
         outputs = model(to_tensor(images["images"], model))
-        results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)
+        sizes_wh_B2, queries = to_tensor(images["sizes_wh"], model), spec.model.decoder.num_queries
+        focal = spec.criterion.matcher.use_focal_loss
+        results = postprocess(outputs.layers[-1], sizes_wh_B2, queries, use_focal_loss=focal)
     return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from frameworks.arrays import Arrays
-from frameworks.config import ExperimentSpec, ModelSpec
+from frameworks.config import ExperimentSpec, ModelSpec, preset
 from frameworks.errors import UserError
 from frameworks.official_rtdetr.source import NAME, checkout, configuration_file
 from frameworks.protocol import Case, Detections, StepRecord
@@ -34,10 +34,15 @@ def configuration(spec: ExperimentSpec) -> Any:
     """The official configuration object of the spec's preset, without downloads and for images of any size.
 
     Raises:
-        UserError: no checkout, no configuration file of this preset, or a package that the official code needs.
+        UserError: no checkout, no configuration file of this preset, losses other than that file's, or a package
+            that the official code needs.
     """
     folder = checkout()
     path = configuration_file(folder, spec.name)
+    if spec.criterion != preset(spec.name).criterion:
+        raise UserError(
+            f"{NAME} trains with the losses of its own file for {spec.name}, not with these; leave it out"
+        )
     sys.path.insert(0, str(folder))
     try:
         from src.core import YAMLConfig  # pyright: ignore[reportMissingImports]

@@ -14,6 +14,12 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
+def softmax(x: np.ndarray) -> np.ndarray:
+    """exp(x) over its sum, along the last axis."""
+    power = np.exp(x - x.max(-1, keepdims=True))
+    return power / power.sum(-1, keepdims=True)
+
+
 def corners(cxcywh: np.ndarray) -> np.ndarray:
     """Centre and size [..., 4] -> corners [..., 4]."""
     cx, cy, w, h = np.moveaxis(cxcywh, -1, 0)
@@ -108,38 +114,76 @@ def position_embedding(h: int, w: int, dim: int, temperature: float) -> np.ndarr
     return table
 
 
-def varifocal(logits_BQK, boxes_BQ4, targets, indices, num_boxes: float, alpha: float, gamma: float) -> float:
-    """Sum over every (image, query, class), one at a time. ``targets``: (labels, cxcywh) of every image."""
+def varifocal(
+    logits_BQK, boxes_BQ4, targets, indices, num_boxes: float, alpha: float, gamma: float, generalized: bool = False
+) -> float:
+    """Sum over every (image, query, class), one at a time. ``targets``: (labels, cxcywh) of every image.
+
+    ``generalized``: the target of a pair is its GIoU.
+    """
     total = 0.0
     for b, (queries, chosen) in enumerate(indices):
         pair = dict(zip(queries.tolist(), chosen.tolist(), strict=True))
         for q, k in np.ndindex(*logits_BQK.shape[1:]):
             score, weight = 0.0, alpha * sigmoid(logits_BQK[b, q, k]) ** gamma
             if q in pair and targets[b][0][pair[q]] == k:
-                score = weight = overlap(corners(boxes_BQ4[b, q]), corners(targets[b][1][pair[q]]))[0]
+                score = weight = overlap(corners(boxes_BQ4[b, q]), corners(targets[b][1][pair[q]]))[generalized]
             total += float(weighted_bce(logits_BQK[b, q, k], np.asarray(score), np.asarray(weight)))
     return total / num_boxes
 
 
-def box_terms(boxes_BQ4, targets, indices, num_boxes: float) -> tuple[float, float]:
-    """L1 and 1 - GIoU over matched pairs."""
+def focal(logits_BQK, targets, indices, num_boxes: float, alpha: float, gamma: float) -> float:
+    """-alpha (1 - p)^gamma log p at matched classes, -(1 - alpha) p^gamma log(1 - p) at all others."""
+    total = 0.0
+    for b, (queries, chosen) in enumerate(indices):
+        label_of = {q: targets[b][0][t] for q, t in zip(queries.tolist(), chosen.tolist(), strict=True)}
+        for q, k in np.ndindex(*logits_BQK.shape[1:]):
+            p = float(sigmoid(logits_BQK[b, q, k]))
+            if label_of.get(q) == k:
+                total -= alpha * (1 - p) ** gamma * math.log(p)
+            else:
+                total -= (1 - alpha) * p**gamma * math.log(1 - p)
+    return total / num_boxes
+
+
+def bce(logits_BQK, targets, indices, num_boxes: float) -> float:
+    """-log p at matched classes, -log(1 - p) at all others."""
+    return 2 * focal(logits_BQK, targets, indices, num_boxes, alpha=0.5, gamma=0.0)
+
+
+def cross_entropy(logits_BQK, targets, indices, eos_coef: float) -> float:
+    """Weighted mean of -log softmax; a query without a target has the last class, with the weight ``eos_coef``."""
+    total = weights = 0.0
+    for b, (queries, chosen) in enumerate(indices):
+        label_of = {q: targets[b][0][t] for q, t in zip(queries.tolist(), chosen.tolist(), strict=True)}
+        for q, logits_K in enumerate(logits_BQK[b]):
+            weight = 1.0 if q in label_of else eos_coef
+            total -= weight * math.log(softmax(logits_K)[label_of.get(q, -1)])
+            weights += weight
+    return total / weights
+
+
+def box_terms(boxes_BQ4, targets, indices, num_boxes: float, weight_format: str = "none") -> tuple[float, float]:
+    """L1 and 1 - GIoU over matched pairs, the latter weighted by nothing, by the IoU or by the GIoU."""
     l1 = giou = 0.0
     for b, (queries, chosen) in enumerate(indices):
         for q, t in zip(queries, chosen, strict=True):
             l1 += float(np.abs(boxes_BQ4[b, q] - targets[b][1][t]).sum())
-            giou += 1 - overlap(corners(boxes_BQ4[b, q]), corners(targets[b][1][t]))[1]
+            plain, generalized = overlap(corners(boxes_BQ4[b, q]), corners(targets[b][1][t]))
+            giou += (1 - generalized) * {"none": 1.0, "iou": plain, "giou": generalized}[weight_format]
     return l1 / num_boxes, giou / num_boxes
 
 
-def matching_cost(logits_QK, boxes_Q4, labels_T, boxes_T4) -> np.ndarray:
-    """5 * L1 + 2 * focal - 2 * GIoU, alpha 0.25, gamma 2 (official matcher)."""
+def matching_cost(logits_QK, boxes_Q4, labels_T, boxes_T4, focal: bool = True) -> np.ndarray:
+    """5 * L1 + 2 * class - 2 * GIoU (official matcher): focal cost with alpha 0.25 and gamma 2, or -softmax."""
     cost = np.zeros((len(boxes_Q4), len(boxes_T4)))
     for q, t in np.ndindex(*cost.shape):
         p = sigmoid(logits_QK[q, labels_T[t]])
         positive = 0.25 * (1 - p) ** 2 * -np.log(p + 1e-8)
         negative = 0.75 * p**2 * -np.log(1 - p + 1e-8)
         giou = overlap(corners(boxes_Q4[q]), corners(boxes_T4[t]))[1]
-        cost[q, t] = 5 * np.abs(boxes_Q4[q] - boxes_T4[t]).sum() + 2 * (positive - negative) - 2 * giou
+        class_cost = positive - negative if focal else -softmax(logits_QK[q])[labels_T[t]]
+        cost[q, t] = 5 * np.abs(boxes_Q4[q] - boxes_T4[t]).sum() + 2 * class_cost - 2 * giou
     return cost
 
 
@@ -169,14 +213,19 @@ def denoising_layout(targets, noise: dict[str, np.ndarray], num_denoising: int, 
     return labels_BN, boxes_BN4, blocked, positives, groups
 
 
-def postprocess(logits_BQK, boxes_BQ4, sizes_wh: np.ndarray, count: int):
-    """Labels, pixel corners and scores of the ``count`` best (query, class) pairs of every image."""
+def postprocess(logits_BQK, boxes_BQ4, sizes_wh: np.ndarray, count: int, focal: bool = True):
+    """Labels, pixel corners and scores of the ``count`` best (query, class) pairs of every image.
+
+    Without ``focal``: of the queries, each with its best class but the last.
+    """
     labels, boxes, scores = [], [], []
     for b in range(len(logits_BQK)):
-        flat = sigmoid(logits_BQK[b]).reshape(-1)
+        table = sigmoid(logits_BQK[b]) if focal else softmax(logits_BQK[b])[:, :-1]
+        flat = table.reshape(-1) if focal else table.max(-1)
         best = np.argsort(-flat, kind="stable")[:count]
-        labels.append(best % logits_BQK.shape[-1])
-        boxes.append(corners(boxes_BQ4[b])[best // logits_BQK.shape[-1]] * np.tile(sizes_wh[b], 2))
+        query = best // table.shape[-1] if focal else best
+        labels.append(best % table.shape[-1] if focal else table.argmax(-1)[best])
+        boxes.append(corners(boxes_BQ4[b])[query] * np.tile(sizes_wh[b], 2))
         scores.append(flat[best])
     return np.stack(labels), np.stack(boxes), np.stack(scores)
 

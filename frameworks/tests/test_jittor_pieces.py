@@ -234,7 +234,7 @@ def as_targets(jt, targets):
 
 @pytest.mark.parametrize("counts", [(2, 1), (2, 0), (0, 0)])
 def test_matching_and_losses_against_loops(jt, counts):
-    from frameworks.jittor_rtdetr.criterion import box_losses, match, matching_costs, varifocal_loss
+    from frameworks.jittor_rtdetr.criterion import box_losses, match, matched, matching_costs, varifocal_loss
     from frameworks.jittor_rtdetr.decoder import Prediction
 
     generator, targets, spec = rng(9), drawn(*counts), CriterionSpec()
@@ -244,10 +244,11 @@ def test_matching_and_losses_against_loops(jt, counts):
         wanted = closed_forms.matching_cost(logits[b], boxes[b], *targets[b])
         np.testing.assert_allclose(cost.numpy(), wanted, atol=1e-12)
     indices, num_boxes = match(prediction, ours, MatcherSpec()), max(sum(counts), 1.0)
-    vfl = varifocal_loss(prediction, ours, indices, num_boxes, spec)
+    pairs = matched(ours, indices)
+    vfl = varifocal_loss(prediction, pairs, num_boxes, spec)
     wanted = closed_forms.varifocal(logits, boxes, targets, indices, num_boxes, spec.alpha, spec.gamma)
     assert vfl.item() == pytest.approx(wanted, rel=1e-12)
-    terms = [v.item() for v in box_losses(prediction, ours, indices, num_boxes)]
+    terms = [v.item() for v in box_losses(prediction, pairs, num_boxes, spec)]
     assert terms == pytest.approx(closed_forms.box_terms(boxes, targets, indices, num_boxes), rel=1e-12)
 
 

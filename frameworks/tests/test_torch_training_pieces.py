@@ -13,7 +13,7 @@ from frameworks.shared.hungarian import Indices
 from frameworks.shared.noise import denoising_count, draw_noise
 from frameworks.tests import closed_forms
 from frameworks.torch_rtdetr import adapter
-from frameworks.torch_rtdetr.criterion import box_losses, match, matching_costs, varifocal_loss
+from frameworks.torch_rtdetr.criterion import box_losses, match, matched, matching_costs, varifocal_loss
 from frameworks.torch_rtdetr.decoder import Prediction
 from frameworks.torch_rtdetr.denoising import Noise, Targets, make_denoising_queries
 from frameworks.torch_rtdetr.ema import ModelEMA
@@ -66,10 +66,11 @@ def test_losses_against_loops(counts):
     indices = match(prediction, targets, spec.matcher)
     assert [len(queries) for queries, _ in indices] == list(counts)
     num_boxes = max(sum(counts), 1.0)
-    vfl = varifocal_loss(prediction, targets, indices, num_boxes, spec)
+    pairs = matched(targets, indices)
+    vfl = varifocal_loss(prediction, pairs, num_boxes, spec)
     wanted = closed_forms.varifocal(logits, boxes, drawn, indices, num_boxes, spec.alpha, spec.gamma)
     assert float(vfl.detach()) == pytest.approx(wanted, rel=1e-12)
-    terms = [float(v.detach()) for v in box_losses(prediction, targets, indices, num_boxes)]
+    terms = [float(v.detach()) for v in box_losses(prediction, pairs, num_boxes, spec)]
     assert terms == pytest.approx(closed_forms.box_terms(boxes, drawn, indices, num_boxes))
 
 
@@ -78,7 +79,7 @@ def test_varifocal_gradient_stops_at_weight_and_target():
     drawn, (logits, boxes) = drawn_targets(2), drawn_prediction(1, 3)
     prediction, spec = as_prediction(logits, boxes), CriterionSpec()
     indices: Indices = [(np.asarray([0, 2]), np.asarray([1, 0]))]
-    loss = varifocal_loss(prediction, as_targets(drawn), indices, 2.0, spec)
+    loss = varifocal_loss(prediction, matched(as_targets(drawn), indices), 2.0, spec)
     grad_logits, grad_boxes = torch.autograd.grad(
         loss, [prediction.logits, prediction.boxes_cxcywh], allow_unused=True
     )
@@ -95,7 +96,7 @@ def test_perfect_boxes_cost_nothing():
     drawn = drawn_targets(3)
     prediction = as_prediction(np.zeros((1, 3, CLASSES)), drawn[0][1][None])
     indices: Indices = [(np.arange(3), np.arange(3))]
-    terms = box_losses(prediction, as_targets(drawn), indices, 3.0)
+    terms = box_losses(prediction, matched(as_targets(drawn), indices), 3.0, CriterionSpec())
     assert [float(v.detach()) for v in terms] == pytest.approx([0, 0])
 
 

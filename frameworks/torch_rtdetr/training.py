@@ -70,7 +70,7 @@ class TrainingRun:
         if self.averaged is None:
             state = state_arrays(self.model) | to_arrays(self.ema.state())  # the average has no counters
             self.averaged = inference_model(self.spec.model, state, self.device)
-        return predict(self.averaged, images, self.spec.model.decoder.num_queries)
+        return predict(self.averaged, images, self.spec)
 
     def state(self) -> Arrays:
         """Parameters, moments and averages under the names of the protocol."""
@@ -109,11 +109,13 @@ def inference_model(spec: ModelSpec, weights: Arrays, device: str) -> RTDETR:
     return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def predict(model: RTDETR, images: Arrays, num_queries: int) -> Detections:
+def predict(model: RTDETR, images: Arrays, spec: ExperimentSpec) -> Detections:
     """Scored boxes of one batch by an ``inference_model``; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
     start = time.perf_counter()
     with torch.no_grad():
         pixels = to_tensor(images["images"], model).contiguous(memory_format=torch.channels_last)
         outputs = model(pixels)
-        results = postprocess(outputs.layers[-1], to_tensor(images["sizes_wh"], model), num_queries)
+        sizes_wh_B2, queries = to_tensor(images["sizes_wh"], model), spec.model.decoder.num_queries
+        focal = spec.criterion.matcher.use_focal_loss
+        results = postprocess(outputs.layers[-1], sizes_wh_B2, queries, use_focal_loss=focal)
     return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)

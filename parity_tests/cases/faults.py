@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from frameworks.arrays import Arrays
-from frameworks.config import ExperimentSpec
+from frameworks.config import ExperimentSpec, MatcherSpec
 from frameworks.torch_rtdetr import attention, criterion, decoder, encoder, layers
 from frameworks.torch_rtdetr.backbones import dla, hgnetv2, regnet
 
@@ -78,7 +78,7 @@ def _norm_with(**attributes: float) -> Patch:
     return patch
 
 
-def _within(owner: type, method: str, inside: Callable[[], AbstractContextManager[Any]]) -> Patch:
+def _within(owner: Any, method: str, inside: Callable[[], AbstractContextManager[Any]]) -> Patch:
     """Another context manager, active only while ``owner.method`` runs."""
 
     def patch() -> AbstractContextManager[Any]:
@@ -99,6 +99,11 @@ def _no_detach() -> AbstractContextManager[Any]:
 
 def _wrong_gelu(name: str, x: torch.Tensor) -> torch.Tensor:
     return F.gelu(x, approximate="tanh") if name == "gelu" else layers.activation(name, x)
+
+
+def _no_gradient_through_powers() -> AbstractContextManager[Any]:
+    original = torch.Tensor.__pow__
+    return mock.patch.object(torch.Tensor, "__pow__", lambda x, exponent: original(x.detach(), exponent))
 
 
 def _swapped_corners(cxcywh: torch.Tensor) -> torch.Tensor:
@@ -153,6 +158,11 @@ def _with_model(part: str, **fields: Any) -> Callable[[ExperimentSpec], Experime
     return change
 
 
+def _focal_cost(logits_QK: torch.Tensor, labels_T: torch.Tensor, spec: MatcherSpec) -> torch.Tensor:
+    return ORIGINAL_COST(logits_QK, labels_T, replace(spec, use_focal_loss=True))
+
+
+ORIGINAL_COST = criterion._class_cost
 ORIGINAL_POSITIONS, ORIGINAL_SAMPLE = encoder.position_embedding, F.grid_sample
 OUT_PROJ = "encoder.encoder.0.layers.0.self_attn.out_proj.weight"
 LATERAL = "encoder.lateral_convs.0.conv.weight"
@@ -204,6 +214,36 @@ FAULTS = [
     Fault("wrong focal exponent", Report("losses", "criterion", "forward"), spec=_with_criterion(gamma=1.5)),
     Fault(
         "dropped auxiliary losses", Report("losses", "criterion", "forward"), spec=_with_criterion(aux_loss=False)
+    ),
+    Fault(
+        "weight of the focal loss without its gradient",
+        Report("backward", "decoder.dec_score_head.1", "gradient flow"),
+        subject="tiny_sigmoid",
+        patch=_within(criterion, "focal_loss", _no_gradient_through_powers),
+    ),
+    Fault(
+        "background of weight 1",
+        Report("losses", "criterion", "forward"),
+        subject="tiny_softmax",
+        spec=_with_criterion(eos_coef=1.0),
+    ),
+    Fault(
+        "focal cost where the matcher has softmax",
+        Report("matching", "criterion", "forward"),
+        subject="tiny_softmax",
+        patch=lambda: mock.patch.object(criterion, "_class_cost", _focal_cost),
+    ),
+    Fault(
+        "box losses weighted by the IoU, not by the GIoU",
+        Report("losses", "criterion", "forward"),
+        subject="tiny_giou",
+        spec=_with_criterion(boxes_weight_format="iou"),
+    ),
+    Fault(
+        "every layer matched by itself",
+        Report("matching", "criterion", "forward"),
+        subject="tiny_giou",
+        spec=_with_criterion(share_matched_indices=False),
     ),
     Fault(
         "selected queries not detached",

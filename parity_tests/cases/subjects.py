@@ -14,6 +14,7 @@ from frameworks.config import (
     ExperimentSpec,
     HGNetv2Spec,
     HGStageSpec,
+    MatcherSpec,
     ModelSpec,
     RegNetSpec,
     preset,
@@ -50,7 +51,7 @@ class Subject:
     def training_inputs(self) -> Arrays:
         """Images, targets and, where denoising is on, noise."""
         batch, classes = len(self.counts), self.spec.model.num_classes
-        inputs = self.images() | drawn_inputs.targets(self.seed, self.counts, classes)
+        inputs = self.images() | drawn_inputs.targets(self.seed, self.counts, self.spec.object_classes)
         count = denoising_count(self.spec.model, np.asarray(self.counts))
         return inputs | (drawn_inputs.noise(batch, count, self.seed, classes) if count else {})
 
@@ -163,6 +164,31 @@ TINY = {
 }
 
 
+# Losses that no preset has: the model that gets them, and what they change.
+LOSSES: dict[str, tuple[str, dict[str, Any]]] = {
+    "tiny_sigmoid": (
+        "tiny",
+        {
+            "losses": ("bce", "focal", "vfl", "boxes"),
+            "weight_bce": 0.5,
+            "weight_focal": 3.0,
+            "alpha": 0.3,
+            "gamma": 1.7,
+        },
+    ),
+    "tiny_softmax": (
+        "tiny",
+        {
+            "losses": ("labels", "boxes"),
+            "matcher": MatcherSpec(use_focal_loss=False),
+            "weight_ce": 3.0,
+            "eos_coef": 0.1,
+        },
+    ),
+    "tiny_iou": ("tiny_hgnetv2", {"losses": ("focal", "vfl", "boxes"), "boxes_weight_format": "iou"}),
+    "tiny_giou": ("tiny_hgnetv2", {"boxes_weight_format": "giou", "share_matched_indices": True}),
+}
+
 # The subjects of every kind of test in the fast session, and those that only the zoo's session adds.
 FAST = ("tiny", "tiny_bottleneck", "tiny_hgnetv2", "rtdetr_r18vd")
 SUBJECTS = [*FAST, *(in_zoo(name) for name in TINY if name not in FAST)]
@@ -171,13 +197,18 @@ OFFICIAL = tuple(name for name in PRESETS if name != "tiny")
 
 @functools.cache
 def subject(name: str) -> Subject:
-    """A subject by name: a tiny one, or a preset with the oracle's inputs.
+    """A subject by name: a tiny one, one with other losses, or a preset with the oracle's inputs.
 
     ``PRESET`` has the oracle's square images, ``PRESET_rect`` its rectangular ones, ``PRESET_plain`` no denoising.
     """
     if name in TINY:
         spec, seed, size_hw, counts = TINY[name]
         return Subject(name, spec(), seed, size_hw, counts)
+    if name in LOSSES:
+        base, changes = LOSSES[name]
+        like = subject(base)
+        criterion = replace(like.spec.criterion, **changes)
+        return replace(like, name=name, spec=replace(like.spec, name=name, criterion=criterion))
     official = name.removesuffix("_rect").removesuffix("_plain")
     spec = preset(official)
     square, rectangular = ORACLE_SEEDS[official]

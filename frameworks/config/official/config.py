@@ -66,8 +66,8 @@ def _experiment(name: str, top: Section) -> ExperimentSpec:
         model = read_model(top, parts, legacy=legacy, image_size=data.image_size)
     if (model.version == "v2") != (criterion == "RTDETRCriterionv2"):
         top.refuse("criterion", criterion, f"the decoder is of version {model.version}; the spec has one for both")
-    losses = read_criterion(top, criterion)
-    read_postprocessor(top, model.decoder.num_queries)
+    losses = read_criterion(top, criterion, model)
+    read_postprocessor(top, model, losses.matcher)
     recipe = read_recipe(top, legacy=legacy)
     for why, keys in _ASIDE.items():
         top.aside(why, *keys.split())

@@ -19,7 +19,6 @@ def read_model(top: Section, parts: Section, *, legacy: bool, image_size: Size) 
     decoders = ("RTDETRTransformer",) if legacy else ("RTDETRTransformer", "RTDETRTransformerv2")
     decoder = parts.only("decoder", *decoders, why="the spec has no other in this repository")
     version = "v2" if decoder == "RTDETRTransformerv2" else "v1"
-    num_classes = top.take("num_classes", int, 80)
     if "eval_spatial_size" in top:
         _check_eval_size(top, image_size)
     with top.section(backbone := parts.only("backbone", *_BACKBONES)) as section:
@@ -32,8 +31,17 @@ def read_model(top: Section, parts: Section, *, legacy: bool, image_size: Size) 
     with top.section(decoder) as section:
         fields = _read_decoder(section, encoder.hidden_dim, backbone, image_size)
         fields |= _decoder_by_version(section, version, legacy, levels=len(backbone.return_idx))
-        section.only("num_classes", num_classes, default=num_classes, why="the top-level num_classes counts")
+        num_classes = read_num_classes(top, section)
     return ModelSpec(version, num_classes, backbone, encoder, DecoderSpec(**fields))
+
+
+def read_num_classes(top: Section, section: Section) -> int:
+    """The number of classes of a part: the top-level one, which counts for all parts, else the part's own."""
+    if "num_classes" not in top:
+        return section.take("num_classes", int, 80)
+    shared = top.take("num_classes", int)
+    section.only("num_classes", shared, default=shared, why="the top-level num_classes counts")
+    return shared
 
 
 def _read_presnet(section: Section) -> BackboneSpec:

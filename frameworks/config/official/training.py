@@ -1,36 +1,77 @@
 """Reads the loss, optimizer and schedule sections of an official file as a CriterionSpec and a RecipeSpec."""
 
+from typing import Any
+
+from frameworks.config.model import ModelSpec
+from frameworks.config.official.model import read_num_classes
 from frameworks.config.official.section import Section
-from frameworks.config.training import CriterionSpec, MatcherSpec, ParameterGroup, RecipeSpec
+from frameworks.config.training import LOSSES, CriterionSpec, MatcherSpec, ParameterGroup, RecipeSpec
 
-FOCAL = "matching and scores are those of the focal loss (use_focal_loss)"
+# Official class of the criterion -> its losses, in the order of LOSSES.
+_KNOWN = {
+    "SetCriterion": ("labels", "bce", "focal", "vfl", "boxes"),
+    "RTDETRCriterion": ("labels", "focal", "vfl", "boxes"),
+    "RTDETRCriterionv2": ("focal", "vfl", "boxes"),
+}
 
 
-def read_criterion(top: Section, name: str) -> CriterionSpec:
+def read_criterion(top: Section, name: str, model: ModelSpec) -> CriterionSpec:
     """The losses and their matcher; ``name`` is the official class of the criterion."""
     with top.section(name) as section:
-        losses = section.take("losses", tuple[str, ...])
-        if sorted(losses) != ["boxes", "vfl"]:
-            section.refuse("losses", list(losses), "expected ['vfl', 'boxes']: the spec has no other losses")
-        if name == "SetCriterion":
-            section.aside("only the softmax loss reads it", "eos_coef")
-        if name == "RTDETRCriterionv2":
-            why = "all box losses weigh the same"
-            section.only("boxes_weight_format", None, default=None, why=why)
-            section.only("share_matched_indices", False, default=False, why="every layer is matched by itself")
-        num_classes = top.take("num_classes", int, 80)
-        section.only("num_classes", num_classes, default=num_classes, why="the top-level num_classes counts")
+        losses = _read_losses(section, name)
+        _check_num_classes(top, section, model.num_classes, background="labels" in losses)
+        fields = _read_options_v2(section) if name == "RTDETRCriterionv2" else _read_eos_coef(section, losses)
         with section.section("weight_dict") as weights:
-            # The official code leaves out a loss without a weight.
-            vfl, bbox, giou = (weights.take(f"loss_{loss}", float, 0.0) for loss in ("vfl", "bbox", "giou"))
-        return CriterionSpec(
-            weight_vfl=vfl,
-            weight_bbox=bbox,
-            weight_giou=giou,
-            alpha=section.take("alpha", float, 0.2),
-            gamma=section.take("gamma", float, 2.0),
-            matcher=_read_matcher(top, section),
-        )
+            fields |= _read_weights(weights, _KNOWN[name], losses)
+        alpha, gamma = section.take("alpha", float, 0.2), section.take("gamma", float, 2.0)
+        return CriterionSpec(alpha=alpha, gamma=gamma, matcher=_read_matcher(top, section), losses=losses, **fields)
+
+
+def _read_losses(section: Section, name: str) -> tuple[str, ...]:
+    """The losses in the order of LOSSES: their order changes no result."""
+    given, known = section.take("losses", tuple[str, ...]), _KNOWN[name]
+    logged = () if name == "RTDETRCriterionv2" else ("cardinality",)
+    unknown = [loss for loss in given if loss not in (*known, *logged)]
+    if unknown:
+        section.refuse("losses", list(given), f"{', '.join(unknown)} is not among {', '.join(known)} of {name}")
+    if "cardinality" in given:
+        section.note("losses", "cardinality is a count for the log, without a weight or a gradient")
+    return tuple(loss for loss in known if loss in given)
+
+
+def _check_num_classes(top: Section, section: Section, logits: int, *, background: bool) -> None:
+    """Refuse a criterion with which the official code would fail: its classes are the decoder's, or one less."""
+    if background and "num_classes" in top:
+        why = "labels needs a logit for the background: give decoder and criterion num_classes N + 1 and N, each"
+        top.refuse("num_classes", top.take("num_classes", int), f"{why} in its own section, none at the top level")
+    own, expected = read_num_classes(top, section), logits - background
+    if own != expected:
+        section.refuse("num_classes", own, f"expected {expected}: the decoder has {logits} logits")
+
+
+def _read_options_v2(section: Section) -> dict[str, Any]:
+    weighted = section.only("boxes_weight_format", None, "iou", "giou", default=None)
+    shared = section.take("share_matched_indices", bool, False)
+    return {"boxes_weight_format": weighted or "none", "share_matched_indices": shared}
+
+
+def _read_eos_coef(section: Section, losses: tuple[str, ...]) -> dict[str, Any]:
+    if "labels" in losses:
+        return {"eos_coef": section.take("eos_coef", float, 1e-4)}
+    section.aside("only the cross-entropy (labels) reads it", "eos_coef")
+    return {}
+
+
+def _read_weights(weights: Section, known: tuple[str, ...], losses: tuple[str, ...]) -> dict[str, Any]:
+    """The weights of the losses; the official code leaves out a loss without a weight."""
+    fields: dict[str, Any] = {}
+    for loss, kinds in ((loss, LOSSES[loss]) for loss in known):
+        for kind in kinds:
+            if loss in losses:
+                fields[f"weight_{kind}"] = weights.take(f"loss_{kind}", float, 0.0)
+            else:
+                weights.aside(f"{loss} is not among the losses", f"loss_{kind}")
+    return fields
 
 
 def _read_matcher(top: Section, criterion: Section) -> MatcherSpec:
@@ -43,26 +84,31 @@ def _read_matcher(top: Section, criterion: Section) -> MatcherSpec:
         if inline:
             section.only("type", "HungarianMatcher")
         # The top-level value counts for all sections that have the key.
-        own = section.take("use_focal_loss", bool, False)
-        if not top.take("use_focal_loss", bool, own):
-            top.refuse("use_focal_loss", False, f"expected True: {FOCAL}")
+        focal = top.take("use_focal_loss", bool, section.take("use_focal_loss", bool, False))
         with section.section("weight_dict") as costs:
             class_, bbox, giou = (costs.take(f"cost_{cost}", float) for cost in ("class", "bbox", "giou"))
         alpha, gamma = section.take("alpha", float, 0.25), section.take("gamma", float, 2.0)
-    return MatcherSpec(cost_class=class_, cost_bbox=bbox, cost_giou=giou, alpha=alpha, gamma=gamma)
+    return MatcherSpec(class_, bbox, giou, alpha, gamma, use_focal_loss=focal)
 
 
-def read_postprocessor(top: Section, num_queries: int) -> None:
-    """Refuse a postprocessor that differs from the only one there is; the spec has no fields for it."""
+def read_postprocessor(top: Section, model: ModelSpec, matcher: MatcherSpec) -> None:
+    """Refuse a postprocessor that does not follow from model and matcher; the spec has no fields for it."""
     with top.section("RTDETRPostProcessor") as section:
         why = "as many detections leave a model as it has queries"
-        section.only("num_top_queries", num_queries, default=300, why=why)
-        section.only("use_focal_loss", True, default=True, why=FOCAL)
+        section.only("num_top_queries", model.decoder.num_queries, default=300, why=why)
+        focal = top.take("use_focal_loss", bool, section.take("use_focal_loss", bool, True))
+        if focal != matcher.use_focal_loss:
+            same = f"the matcher's is {matcher.use_focal_loss}, and the spec has one for both"
+            section.refuse("use_focal_loss", focal, f"{same}: write use_focal_loss at the top level")
+        if not focal:
+            why = "softmax over the classes; the official one is over the images of a batch (docs/pitfalls.md G.4)"
+            section.note("use_focal_loss", why)
         remap = top.take("remap_mscoco_category", bool, False)
         why = "the top-level remap_mscoco_category counts"
         section.only("remap_mscoco_category", remap, default=remap, why=why)
-        num_classes = top.take("num_classes", int, 80)
-        section.only("num_classes", num_classes, default=num_classes, why="the top-level num_classes counts")
+        own = read_num_classes(top, section)
+        if focal and own != model.num_classes:
+            section.refuse("num_classes", own, f"expected {model.num_classes}, the decoder's")
 
 
 def read_recipe(top: Section, *, legacy: bool) -> RecipeSpec:

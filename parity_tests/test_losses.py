@@ -1,0 +1,137 @@
+"""Losses that no preset has: focal, BCE, cross-entropy, weighted box losses, shared matchings, softmax scores.
+
+They are compared on identical predictions. The truth itself is compared with NumPy loops.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from frameworks.arrays import Arrays
+from frameworks.config import CriterionSpec
+from frameworks.protocol import Case
+from frameworks.shared import trace_names
+from frameworks.shared.hungarian import Indices
+from frameworks.tests import closed_forms
+from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
+from parity_tests.cases import subjects
+from parity_tests.cases.subjects import Subject
+from parity_tests.traces import TRUTH, Traces, rounded
+
+Drawn = list[tuple[np.ndarray, np.ndarray]]  # labels [N] and cxcywh boxes [N, 4] of each image
+
+
+def given(subject: Subject, traces: Traces) -> Arrays:
+    """Targets, noise, and the predictions of a training pass of the model with its own losses."""
+    base, _ = subjects.LOSSES[subject.name]
+    forward = trace_names.below("forward", traces.training(subjects.subject(base), *TRUTH))
+    return subject.training_inputs() | trace_names.prefixed("prediction", rounded(forward))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", subjects.LOSSES)
+def test_criterion(name, dtype, device, traces: Traces, record):
+    """Every loss term, its gradient towards logits and boxes, and the matchings."""
+    subject = subjects.subject(name)
+    case, inputs = Case("criterion", subject.spec, training=True), given(subject, traces)
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    forced = {f"forced/{name}": array for name, array in truth.items() if name.startswith("match/")}
+    outputs = traces.run_all(case, subject, inputs | forced, dtype, device)
+    assert_agreement(outputs, truth, record(subject, "criterion", dtype, device))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_postprocess(dtype, device, traces: Traces, record):
+    """Softmax scores: labels, boxes in pixels and scores, the truth's against NumPy too."""
+    subject = subjects.subject("tiny_softmax")
+    inputs = given(subject, traces) | {"sizes_wh": np.array([[640, 480], [333, 500]], np.int64)}
+    inputs = {n: inputs[n] for n in ("prediction/pred_logits", "prediction/pred_boxes", "sizes_wh")}
+    case = Case("postprocess", subject.spec)
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, dtype, device)
+    assert_agreement(outputs, truth, record(subject, "post-processing", dtype, device))
+    logits, boxes, sizes = (array.astype(np.float64) for array in inputs.values())
+    wanted = closed_forms.postprocess(logits, boxes, sizes, logits.shape[1], focal=False)
+    for column, array in zip(("labels", "boxes", "scores"), wanted, strict=True):
+        np.testing.assert_allclose(truth[f"postprocess/{column}"], array, rtol=1e-12, err_msg=column)
+
+
+@pytest.mark.parametrize("name", subjects.LOSSES)
+def test_terms_against_loops(name, traces: Traces):
+    """The truth's matchings and every one of its terms."""
+    subject = subjects.subject(name)
+    inputs = given(subject, traces)
+    truth = traces.run(Case("criterion", subject.spec, training=True), subject, inputs, *TRUTH)
+    queries = traces.run(Case("denoising", subject.spec, training=True), subject, inputs, *TRUTH)
+    labels, boxes = trace_names.targets_per_image(inputs)
+    targets = [(label, box.astype(np.float64)) for label, box in zip(labels, boxes, strict=True)]
+    spec = subject.spec.criterion
+    predictions = {n: a.astype(np.float64) for n, a in trace_names.below("prediction", inputs).items()}
+    layers, encoder, denoising = trace_names.read_predictions(predictions, lambda *pair: pair)
+    matchings = matched_by_loops([layers[-1], *layers[:-1], encoder], targets, spec)
+    count, groups = max(float(sum(map(len, labels))), 1.0), int(queries["denoising/groups"])
+    wanted: dict[str, float] = {}
+    for place, (prediction, indices) in enumerate(zip([layers[-1], *layers[:-1], encoder], matchings, strict=True)):
+        for image, pair in enumerate(indices):
+            for side, array in zip(("queries", "targets"), pair, strict=True):
+                np.testing.assert_array_equal(truth[f"match/{place}/{image}/{side}"], array)
+        suffix = f"_aux_{place - 1}" if place else ""
+        wanted |= {f"{kind}{suffix}": v for kind, v in terms(*prediction, targets, indices, count, spec).items()}
+    positives = [queries[f"denoising/positive/{image}"] for image in range(len(targets))]
+    indices = [(p, np.tile(np.arange(len(own)), groups)) for p, own in zip(positives, labels, strict=True)]
+    for layer, prediction in enumerate(denoising):
+        found = terms(*prediction, targets, indices, count * groups, spec)
+        wanted |= {f"{kind}_dn_{layer}": value for kind, value in found.items()}
+    given_terms = {n: float(v) for n, v in trace_names.below("loss", truth).items() if n != "total"}
+    assert given_terms == pytest.approx(wanted, rel=1e-11)
+
+
+def matched_by_loops(predictions: list[tuple[np.ndarray, np.ndarray]], targets: Drawn, spec: CriterionSpec):
+    """SciPy's matching of each prediction; with shared indices the first counts for all but the last."""
+    found: list[Indices] = []
+    for logits, boxes in predictions:
+        costs = [
+            closed_forms.matching_cost(logits[b], boxes[b], *target, focal=spec.matcher.use_focal_loss)
+            for b, target in enumerate(targets)
+        ]
+        found.append([linear_sum_assignment(cost) for cost in costs])
+    return [found[0]] * (len(found) - 1) + found[-1:] if spec.share_matched_indices else found
+
+
+def terms(logits, boxes, targets: Drawn, indices: Indices, count: float, spec: CriterionSpec) -> dict[str, float]:
+    """The weighted terms of one prediction, by kind."""
+    form = spec.boxes_weight_format
+    values: dict[str, float] = {}
+    if "labels" in spec.losses:
+        values["ce"] = closed_forms.cross_entropy(logits, targets, indices, spec.eos_coef)
+    if "bce" in spec.losses:
+        values["bce"] = closed_forms.bce(logits, targets, indices, count)
+    if "focal" in spec.losses:
+        values["focal"] = closed_forms.focal(logits, targets, indices, count, spec.alpha, spec.gamma)
+    if "vfl" in spec.losses:
+        constants = count, spec.alpha, spec.gamma, form == "giou"
+        values["vfl"] = closed_forms.varifocal(logits, boxes, targets, indices, *constants)
+    values["bbox"], values["giou"] = closed_forms.box_terms(boxes, targets, indices, count, form)
+    return {kind: getattr(spec, f"weight_{kind}") * value for kind, value in values.items()}
+
+
+@pytest.mark.parametrize("name", ["tiny_sigmoid", "tiny_softmax"])
+def test_gradients_are_those_of_the_values(name, traces: Traces):
+    """Central differences of the total; without the varifocal loss, which holds parts of itself constant."""
+    subject = subjects.subject(name)
+    losses = tuple(loss for loss in subject.spec.criterion.losses if loss != "vfl")
+    spec = replace(subject.spec, criterion=replace(subject.spec.criterion, losses=losses))
+    case, inputs = Case("criterion", spec, training=True), given(subject, traces)
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    inputs |= {f"forced/{name}": array for name, array in truth.items() if name.startswith("match/")}
+    rng, step = np.random.default_rng(0), 1e-6
+    start = {n: a.astype(np.float64) for n, a in inputs.items() if n.startswith("prediction/")}
+    way = {n: rng.normal(size=a.shape) for n, a in start.items()}
+    sides = [{n: start[n] + sign * step * way[n] for n in start} for sign in (1, -1)]
+    above, below = (float(traces.run(case, subject, inputs | side, *TRUTH)["loss/total"]) for side in sides)
+    slope = sum(float((truth[f"gradient_input/{n}"] * way[n]).sum()) for n in start)
+    assert slope == pytest.approx((above - below) / (2 * step), rel=1e-6)
