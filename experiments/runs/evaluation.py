@@ -50,7 +50,7 @@ def evaluate(
     results: list[Result] = []
     kernels, compile_seconds = 0, 0.0
     batches = evaluation_batches(
-        subset.split, subset.ids, batch_size=data.batch_size, image_size=data.image_size[0]
+        subset.split, subset.ids, batch_size=data.batch_size, image_size=data.image_size
     )
     with contextlib.closing(cast(Generator[Batch, None, None], batches)):
         for batch in batches:
