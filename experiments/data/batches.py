@@ -67,7 +67,7 @@ class EpochOrder:
         count = batch_count(len(ids), self.batch_size, drop_last=self.drop_last)
         return [order[self.batch_size * number : self.batch_size * (number + 1)] for number in range(count)]
 
-    def batch_size_hw(self, epoch: int, number: int) -> tuple[int, int]:
+    def input_size(self, epoch: int, number: int) -> tuple[int, int]:
         """Height and width of batch `number` of an epoch, in pixels.
 
         A drawn side is that of a square. A rectangle keeps its aspect: the side becomes its longer one, the other
@@ -107,9 +107,8 @@ def epoch_batches(
 
     def task(image_id: int, number: int) -> ExampleTask:
         plain = _plain_task(split, image_id, order.image_size)
-        key = DrawKey(order.seed, epoch, image_id)
-        size_hw = order.batch_size_hw(epoch, number)
-        return replace(plain, batch_size_hw=size_hw, augmentation=order.augmentation, key=key)
+        key, input_size = DrawKey(order.seed, epoch, image_id), order.input_size(epoch, number)
+        return replace(plain, key=key, augmentation=order.augmentation, input_size=input_size)
 
     numbers = range(start, len(chunks))
     return _stream(([task(image_id, number) for image_id in chunks[number]] for number in numbers), workers)
@@ -123,7 +122,7 @@ def evaluation_batches(
     image_size: tuple[int, int],
     workers: int = WORKERS,
 ) -> Iterator[Batch]:
-    """All images `ids` in their order, only resized to `image_size`, (height, width); the last batch may be smaller.
+    """All images `ids` in their order, resized to `image_size`, (height, width); the last batch may be smaller.
 
     Raises UserError as `epoch_batches` does.
     """
@@ -156,7 +155,7 @@ def _plain_task(split: CocoSplit, image_id: int, image_size: tuple[int, int]) ->
     size_wh = (record.width, record.height)
     targets = pixel_targets(split.annotations[image_id], size_wh)
     path = split.image_folder / record.file_name
-    return ExampleTask(path, size_wh, targets, image_size, image_size, key=DrawKey(0, 0, image_id))
+    return ExampleTask(path, size_wh, targets, DrawKey(0, 0, image_id), image_size, image_size)
 
 
 class _PendingBatch:
@@ -164,7 +163,7 @@ class _PendingBatch:
 
     def __init__(self, tasks: list[ExampleTask], pool: ThreadPoolExecutor) -> None:
         self._tasks = tasks
-        self._images_B3HW = np.empty((len(tasks), 3, *tasks[0].batch_size_hw), dtype=np.float32)
+        self._images_B3HW = np.empty((len(tasks), 3, *tasks[0].input_size), dtype=np.float32)
         self._targets = [
             pool.submit(_prepare_into, image_3HW, task)
             for image_3HW, task in zip(self._images_B3HW, tasks, strict=True)
@@ -190,7 +189,7 @@ def _prepare_into(image_3HW: np.ndarray, task: ExampleTask) -> ImageTargets:
 
 
 def _stream(batches: Iterable[list[ExampleTask]], workers: int) -> Iterator[Batch]:
-    """Prepare `workers` examples at a time, some batches ahead of the one that is used, and yield batches in order."""
+    """Prepare `workers` examples at a time, some batches ahead of the one in use, and yield batches in order."""
     pending: deque[_PendingBatch] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
     try:

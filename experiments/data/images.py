@@ -86,7 +86,9 @@ def resize_nearest(pixels_HW3: np.ndarray, size_hw: tuple[int, int]) -> np.ndarr
     if pixels_HW3.shape[:2] == size_hw:
         return pixels_HW3
     rows_H, columns_W = (
-        np.floor(np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))).astype(int).clip(max=old - 1)
+        np.floor(np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new)))
+        .astype(int)
+        .clip(max=old - 1)
         for old, new in zip(pixels_HW3.shape[:2], size_hw, strict=True)
     )
     return pixels_HW3[rows_H][:, columns_W]

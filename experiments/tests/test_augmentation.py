@@ -121,7 +121,9 @@ def test_changes_follow_seed_epoch_and_image() -> None:
         return augment(scene(), STRONG, DrawKey(*key), SIZE_HW)[0].tobytes()
 
     assert pixels(0, 0, 7) == pixels(0, 0, 7)
-    assert len({pixels(seed, epoch, image) for seed in range(2) for epoch in range(2) for image in range(6, 8)}) == 8
+    assert (
+        len({pixels(seed, epoch, image) for seed in range(2) for epoch in range(2) for image in range(6, 8)}) == 8
+    )
 
 
 def test_an_image_without_boxes_stays_a_negative() -> None:
@@ -133,7 +135,9 @@ def test_an_image_without_boxes_stays_a_negative() -> None:
 
 def test_tiny_images_are_cropped_without_an_error() -> None:
     for image_id in range(30):
-        dot = AnnotatedImage(Image.new("RGB", (2, 3)), PixelTargets(np.zeros(1, int), np.array([[0, 0, 2, 3.0]], "f4")))
+        dot = AnnotatedImage(
+            Image.new("RGB", (2, 3)), PixelTargets(np.zeros(1, int), np.array([[0, 0, 2, 3.0]], "f4"))
+        )
         image, _ = augment(dot, STRONG, DrawKey(0, 0, image_id), SIZE_HW)
         assert image.size == SIZE_WH
 
@@ -188,8 +192,8 @@ def test_crops_are_those_of_the_official_options() -> None:
             whole += 1
             continue
         width, height = window.right - window.left, window.bottom - window.top
-        assert 0 <= window.left and window.right <= 1000 and 0 <= window.top and window.bottom <= 500
-        assert 300 <= width and 150 <= height and 0.5 <= width / height <= 2
+        assert window.left >= 0 and window.right <= 1000 and window.top >= 0 and window.bottom <= 500
+        assert width >= 300 and height >= 150 and 0.5 <= width / height <= 2
         centred = [each for each in boxes_xyxy_N4.tolist() if is_centred(each, window)]
         assert max(iou(each, window) for each in centred) >= least
         widths.append(width)
@@ -205,11 +209,10 @@ def is_centred(box_xyxy: list[float], window: Window) -> bool:
 
 
 def iou(box_xyxy: list[float], window: Window) -> float:
-    """By counting pixels."""
-    canvas_HW = np.zeros((500, 1000), dtype=int)
-    for x0, y0, x1, y1 in (map(int, box_xyxy), window):
-        canvas_HW[y0:y1, x0:x1] += 1
-    return (canvas_HW == 2).sum() / (canvas_HW > 0).sum()
+    width = min(box_xyxy[2], window.right) - max(box_xyxy[0], window.left)
+    height = min(box_xyxy[3], window.bottom) - max(box_xyxy[1], window.top)
+    areas = [(x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (box_xyxy, window)]
+    return width * height / (sum(areas) - width * height)
 
 
 def test_a_crop_keeps_the_boxes_whose_centres_it_has() -> None:
@@ -223,14 +226,14 @@ def test_a_crop_keeps_the_boxes_whose_centres_it_has() -> None:
 
 
 def test_rates_of_the_changes() -> None:
-    """By what differs from the image without that change, 1000 draws each."""
+    """By what differs from the image without that change, 400 draws each."""
     count = {"zoom_out": 0, "iou_crop": 0, "horizontal_flip": 0}
     plain = scene().image.resize((12, 8), Image.Resampling.BILINEAR).tobytes()
     for name in count:
         spec = replace(NOTHING, **{name: {"zoom_out": 0.5, "iou_crop": 0.8, "horizontal_flip": 0.5}[name]})
-        for image_id in range(1000):
+        for image_id in range(400):
             image, _ = augment(scene(), spec, DrawKey(0, 0, image_id), (8, 12))
             count[name] += image.tobytes() != plain
-    assert 440 < count["zoom_out"] < 560 and 440 < count["horizontal_flip"] < 560
+    assert 160 < count["zoom_out"] < 240 and 160 < count["horizontal_flip"] < 240
     # 1 of 7 options leaves the image whole, and others fail until that one is drawn
-    assert 400 < count["iou_crop"] < 700
+    assert 160 < count["iou_crop"] < 280

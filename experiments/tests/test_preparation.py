@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.data.augmentation.pipeline import DrawKey
 from experiments.data.preparation import client
 from experiments.data.preparation.example import ExampleTask, prepare_example
 from experiments.data.targets import PixelTargets
@@ -50,7 +51,7 @@ def worker() -> Iterator[client.Worker]:
 def task(path: Path, targets: PixelTargets | None = NO_TARGETS) -> ExampleTask:
     if not path.exists():
         Image.effect_noise((20, 10), 50).convert("RGB").save(path)
-    return ExampleTask(path, (20, 10), targets, (32, 64), (32, 64))  # type: ignore[arg-type]
+    return ExampleTask(path, (20, 10), targets, DrawKey(0, 0, 1), (32, 64), (32, 64))  # type: ignore[arg-type]
 
 
 def test_another_process_prepares_the_same(worker: client.Worker, tmp_path: Path) -> None:

@@ -21,17 +21,17 @@ class ExampleTask:
     """An image to prepare, with everything that its preparation depends on.
 
     `size_wh`: pixels of the file in its annotations' frame; `image_size`: (height, width) to which it is resized;
-    `batch_size_hw`: (height, width) of its batch, other than `image_size` in multi-scale training; `augmentation`
-    None: the image is only resized.
+    `input_size`: (height, width) of its batch, other than `image_size` in multi-scale training; without
+    `augmentation` the image is only resized.
     """
 
     path: Path
     size_wh: tuple[int, int]
     targets: PixelTargets
+    key: DrawKey
     image_size: tuple[int, int]
-    batch_size_hw: tuple[int, int]
+    input_size: tuple[int, int]
     augmentation: AugmentationSpec | None = None
-    key: DrawKey = DrawKey(0, 0, 0)
 
 
 class Example(NamedTuple):
@@ -49,4 +49,4 @@ def prepare_example(task: ExampleTask) -> Example:
     else:
         annotated = AnnotatedImage(image, task.targets)
         image, targets = augment(annotated, task.augmentation, task.key, task.image_size)
-    return Example(resize_nearest(np.asarray(image), task.batch_size_hw), targets)
+    return Example(resize_nearest(np.asarray(image), task.input_size), targets)
