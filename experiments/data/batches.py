@@ -184,7 +184,7 @@ class _PendingBatch:
 
 def _prepare_into(image_3HW: np.ndarray, task: ExampleTask) -> ImageTargets:
     example = prepare_elsewhere(task)
-    image_3HW[:] = to_chw(example.pixels)
+    to_chw(example.pixels, image_3HW)
     return example.targets
 
 

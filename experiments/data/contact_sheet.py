@@ -2,13 +2,15 @@
 
     python -m experiments.data.contact_sheet --data COCO --image 139 --out sheet.png
 
-The first tile is the image as evaluation sees it. The pixels are those that training gets, to the bit.
+The first tile is the image as evaluation sees it, the others are those of epochs 0, 1, 2, ... of a training with the
+same seed, but for their size.
 """
 
 import itertools
 import math
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +46,11 @@ def _draw(arguments: list[str] | None) -> int:
     split = load_split(given.data, "train")
     data = load_spec(given.preset).data
     height, width = (max(1, round(given.side * each / max(data.image_size))) for each in data.image_size)
-    order = EpochOrder(given.seed, batch_size=1, image_size=(height, width), augmentation=data.augmentation)
+    augmentation = replace(data.augmentation, scales=())
+    order = EpochOrder(given.seed, batch_size=1, image_size=(height, width), augmentation=augmentation)
     image_id = given.image if given.image is not None else _first_with_objects(split)
     tiles = itertools.islice(_batches(split, image_id, order), given.tiles)
-    sheet = contact_sheet([draw_boxes(batch).resize((width, height)) for batch in tiles])
+    sheet = contact_sheet([draw_boxes(batch) for batch in tiles])
     try:
         sheet.save(given.out, "PNG", optimize=True)
     except OSError as error:
@@ -75,7 +78,7 @@ def draw_boxes(batch: Batch) -> Image.Image:
     count, size_whwh_4 = batch.arrays["counts"][0], np.array(image.size * 2)
     for label, box in zip(batch.arrays["labels"][:count], batch.arrays["boxes"][:count], strict=True):
         x0, y0, x1, y1 = np.concatenate([box[:2] - box[2:] / 2, box[:2] + box[2:] / 2]) * size_whwh_4
-        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_COLOURS[label % len(_COLOURS)])
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=_COLOURS[label % len(_COLOURS)], width=2)
     return image
 
 

@@ -62,12 +62,14 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def to_chw(image: Image.Image | np.ndarray) -> np.ndarray:
-    """RGB image, or its pixels [H, W, 3] uint8 -> float32 [3, H, W] in [0, 1].
+def to_chw(image: Image.Image | np.ndarray, out_3HW: np.ndarray | None = None) -> np.ndarray:
+    """RGB image, or its pixels [H, W, 3] uint8 -> float32 [3, H, W] in [0, 1], written to `out_3HW` if it is given.
 
-    No mean or deviation is taken off: RT-DETR is trained without."""
-    pixels_HW3 = np.asarray(image, dtype=np.float32)
-    return np.ascontiguousarray(pixels_HW3.transpose(2, 0, 1)) / np.float32(255)
+    No mean or deviation is taken off: RT-DETR is trained without.
+    """
+    pixels_3HW = np.asarray(image).transpose(2, 0, 1)
+    out_3HW = np.empty(pixels_3HW.shape, dtype=np.float32) if out_3HW is None else out_3HW
+    return np.divide(pixels_3HW, np.float32(255), out=out_3HW, dtype=np.float32)
 
 
 def resize_bilinear(image: Image.Image, size_hw: tuple[int, int]) -> Image.Image:

@@ -237,3 +237,12 @@ def test_rates_of_the_changes() -> None:
     assert 160 < count["zoom_out"] < 240 and 160 < count["horizontal_flip"] < 240
     # 1 of 7 options leaves the image whole, and others fail until that one is drawn
     assert 160 < count["iou_crop"] < 280
+
+
+def test_boxes_at_the_border_stay_there() -> None:
+    """In float32, 612 * (640 / 612) is above 640."""
+    targets = PixelTargets(np.zeros(1, int), np.array([[300, 0, 612, 40]], dtype=np.float32))
+    wide = AnnotatedImage(Image.new("RGB", (612, 40)), targets)
+    assert np.float32(612) * np.float32(640 / 612) > 640, "the width no longer makes the difference"
+    _, found = augment(wide, replace(NOTHING, min_box_size=1), DrawKey(0, 0, 1), (64, 640))
+    assert found.labels.tolist() == [0]
