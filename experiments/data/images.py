@@ -62,10 +62,14 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def to_chw(image: Image.Image) -> np.ndarray:
-    """RGB image -> float32 [3, H, W] in [0, 1]. No mean or deviation is taken off: RT-DETR is trained without."""
-    pixels_HW3 = np.asarray(image, dtype=np.float32)
-    return np.ascontiguousarray(pixels_HW3.transpose(2, 0, 1)) / np.float32(255)
+def to_chw(image: Image.Image | np.ndarray, out_3HW: np.ndarray | None = None) -> np.ndarray:
+    """RGB image, or its pixels [H, W, 3] uint8 -> float32 [3, H, W] in [0, 1], written to `out_3HW` if it is given.
+
+    No mean or deviation is taken off: RT-DETR is trained without.
+    """
+    pixels_3HW = np.asarray(image).transpose(2, 0, 1)
+    out_3HW = np.empty(pixels_3HW.shape, dtype=np.float32) if out_3HW is None else out_3HW
+    return np.divide(pixels_3HW, np.float32(255), out=out_3HW, dtype=np.float32)
 
 
 def resize_bilinear(image: Image.Image, size_hw: tuple[int, int]) -> Image.Image:
@@ -73,6 +77,23 @@ def resize_bilinear(image: Image.Image, size_hw: tuple[int, int]) -> Image.Image
     BILINEAR widens its filter when it shrinks, which is what other libraries call antialiased."""
     height, width = size_hw
     return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def resize_nearest(pixels_HW3: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Resize [H, W, 3] to (height, width) in pixels by repeating or leaving out rows and columns.
+
+    The rows and columns are those that PyTorch's `interpolate` takes in its default mode, as the official
+    multi-scale training does: the index is rounded down after a multiplication in float32.
+    """
+    if pixels_HW3.shape[:2] == size_hw:
+        return pixels_HW3
+    rows_H, columns_W = (
+        np.floor(np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new)))
+        .astype(int)
+        .clip(max=old - 1)
+        for old, new in zip(pixels_HW3.shape[:2], size_hw, strict=True)
+    )
+    return pixels_HW3[rows_H][:, columns_W]
 
 
 def flip_horizontal(image: Image.Image, boxes_cxcywh_N4: np.ndarray) -> tuple[Image.Image, np.ndarray]:

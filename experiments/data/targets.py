@@ -12,6 +12,13 @@ from experiments.data.categories import category_to_label
 from experiments.data.coco import Annotation
 
 
+class PixelTargets(NamedTuple):
+    """`labels` [N] int64 in 0..79; `boxes_xyxy` [N, 4] float32, corners in pixels of the image."""
+
+    labels: np.ndarray
+    boxes_xyxy: np.ndarray
+
+
 class ImageTargets(NamedTuple):
     """`labels` [N] int64 in 0..79; `boxes_cxcywh` [N, 4] float32, centre and size as fractions of the image's."""
 
@@ -25,6 +32,11 @@ def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -
     An image without boxes gives arrays of length 0 and stays in training as a negative. Raises UserError for a
     category outside COCO's 80.
     """
+    return normalised(pixel_targets(annotations, size_wh), size_wh)
+
+
+def pixel_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -> PixelTargets:
+    """The same targets before they are normalised. Raises UserError as `build_targets` does."""
     single = [annotation for annotation in annotations if not annotation.iscrowd]
     labels_A = np.array([category_to_label(annotation.category_id) for annotation in single], dtype=np.int64)
     boxes_xyxy_A4 = np.array([annotation.bbox_xywh for annotation in single], dtype=np.float32).reshape(-1, 4)
@@ -33,6 +45,12 @@ def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -
     boxes_xyxy_A4 = boxes_xyxy_A4.clip(0, size_whwh_4)
 
     kept_A = (boxes_xyxy_A4[:, 2:] > boxes_xyxy_A4[:, :2]).all(axis=1)
-    low_N2, high_N2 = boxes_xyxy_A4[kept_A, :2], boxes_xyxy_A4[kept_A, 2:]
+    return PixelTargets(labels_A[kept_A], boxes_xyxy_A4[kept_A])
+
+
+def normalised(targets: PixelTargets, size_wh: tuple[int, int]) -> ImageTargets:
+    """Centres and sizes as fractions of an image of `size_wh` pixels."""
+    low_N2, high_N2 = targets.boxes_xyxy[:, :2], targets.boxes_xyxy[:, 2:]
+    size_whwh_4 = np.array([*size_wh, *size_wh], dtype=np.float32)
     boxes_cxcywh_N4 = np.concatenate([(low_N2 + high_N2) / 2, high_N2 - low_N2], axis=1) / size_whwh_4
-    return ImageTargets(labels_A[kept_A], boxes_cxcywh_N4)
+    return ImageTargets(targets.labels, boxes_cxcywh_N4)

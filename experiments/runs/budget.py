@@ -1,7 +1,7 @@
 """The spec that a run trains: the official settings on a GPU, a budget of minutes on a CPU.
 
-``CPU`` holds what a CPU run changes; ``_as_implemented`` removes what no run implements yet. All frameworks train
-with the same resolved spec.
+``CPU`` and ``FLIP_ALONE`` hold what a CPU run changes; ``_as_implemented`` removes what no run implements yet. All
+frameworks train with the same resolved spec.
 """
 
 from dataclasses import dataclass, replace
@@ -34,6 +34,10 @@ class CpuBudget:
 
 
 CPU = CpuBudget()
+# On a CPU, unless a file says otherwise: the few epochs of its budget are too short for strong changes to help.
+FLIP_ALONE = AugmentationSpec(
+    photometric_distort=0.0, zoom_out=0.0, iou_crop=0.0, horizontal_flip=0.5, min_box_size=0.0
+)
 
 
 def resolve_spec(
@@ -76,28 +80,21 @@ def resolve_spec(
 
 
 def _as_implemented(official: ExperimentSpec) -> ExperimentSpec:
-    """The part of the spec that runs implement: horizontal flips, one image size, random initial weights.
+    """The part of the spec that runs implement: random initial weights instead of a checkpoint to start from.
 
     The resolved spec is exactly what runs, so that comparing it with the official one finds every difference.
     """
-    flip_alone = AugmentationSpec(
-        photometric_distort=0.0,
-        zoom_out=0.0,
-        iou_crop=0.0,
-        horizontal_flip=official.data.augmentation.horizontal_flip,
-        min_box_size=0.0,
-    )
-    return replace(
-        official,
-        data=replace(official.data, augmentation=flip_alone),
-        recipe=replace(official.recipe, tuning=""),
-    )
+    return replace(official, recipe=replace(official.recipe, tuning=""))
 
 
 def _within_cpu(official: ExperimentSpec) -> ExperimentSpec:
     """The CPU's budget; a preset that is smaller than the budget keeps its own size."""
     data, recipe = official.data, official.recipe
     height, width = (min(side, CPU.image_size) for side in data.image_size)
+    given, usual = data.augmentation, AugmentationSpec()
+    strong = (given.photometric_distort, given.zoom_out, given.iou_crop)
+    as_official = strong == (usual.photometric_distort, usual.zoom_out, usual.iou_crop)
+    data = replace(data, augmentation=FLIP_ALONE if as_official else given)
     groups = tuple(replace(group, lr=CPU.lr) for group in recipe.groups)
     epochs = min(recipe.epochs, CPU.epochs)
     return replace(

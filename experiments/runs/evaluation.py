@@ -49,9 +49,7 @@ def evaluate(
     start = time.perf_counter()
     results: list[Result] = []
     kernels, compile_seconds = 0, 0.0
-    batches = evaluation_batches(
-        subset.split, subset.ids, batch_size=data.batch_size, image_size=data.image_size[0]
-    )
+    batches = evaluation_batches(subset.split, subset.ids, batch_size=data.batch_size, image_size=data.image_size)
     with contextlib.closing(cast(Generator[Batch, None, None], batches)):
         for batch in batches:
             count, sizes_wh_B2 = len(batch.image_ids), batch.arrays["original_sizes_wh"]

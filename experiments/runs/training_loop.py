@@ -39,11 +39,9 @@ class Training:
 
     @property
     def order(self) -> EpochOrder:
-        """Size, order and flips of the training batches."""
+        """Size, order and augmentation of the training batches."""
         data = self.spec.data
-        return EpochOrder(
-            self.seed, data.batch_size, data.image_size[0], flip_probability=data.augmentation.horizontal_flip
-        )
+        return EpochOrder(self.seed, data.batch_size, data.image_size, data.augmentation)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -111,10 +111,10 @@ def test_every_batch_has_the_same_size_and_each_image_counts_once(batch_size: in
     split = load_split(shapes(tmp_path), "val")
     ids = sorted(split.images)
     recorder, seen = Recorder(), []
-    data = dataclasses.replace(preset("tiny").data, batch_size=batch_size, image_size=(64, 64))
+    data = dataclasses.replace(preset("tiny").data, batch_size=batch_size, image_size=(32, 64))
     evaluated = evaluate(recorder.predict, Subset(split, ids), data, seen.append)
     batches = -(-len(ids) // batch_size)
-    assert [images.shape for images in recorder.images] == [(batch_size, 3, 64, 64)] * batches
+    assert [images.shape for images in recorder.images] == [(batch_size, 3, 32, 64)] * batches
     assert [each["image_id"] for each in evaluated.results] == ids and sum(seen) == len(ids)
     assert (evaluated.kernels_compiled, evaluated.compile_seconds) == (2 * batches, 1.5 * batches)
     filling = batch_size * batches - len(ids)

@@ -123,3 +123,9 @@ def test_records_that_do_not_lead_to_the_checkpoint_are_refused(training: Traini
     lines = (tmp_path / STEPS).read_text().splitlines(keepends=True)
     (tmp_path / STEPS).write_text("".join(lines[:4] + lines[5:]))
     user_error(lambda: repair(tmp_path, spec_hash(training.spec)), STEPS, "step 9")
+
+
+def test_a_rectangle_is_trained_as_one(training: Training, tmp_path: Path) -> None:
+    data = replace(training.spec.data, image_size=(32, 96))
+    calls = run(replace(training, spec=replace(training.spec, data=data)), tmp_path, CountingStepper()).calls
+    assert {batch["images"].shape for batch, _, _ in calls} == {(2, 3, 32, 96)}

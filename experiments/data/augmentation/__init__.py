@@ -1,0 +1,1 @@
+"""Random changes to training images and their boxes, as in the official pipeline, for every framework."""

@@ -1,0 +1,1 @@
+"""Processes that decode and augment images, and the batches' way to them."""
