@@ -1,4 +1,4 @@
-"""experiments/run.py --backbone: what is taken, drawn and said; files of other architectures, names and downloads."""
+"""experiments/run.py --backbone: what is taken, drawn and said; other architectures, names and downloads."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.runs.deviations import TRAIN_IMAGES, deviations
 from experiments.tests.coco_server import LocalCoco, serve
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import counting, meta, run, said_error
@@ -29,10 +30,12 @@ STEM = "backbone.conv1.conv1_1.conv.weight"
 
 
 def torchvision_folded(spec: ExperimentSpec) -> Arrays:
-    """A torchvision ResNet whose norms are folded, of the spec's widths; the convolutions of layer 4 have only biases."""
+    """A torchvision ResNet of the spec's widths with folded norms; layer 4's convolutions have only biases."""
     random, found = np.random.default_rng(5), {}
     for name, shape in state_shapes(spec.model).items():
-        place = re.fullmatch(r"backbone\.res_layers\.(\d)\.blocks\.(\d)\.(branch2([ab])|short\.conv)\.conv\.weight", name)
+        place = re.fullmatch(
+            r"backbone\.res_layers\.(\d)\.blocks\.(\d)\.(branch2([ab])|short\.conv)\.conv\.weight", name
+        )
         if place is None:
             continue
         stage, block, module, letter = place.groups()
@@ -76,7 +79,7 @@ def test_a_run_takes_what_fits_and_says_what_does_not(
     record = meta(out)["weights"]
     assert (record["part"], record["source"], record["matched"]) == ("backbone", str(folded), 45)
     assert STEM in record["missed"] and "conv1.weight" in record["unused_names"] and record["unmatched"] == {}
-    assert f"Backbone from {folded}, 45 of its 85 tensors" in record["sentence"]
+    assert f"Backbone from {folded}, 45 of 85 tensors" in record["sentence"]
     printed = capsys.readouterr().out
     assert "missed: not in the file, drawn from the seed: 40 (backbone.conv1 15, backbone.res_layers.0 5" in printed
     assert "7x7 stem" in printed and "9 norms were folded" in printed
@@ -88,7 +91,7 @@ def test_a_run_takes_what_fits_and_says_what_does_not(
 def test_both_frameworks_start_from_the_same_bits(folded: Path, one_thread: None) -> None:
     weights, _ = starting_backbone(str(folded), TINY, seed=0)
     for name in ("torch", "jittor"):
-        with open_framework(name) as framework:
+        with open_framework(name, in_process=name == "torch") as framework:
             state = framework.trainer(TINY, weights, device="cpu").state()
         for key, array in weights.items():
             if f"parameter/{key}" in state:
@@ -157,23 +160,21 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LocalCoc
         yield running
 
 
-def test_the_official_backbone_is_downloaded_once(
-    server: LocalCoco, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    counting(monkeypatch, torch=CountingStepper(), jittor=CountingStepper())
+def test_the_official_backbone_is_downloaded_once(server: LocalCoco) -> None:
     server.faults["/bare.pth"].append("cut")
-    given = initial_weights(TINY.model, 7)
-    for out in (tmp_path / "a", tmp_path / "b"):
-        assert run(root, out, "--backbone", "official") == 0
-        found = load_arrays(out / "initial.safetensors")
-        assert all(np.array_equal(found[name], given[name]) for name in found if name.startswith("backbone."))
-        assert not any("pretrained on ImageNet" in line for line in meta(out)["deviations"])
+    given, drawn = initial_weights(TINY.model, 7), initial_weights(TINY.model, 0)
+    for _ in range(2):
+        weights, record = starting_backbone("official", TINY, seed=0)
+        for name, array in weights.items():
+            assert np.array_equal(array, (given if name.startswith("backbone.") else drawn)[name]), name
     assert len(server.requests) == 2 and server.requests[1][1].startswith("bytes="), "resumed, then from the cache"
-    assert meta(tmp_path / "a")["weights"]["path"].endswith(".cache/twin-detr/weights/bare.pth")
+    assert record["path"].endswith(".cache/twin-detr/weights/bare.pth")
+    assert said(record)[0].endswith("bare.pth, 85 of 85 tensors; the rest of the model drawn from the seed.")
+    assert not any("backbone" in line for line in deviations(TINY, TINY, TRAIN_IMAGES, record))
 
 
 def test_a_spec_of_ones_own_has_the_backbone_of_its_architecture(server: LocalCoco) -> None:
-    backbone = replace(TINY.model.backbone, freeze_at=1, freeze_norm=True, return_idx=(2, 3))
+    backbone = replace(TINY.model.backbone, freeze_at=1, freeze_norm=True)
     own = replace(TINY, name="mine", model=replace(TINY.model, backbone=backbone))
     weights, record = starting_backbone("official", own, seed=0)
     assert not record["missed"] and np.array_equal(weights[STEM], initial_weights(TINY.model, 7)[STEM])

@@ -264,7 +264,10 @@ def test_timm_hgnetv2_is_the_whole_backbone() -> None:
     """Shapes alone decide, so that the arrays need no memory."""
     model = PRESETS["rtdetrv2_hgnetv2_l"].model
     ours = {name: shape for name, shape in state_shapes(model).items() if name.startswith("backbone.")}
-    theirs: Arrays = {"head.fc.weight": np.ones((5, 5), np.float32), "head.last_conv.0.weight": np.ones(5, np.float32)}
+    theirs: Arrays = {
+        "head.fc.weight": np.ones((5, 5), np.float32),
+        "head.last_conv.0.weight": np.ones(5, np.float32),
+    }
     for name, shape in ours.items():
         name = re.sub(r"(stem2[ab]\.conv)\.1\.", r"\1.", name.removeprefix("backbone."))
         name = name.replace("aggregation_squeeze_conv", "aggregation.0").replace(

@@ -175,9 +175,7 @@ def catalogue(server: LocalCoco, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(official_checkpoints, "PATH", tmp_path / "official.toml")
 
     def publish(**names: str) -> None:
-        tables = [
-            f'[{table}]\ntiny = {{url = "{server.base_url}/{name}"}}\n' for table, name in names.items()
-        ]
+        tables = [f'[{table}]\ntiny = {{url = "{server.base_url}/{name}"}}\n' for table, name in names.items()]
         (tmp_path / "official.toml").write_text("".join(tables), encoding="utf-8")
 
     return publish

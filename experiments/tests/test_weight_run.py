@@ -149,13 +149,12 @@ def test_distilled_names_into_hgnetv2(tmp_path: Path) -> None:
     assert not account.mismatched and account.unused == ["fc.weight"] and len(account.matched) == len(file)
 
 
-def test_a_backbone_that_is_left_out_is_said_loudly(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
-    counting(monkeypatch, torch=CountingStepper(), jittor=CountingStepper())
-    rest = {name: array for name, array in initial_weights(TINY.model, 9).items() if not name.startswith("backbone.")}
+def test_a_backbone_that_is_left_out_is_said_loudly(tmp_path: Path) -> None:
+    rest = {
+        name: array for name, array in initial_weights(TINY.model, 9).items() if not name.startswith("backbone.")
+    }
     path = file_of(tmp_path / "a.safetensors", rest, "safetensors")
-    assert run(root, tmp_path / "run", "--weights", str(path), "--partial-weights") == 0
-    printed = capsys.readouterr().out
-    assert "NOTHING of the backbone fits" in printed and "drawn from the seed: 85 (backbone.conv1 15," in printed
-    assert "backbone.conv1.conv1_1.conv.weight" in meta(tmp_path / "run")["weights"]["missed"]
+    _, record = starting_weights(str(path), TINY, seed=0, partial=True)
+    text = "\n".join(said(record))
+    assert "NOTHING of the backbone fits" in text and "drawn from the seed: 85 (backbone.conv1 15," in text
+    assert "backbone.conv1.conv1_1.conv.weight" in record["missed"]

@@ -64,7 +64,7 @@ def starting_backbone(source: str, spec: ExperimentSpec, *, seed: int) -> tuple[
     record = _record(source, file, account, spec) | {"part": "backbone", "matched": taken}
     record["remarks"] = [*_understood(reading), *record["remarks"]]
     record["sentence"] = (
-        f"Backbone from {record['path']}, {taken} of its {total} tensors; the rest of the model drawn from the seed."
+        f"Backbone from {record['path']}, {taken} of {total} tensors; the rest of the model drawn from the seed."
     )
     return _over_drawn(reading.weights, spec, seed), record
 
@@ -117,8 +117,8 @@ def _understood(reading: Reading) -> list[str]:
     remarks = [f"names of {reading.naming}" + (f": {reading.note}" if reading.note else "")]
     if reading.folded:
         remarks.append(
-            f"{reading.folded} norms were folded into convolutions: restored exactly for evaluation and frozen norms, "
-            "while norms in training measure each batch"
+            f"{reading.folded} norms were folded into convolutions: restored exactly for evaluation and frozen "
+            "norms, while norms in training measure each batch"
         )
     return remarks
 
@@ -133,8 +133,8 @@ def _frozen_as_drawn(drawn: list[str], spec: ExperimentSpec) -> list[str]:
     if not frozen:
         return []
     return [
-        f"NEVER LEARNED: {grouped(frozen)} are drawn and frozen (model.backbone.freeze_at, freeze_norm): set them to "
-        "-1 and false, or start from a file that has them"
+        f"NEVER LEARNED: {grouped(frozen)} are drawn and frozen (model.backbone.freeze_at, freeze_norm): set them "
+        "to -1 and false, or start from a file that has them"
     ]
 
 

@@ -27,8 +27,8 @@ SAME = "official names"
 class Reading:
     """Backbone weights under canonical names, and how the names in the file were understood.
 
-    ``naming`` is the name map, ``note`` what it says of architectures that differ, and ``prefix`` what stands before
-    every name; ``folded`` counts restored norms.
+    ``naming`` is the name map, ``note`` what it says of architectures that differ, and ``prefix`` what stands
+    before every name; ``folded`` counts restored norms.
     """
 
     naming: str

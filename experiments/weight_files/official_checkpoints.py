@@ -19,7 +19,9 @@ from frameworks.state.parameters import state_shapes
 # Tables of official.toml; the first two are also words that stand for a file on a command line.
 OFFICIAL, OBJECTS365, IMAGENET = "official", "official-objects365", "imagenet-backbone"
 PATH = Path(__file__).with_name("official.toml")
-_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,})\.\w+$")  # the first digits of the SHA-256, as PyTorch's hub names files
+_HASH_IN_NAME = re.compile(
+    r"-([0-9a-f]{8,})\.\w+$"
+)  # the first digits of the SHA-256, as PyTorch's hub names files
 
 
 @dataclass(frozen=True)
