@@ -23,9 +23,11 @@ def deviations(
         found.insert(0, "the preset `tiny` has no official counterpart; compared here with its own settings")
     if train_images != TRAIN_IMAGES:
         found.append(f"{train_images:,} training images instead of the {TRAIN_IMAGES:,} of COCO train2017")
+    if weights and weights.get("part") == "backbone" and weights["source"] == "official":
+        return found
     if weights is None:
         return [*found, *ALWAYS]
-    start = f"initial weights from {weights['path']}"
+    start = weights["sentence"].rstrip(".")
     return [*found, f"{start}; the official recipe starts from a backbone pretrained on ImageNet"]
 
 

@@ -33,6 +33,7 @@ class Options:
     in_process: bool = False
     weights: str | None = None
     partial_weights: bool = False
+    backbone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def _parser() -> Parser:
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
     add("--weights", metavar="FILE", help="initial weights, or the word official (default: drawn from the seed)")
     add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
+    add("--backbone", metavar="FILE", help="the backbone alone from a file, or official: its ImageNet weights")
     add("--in-process", action="store_true", help="no workers, for a debugger")
     add("--resume", metavar="DIR", help="go on with an interrupted run; no other option goes with it")
     return parser
@@ -108,6 +110,9 @@ def _check(options: Options) -> None:
         raise UserError(f"--seed is {options.seed}; expected 0 or more")
     if options.partial_weights and options.weights is None:
         raise UserError("--partial-weights says how to take --weights FILE; give that, too")
+    if options.backbone is not None and options.weights is not None:
+        advice = "experiments/weights.py inject-backbone --into puts a backbone into a checkpoint"
+        raise UserError(f"--backbone and --weights both say how the backbone starts; give one of them ({advice})")
     if options.pythons and options.in_process:
         raise UserError("--python names an interpreter for a worker, but --in-process starts none; leave one out")
     for name, path in options.pythons.items():

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.data.files import file_hash
+from experiments.data.files import file_hash, write_atomically
 from experiments.data.source import Source
 from experiments.runs.budget import resolve_spec
 from experiments.runs.data import RunData, choose_data, write_manifests, write_samples
@@ -13,7 +13,7 @@ from experiments.runs.deviations import deviations
 from experiments.runs.folder import Run, require_room
 from experiments.runs.host import GENERATED, host_record, now
 from experiments.runs.options import Options
-from experiments.weight_files.initial import starting_weights
+from experiments.weight_files.initial import log, said, starting_backbone, starting_weights
 from frameworks.arrays import Arrays, save_arrays
 from frameworks.config import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
 from frameworks.shared import kernels
@@ -55,6 +55,9 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: lis
     """
     require_room(folder, model_facts(spec.model), len(options.frameworks))
     weights, origin = _weights(options, spec)
+    if origin:
+        write_atomically(folder / files.WEIGHTS_LOG, log(origin))
+        print("\n".join(said(origin)), flush=True)
     source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
     print(f"data: {source.sentence}", flush=True)
     write_manifests(folder, data, kind=source.kind, seed=options.seed)
@@ -72,12 +75,11 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: lis
 
 def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, Any] | None]:
     """Initial weights of every framework, and the record of their file; None if drawn from the seed."""
+    if options.backbone is not None:
+        return starting_backbone(options.backbone, spec, seed=options.seed)
     if options.weights is None:
         return initial_weights(spec.model, options.seed), None
-    weights, origin = starting_weights(options.weights, spec, seed=options.seed, partial=options.partial_weights)
-    drawn = f", {origin['drawn_from_seed']} tensors drawn from the seed" if origin["drawn_from_seed"] else ""
-    print(f"weights: {origin['path']} ({origin['matched']} tensors{drawn})", flush=True)
-    return weights, origin
+    return starting_weights(options.weights, spec, seed=options.seed, partial=options.partial_weights)
 
 
 def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData) -> RunMeta:

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from experiments.tests.runs import said_error
 from experiments.weight_files import verify
+from experiments.weight_files.account import group_of
 from experiments.weight_files.readers import read_weights
-from experiments.weight_files.verify import differences, group_of
+from experiments.weight_files.verify import differences
 from experiments.weight_files.writers import write_weights
 from experiments.weights import main
 from frameworks.arrays import Arrays
@@ -163,7 +165,7 @@ def test_nothing_is_overwritten(whole: Path, tmp_path: Path, capsys: Capture) ->
         ([*INJECT], ["--into", "--tuning"]),
         ([*INJECT, "--tuning", "--stages", "4"], ["'4'"]),
         ([*INJECT, "--tuning", "--map", "x.json"], ["x.json", "not a name map"]),
-        ([*INJECT, "--tuning", "--prefix", "q."], ["nothing in the file fits"]),
+        ([*INJECT, "--tuning", "--prefix", "q."], ["nothing in it fits"]),
         ([*INJECT, "--tuning", "--to", "hf"], ["whole models"]),
     ],
 )
@@ -232,3 +234,58 @@ def test_every_candidate_is_compared_with_the_reference(
     captured = capsys.readouterr()
     assert "torch and jittor agree on one 64 px image: 1.00e-12 relative" in captured.out
     assert "torch and third differ by 1.00e-03 on one 64 px image" in captured.err
+
+
+# --- specs of one's own, parts, and other classes ---
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """tiny for 12 classes, as a YAML file."""
+    path = tmp_path / "mine.yml"
+    path.write_text("inherit: tiny\nname: mine\nmodel: {num_classes: 12}\n", encoding="utf-8")
+    return path
+
+
+def of_mine(seed: int = 4) -> Arrays:
+    return initial_weights(replace(TINY.model, num_classes=12), seed)
+
+
+def test_every_command_takes_a_spec_from_a_file(mine: Path, tmp_path: Path, capsys: Capture) -> None:
+    path, out = written(tmp_path / "a.safetensors", of_mine()), tmp_path / "b.pkl"
+    given = ["--preset", str(mine)]
+    assert main(["inspect", str(path), *given]) == 0
+    assert "best preset        mine (exact)\nmatched            371\n" in capsys.readouterr().out
+    assert main(["convert", str(path), str(out), *given]) == 0
+    assert main(["verify", str(out), *given, "--against", str(path)]) == 0
+    assert "a whole mine" in capsys.readouterr().out
+    whole = written(tmp_path / "c.safetensors", weights(9))
+    command = ["inject-backbone", str(whole), *given, "--into", str(path), "--out", str(tmp_path / "d.pth")]
+    assert main(command) == 0
+    found = read_weights(tmp_path / "d.pth").arrays
+    assert np.array_equal(found["decoder.enc_score_head.bias"], of_mine()["decoder.enc_score_head.bias"])
+    name = "backbone.conv1.conv1_1.conv.weight"
+    assert np.array_equal(found[name], weights(9)[name])
+
+
+def test_another_number_of_classes_is_said(mine: Path, tmp_path: Path, capsys: Capture) -> None:
+    path = written(tmp_path / "a.safetensors", weights())
+    command = ["convert", str(path), str(tmp_path / "b.pth"), "--preset", str(mine)]
+    assert main(command) == 2
+    said_error(capsys, "does not fit mine", "it has 80 classes, the model 12: 7 tensors of class heads do not fit")
+    assert main([*command, "--partial"]) == 0
+    said = capsys.readouterr().out
+    assert "NOTE               it has 80 classes" in said and "shape-mismatched   7" in said
+
+
+def test_a_part_alone_is_recognised_and_what_is_left_out_is_said(tmp_path: Path, capsys: Capture) -> None:
+    """The encoder's own state, as distillation writes it: no name tells the part."""
+    encoder = {name: array for name, array in weights().items() if name.startswith("encoder.")}
+    path = written(tmp_path / "a.safetensors", {name.removeprefix("encoder."): encoder[name] for name in encoder})
+    command = ["convert", str(path), str(tmp_path / "b.pth"), "--preset", "tiny"]
+    assert main(command) == 2
+    said_error(capsys, f"{len(encoder)} matched", "NOTHING of the backbone fits", "NOTHING of the decoder fits")
+    assert main([*command, "--partial"]) == 0
+    assert ", WITHOUT its backbone, WITHOUT its decoder)" in capsys.readouterr().out
+    found = read_weights(tmp_path / "b.pth").arrays
+    assert found.keys() == encoder.keys() and all(np.array_equal(found[name], encoder[name]) for name in found)

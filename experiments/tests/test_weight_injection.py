@@ -258,3 +258,23 @@ def test_every_norm_stands_behind_a_convolution_of_its_width(name: str) -> None:
     pairs = norms_of_convolutions(shapes)
     assert len(pairs) == sum(key.endswith("running_mean") for key in shapes)
     assert all(shapes[f"{conv}.weight"][0] == shapes[f"{norm}.bias"][0] for conv, norm in pairs.items())
+
+
+def test_timm_hgnetv2_is_the_whole_backbone() -> None:
+    """Shapes alone decide, so that the arrays need no memory."""
+    model = PRESETS["rtdetrv2_hgnetv2_l"].model
+    ours = {name: shape for name, shape in state_shapes(model).items() if name.startswith("backbone.")}
+    theirs: Arrays = {
+        "head.fc.weight": np.ones((5, 5), np.float32),
+        "head.last_conv.0.weight": np.ones(5, np.float32),
+    }
+    for name, shape in ours.items():
+        name = re.sub(r"(stem2[ab]\.conv)\.1\.", r"\1.", name.removeprefix("backbone."))
+        name = name.replace("aggregation_squeeze_conv", "aggregation.0").replace(
+            "aggregation_excitation_conv", "aggregation.1"
+        )
+        theirs[name] = np.broadcast_to(np.float32(1), shape)
+    assert "stem.stem2a.conv.weight" in theirs and "stages.2.blocks.1.aggregation.1.bn.bias" in theirs
+    reading = read_backbone(theirs, model)
+    assert reading.naming == "timm-hgnetv2" and reading.account.matched == list(ours)
+    assert reading.account.unused == ["head.fc.weight", "head.last_conv.0.weight"] and not reading.account.missing

@@ -3,7 +3,8 @@
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from experiments.data.fetch import Policy
 from experiments.tests.coco_server import LocalCoco, serve
 from experiments.tests.runs import said_error
-from experiments.weight_files import sources
+from experiments.weight_files import official_checkpoints
 from experiments.weight_files.official_checkpoints import (
     IMAGENET,
     OBJECTS365,
@@ -54,9 +55,23 @@ def test_every_preset_has_a_checkpoint_or_an_error() -> None:
     for name, found in files.items():
         assert name.removesuffix("_dsp")[:-1] in found.file_name or "_sp" in name
     assert len({found.file_name for found in files.values()}) == len(files), "no two presets share a file"
-    for name in UNPUBLISHED:
-        with pytest.raises(UserError, match=f"{name} has no published"):
-            published(name)
+    with pytest.raises(UserError, match="tiny has no published"):
+        published(PRESETS["tiny"])
+
+
+def test_a_model_of_ones_own_has_the_file_of_its_architecture() -> None:
+    files = published_files()
+    for name in ("rtdetr_r18vd", "rtdetrv2_r18vd", "rtdetrv2_r18vd_dsp", "rtdetrv2_hgnetv2_l"):
+        model = PRESETS[name].model
+        own = replace(PRESETS[name], name="mine", model=replace(model, num_classes=12))
+        assert published(own) == files[name], "whatever the number of classes"
+    assert published(PRESETS["rtdetrv2_r18vd_voc"]) == files["rtdetrv2_r18vd"]
+    shallow = replace(PRESETS["rtdetr_r50vd"].model.decoder, num_layers=2)
+    own = replace(PRESETS["rtdetr_r50vd"], model=replace(PRESETS["rtdetr_r50vd"].model, decoder=shallow))
+    assert published(own) == files["rtdetr_r50vd"], "the name decides where no architecture is the same"
+    with pytest.raises(UserError, match="mine has no published official weights"):
+        published(replace(own, name="mine"))
+    assert published(replace(own, name="mine"), IMAGENET) == published_files(IMAGENET)["rtdetr_r50vd"]
 
 
 def test_the_other_tables_name_presets() -> None:
@@ -132,6 +147,16 @@ def test_a_wrong_hash_is_refused(server: LocalCoco, tmp_path: Path) -> None:
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_hash_in_the_name_is_checked(server: LocalCoco, tmp_path: Path) -> None:
+    data = server.files["/tiny.pth"]
+    good, bad = f"a-{hashlib.sha256(data).hexdigest()[:8]}.pth", "a-01234567.pth"
+    server.files |= {f"/{good}": data, f"/{bad}": data}
+    assert published_files(IMAGENET)["rtdetr_dla34"].hash_prefix == "ba72cf86"
+    assert fetch_published(entry(server, name=good), cache=tmp_path, policy=QUICK).is_file()
+    with pytest.raises(UserError, match=r"its name says 01234567"):
+        fetch_published(entry(server, name=bad), cache=tmp_path, policy=QUICK)
+
+
 def test_a_page_is_no_checkpoint(server: LocalCoco, tmp_path: Path) -> None:
     server.files["/tiny.pth"] = b"<html>please sign in</html>"
     with pytest.raises(UserError, match="starts with"):
@@ -144,27 +169,31 @@ def test_404(server: LocalCoco, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def catalogue(server: LocalCoco, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Published]:
-    """What is published for the preset tiny, by table; nothing else is."""
-    files: dict[str, Published] = {}
+def catalogue(server: LocalCoco, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Publishes files for the preset tiny, ``catalogue(table="name.pth")``, and nothing else."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(sources, "published", lambda preset, table=OFFICIAL: files[f"{preset} {table}"])
-    return files
+    monkeypatch.setattr(official_checkpoints, "PATH", tmp_path / "official.toml")
+
+    def publish(**names: str) -> None:
+        tables = [f'[{table}]\ntiny = {{url = "{server.base_url}/{name}"}}\n' for table, name in names.items()]
+        (tmp_path / "official.toml").write_text("".join(tables), encoding="utf-8")
+
+    return publish
 
 
 @pytest.mark.parametrize("word", [OFFICIAL, OBJECTS365])
 def test_the_command(
     word: str,
     server: LocalCoco,
-    catalogue: dict[str, Published],
+    catalogue: Callable[..., None],
     tmp_path: Path,
     capsys: Capture,
 ) -> None:
-    catalogue[f"tiny {word}"] = entry(server)
+    catalogue(**{word: "tiny.pth"})
     assert main(["convert", word, str(tmp_path / "a.safetensors"), "--preset", "tiny"]) == 0
     assert (tmp_path / ".cache" / "twin-detr" / "weights" / "tiny.pth").is_file()
     assert main(["verify", word, "--preset", "tiny", "--against", str(tmp_path / "a.safetensors")]) == 0
-    catalogue[f"tiny {word}"] = entry(server, name="gone.pth")
+    catalogue(**{word: "gone.pth"})
     capsys.readouterr()
     assert main(["inspect", word, "--preset", "tiny"]) == 2
     said_error(capsys, "gone.pth", "HTTP 404")
@@ -172,7 +201,7 @@ def test_the_command(
     said_error(capsys, f"{word} needs --preset")
 
 
-def test_the_official_backbone(server: LocalCoco, catalogue: dict[str, Published], tmp_path: Path) -> None:
+def test_the_official_backbone(server: LocalCoco, catalogue: Callable[..., None], tmp_path: Path) -> None:
     """``official`` means the ImageNet backbone here, never the whole detector."""
     spec, out = preset("tiny"), tmp_path / "out.safetensors"
     weights = initial_weights(spec.model, 2)
@@ -180,7 +209,7 @@ def test_the_official_backbone(server: LocalCoco, catalogue: dict[str, Published
     bare = {name.removeprefix("backbone."): array for name, array in backbone.items()}
     write_weights(tmp_path / "bare.safetensors", bare, spec, "safetensors")
     server.files["/bare.pth"] = (tmp_path / "bare.safetensors").read_bytes()
-    catalogue |= {"tiny official": entry(server), f"tiny {IMAGENET}": entry(server, name="bare.pth")}
+    catalogue(**{OFFICIAL: "tiny.pth", IMAGENET: "bare.pth"})
     assert main(["inject-backbone", "official", "--preset", "tiny", "--tuning", "--out", str(out)]) == 0
     found = read_weights(out).arrays
     assert found.keys() == backbone.keys()

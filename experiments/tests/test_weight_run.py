@@ -1,5 +1,6 @@
 """experiments/run.py --weights: both frameworks start from the file, and the record says so."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,14 @@ from experiments.data.files import file_hash
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import TORCH, counting, meta, run, said_error
 from experiments.tests.steppers import CountingStepper
+from experiments.weight_files.account import fit
+from experiments.weight_files.initial import said, starting_weights
 from experiments.weight_files.writers import write_weights
 from frameworks.arrays import Arrays, load_arrays
 from frameworks.config import preset
+from frameworks.errors import UserError
 from frameworks.state.initialisation import initial_weights
+from frameworks.state.parameters import state_shapes
 
 Capture = pytest.CaptureFixture[str]
 TINY = preset("tiny")
@@ -113,3 +118,43 @@ def test_bad_weights_leave_nothing(root: Path, tmp_path: Path, capsys: Capture) 
 def test_a_real_step_from_a_file(root: Path, tmp_path: Path, one_thread: None) -> None:
     path = file_of(tmp_path / "a.pkl", initial_weights(TINY.model, 9), "pkl")
     assert run(root, tmp_path / "run", *TORCH, "--weights", str(path), epochs=1) == 0
+
+
+def test_other_classes_are_drawn_from_the_seed(tmp_path: Path) -> None:
+    own = replace(TINY, name="mine", model=replace(TINY.model, num_classes=12))
+    path = file_of(tmp_path / "a.safetensors", initial_weights(TINY.model, 9), "safetensors")
+    with pytest.raises(UserError, match=r"it has 80 classes, the model 12.*; --partial-weights takes what fits"):
+        starting_weights(str(path), own, seed=4, partial=False)
+    weights, record = starting_weights(str(path), own, seed=4, partial=True)
+    drawn, given = initial_weights(own.model, 4), initial_weights(TINY.model, 9)
+    heads = {name for name in weights if re.search(r"score_head|denoising_class_embed", name)}
+    assert set(record["unmatched"]) == heads and record["drawn_from_seed"] == len(heads) == 7
+    assert all(np.array_equal(weights[name], (drawn if name in heads else given)[name]) for name in weights)
+    text = "\n".join(said(record))
+    assert "it has 80 classes, the model 12: 7 tensors of class heads" in text
+    assert "unmatched: of another shape, drawn from the seed: 7 (decoder.denoising_class_embed 1, " in text
+
+
+def test_distilled_names_into_hgnetv2(tmp_path: Path) -> None:
+    """The states of backbone and encoder in one, without the names of the parts; shapes alone need no memory."""
+    spec = preset("rtdetrv2_hgnetv2_l")
+    file = {
+        name.partition(".")[2]: np.broadcast_to(np.float32(1), shape)
+        for name, shape in state_shapes(spec.model).items()
+        if name.startswith(("backbone.", "encoder."))
+    }
+    assert "stem.stem1.conv.weight" in file and "encoder.0.layers.0.linear1.weight" in file
+    account = fit(file | {"fc.weight": np.ones(3, np.float32)}, spec.model)[1]
+    assert {name.partition(".")[0] for name in account.missing} == {"decoder"} == set(account.absent_parts())
+    assert not account.mismatched and account.unused == ["fc.weight"] and len(account.matched) == len(file)
+
+
+def test_a_backbone_that_is_left_out_is_said_loudly(tmp_path: Path) -> None:
+    rest = {
+        name: array for name, array in initial_weights(TINY.model, 9).items() if not name.startswith("backbone.")
+    }
+    path = file_of(tmp_path / "a.safetensors", rest, "safetensors")
+    _, record = starting_weights(str(path), TINY, seed=0, partial=True)
+    text = "\n".join(said(record))
+    assert "NOTHING of the backbone fits" in text and "drawn from the seed: 85 (backbone.conv1 15," in text
+    assert "backbone.conv1.conv1_1.conv.weight" in record["missed"]

@@ -1,5 +1,8 @@
 """Compare a file's tensors with a model's; every command prints the account of it."""
 
+import re
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,15 +15,19 @@ from frameworks.errors import UserError
 from frameworks.state.named_shapes import Shape
 from frameworks.state.parameters import state_shapes
 
+PARTS = ("backbone", "encoder", "decoder")
 _COUNTER = "num_batches_tracked"
 _SHOWN = 8  # names of each kind that the account lists
+_CLASS_HEADS = re.compile(r"decoder\.(enc_score_head|dec_score_head\.\d+|denoising_class_embed)\.\w+")
+_SCORES = "decoder.enc_score_head.bias"  # its length is the number of classes
 
 
 @dataclass
 class Account:
     """Names grouped by outcome.
 
-    A batch norm's counter is no weight: it becomes 0 where the file has none, and never mismatches.
+    A batch norm's counter is no weight: it becomes 0 where the file has none, and never mismatches. ``classes`` are
+    the numbers of classes of the file and of the model, where they differ.
     """
 
     matched: list[str] = field(default_factory=list)
@@ -29,6 +36,7 @@ class Account:
     unused: list[str] = field(default_factory=list)
     counters: list[str] = field(default_factory=list)  # set to 0, or dropped
     constants: list[str] = field(default_factory=list)
+    classes: tuple[int, int] | None = None
 
     @property
     def complete(self) -> bool:
@@ -41,11 +49,11 @@ class Account:
         return len(self.missing) + len(self.mismatched) + len(self.unused)
 
     def summary(self) -> str:
-        """One line: the counts, each with its first name."""
+        """One line: the counts, each with its first name, and what explains them."""
         parts = [f"{len(self.matched)} matched"]
         for title, names in self._faults().items():
             parts.append(f"{len(names)} {title}" + (f" (first {names[0]})" if names else ""))
-        return ", ".join(parts)
+        return ", ".join([*parts, *self.remarks()])
 
     def lines(self) -> list[str]:
         """The account as lines of text; a long list of names is cut."""
@@ -60,7 +68,22 @@ class Account:
             lines.append(
                 f"computed           {len(self.constants)} entries that are no weights (anchors and the like)"
             )
-        return lines
+        return lines + [f"NOTE               {remark}" for remark in self.remarks()]
+
+    def remarks(self) -> list[str]:
+        """What the counts alone do not say: another number of classes, and parts that the file lacks altogether."""
+        remarks = []
+        if self.classes:
+            theirs, ours = self.classes
+            heads = sum(_CLASS_HEADS.fullmatch(name) is not None for name in self.mismatched)
+            remarks.append(f"it has {theirs} classes, the model {ours}: {heads} tensors of class heads do not fit")
+        return remarks + [f"NOTHING of the {part} fits" for part in self.absent_parts()]
+
+    def absent_parts(self) -> list[str]:
+        """Backbone, encoder or decoder, where the model has the part but no tensor of it matched."""
+        found = {name.partition(".")[0] for name in self.matched}
+        wanted = {name.partition(".")[0] for name in (*self.missing, *self.mismatched)}
+        return [part for part in PARTS if part in wanted - found]
 
     def _faults(self) -> dict[str, list[str]]:
         mismatched = [f"{name} {what}" for name, what in self.mismatched.items()]
@@ -94,7 +117,28 @@ def fit(arrays: Arrays, spec: ModelSpec) -> tuple[Arrays, Account]:
         (account.counters if name.endswith(f".{_COUNTER}") else group).append(name)
     for names in (account.unused, account.constants):
         names.sort()
+    if _SCORES in account.mismatched and named[_SCORES].ndim == 1:
+        account.classes = len(named[_SCORES]), spec.num_classes
     return weights, account
+
+
+def without_class_heads(shapes: dict[str, Shape]) -> dict[str, Shape]:
+    """The entries of a state that do not depend on the number of classes."""
+    return {name: shape for name, shape in shapes.items() if not _CLASS_HEADS.fullmatch(name)}
+
+
+def group_of(name: str) -> str:
+    """The first two parts of a name and a number after them: ``backbone.res_layers.0``, ``decoder.enc_output``."""
+    parts = name.split(".")
+    return ".".join(parts[: 3 if len(parts) > 3 and parts[2].isdigit() else 2])
+
+
+def grouped(names: Collection[str], limit: int = 4) -> str:
+    """How many names there are of each group, as in ``30 (backbone.conv1 15, backbone.res_layers.0 15)``."""
+    counts = Counter(map(group_of, names))
+    said = [f"{group} {count}" for group, count in list(counts.items())[:limit]]
+    more = [f"{len(counts) - limit} more groups"] if len(counts) > limit else []
+    return f"{len(names)} ({', '.join([*said, *more])})" if counts else "0"
 
 
 def best_presets(arrays: Arrays) -> tuple[list[str], Account | None]:

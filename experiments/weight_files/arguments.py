@@ -31,10 +31,12 @@ def _convert(parser: argparse.ArgumentParser) -> None:
 
 def _inject(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("backbone", metavar="BACKBONE", help=f"a file, or the word {OFFICIAL}: the preset's ImageNet backbone")
-    add("--preset", metavar="NAME", required=True, help="the preset that gets the backbone")
+    add("backbone", metavar="BACKBONE", help=f"a file, or the word {OFFICIAL}: the ImageNet backbone of the preset")
+    add("--preset", metavar="NAME|FILE", required=True, help="the preset or YAML file that gets the backbone")
     into = parser.add_mutually_exclusive_group(required=True)
-    into.add_argument("--into", metavar="CHECKPOINT", type=_path, help="replace the backbone of this whole model")
+    into.add_argument(
+        "--into", metavar="CHECKPOINT", help=f"replace the backbone of this model, a file or {OFFICIAL}"
+    )
     into.add_argument("--tuning", action="store_true", help="write the backbone alone")
     add("--out", metavar="OUT", type=_path, required=True)
     stages = ",".join(STAGES)
@@ -48,7 +50,9 @@ def _inject(parser: argparse.ArgumentParser) -> None:
 def _source(parser: argparse.ArgumentParser) -> None:
     what = f"a file, or the word {OFFICIAL} or {OBJECTS365}: the preset's published checkpoint"
     parser.add_argument("source", metavar="FILE", help=what)
-    parser.add_argument("--preset", metavar="NAME", help="default: the one that fits")
+    parser.add_argument(
+        "--preset", metavar="NAME|FILE", help="a preset or a YAML file (default: the preset that fits)"
+    )
     _reading(parser)
 
 

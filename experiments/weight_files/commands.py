@@ -13,12 +13,12 @@ from experiments.weight_files.arguments import parse_arguments
 from experiments.weight_files.computed_entries import is_constant
 from experiments.weight_files.inject import read_backbone
 from experiments.weight_files.names import is_huggingface
-from experiments.weight_files.readers import WeightFile, read_weights
+from experiments.weight_files.readers import WeightFile
 from experiments.weight_files.sources import Loaded, load_weights, open_backbone, open_source
 from experiments.weight_files.verify import differences, forward_differences
 from experiments.weight_files.writers import target_format, write_weights
 from frameworks import REFERENCE
-from frameworks.config import ExperimentSpec, preset
+from frameworks.config import ExperimentSpec, load_spec
 from frameworks.errors import UserError
 from frameworks.shared.tolerances import SAME_PREDICTIONS
 
@@ -42,7 +42,8 @@ def convert(given: Namespace) -> None:
     print("\n".join([_file_line(file), f"preset             {loaded.spec.name}", *loaded.account.lines()]))
     complete = not loaded.account.missing
     write_weights(given.out, loaded.weights | loaded.constants, loaded.spec, target, complete=complete)
-    print(f"wrote              {given.out} ({target}, {given.out.stat().st_size / 2**20:.1f} MB)")
+    without = "".join(f", WITHOUT its {part}" for part in loaded.account.absent_parts())
+    print(f"wrote              {given.out} ({target}, {given.out.stat().st_size / 2**20:.1f} MB{without})")
 
 
 def inject_backbone(given: Namespace) -> None:
@@ -55,24 +56,29 @@ def inject_backbone(given: Namespace) -> None:
     target = target_format(given.out, given.to, force=given.force)
     if target == "hf" and given.tuning:
         raise UserError("--to hf writes whole models; a backbone alone needs another format")
-    spec = preset(given.preset)
-    source = open_backbone(given.backbone, given.preset, trust=given.trust, ema=not given.no_ema)
+    spec = load_spec(given.preset)
+    source = open_backbone(given.backbone, spec, trust=given.trust, ema=not given.no_ema)
     reading = read_backbone(
-        source.arrays, spec.model, stages=given.stages, prefix=given.prefix, rules_file=given.map
+        source.arrays,
+        spec.model,
+        path=source.path,
+        stages=given.stages,
+        prefix=given.prefix,
+        rules_file=given.map,
     )
     print(_file_line(source))
     print(f"read as            {reading.naming}" + (f" below {reading.prefix!r}" if reading.prefix else ""))
     print("\n".join(reading.account.lines()))
     if reading.folded:
         print(f"folded norms       {reading.folded} restored from the biases of convolutions")
-    if reading.naming == "torchvision":
-        print("note               a shortcut of PResNet-vd pools first, one of torchvision's ResNet strides")
+    if reading.note:
+        print(f"note               {reading.note}")
     if not given.partial and (reading.account.missing or reading.account.mismatched):
         advice = "choose parts with --stages, or take what fits with --partial"
         raise UserError(f"{source.path}: {reading.account.summary()}; {advice}")
     weights, constants = reading.weights, {}
     if not given.tuning:
-        base = load_weights(read_weights(given.into, trust=given.trust, ema=not given.no_ema), spec)
+        base = load_weights(open_source(given.into, spec, trust=given.trust, ema=not given.no_ema), spec)
         weights, constants = base.weights | weights, base.constants
     write_weights(given.out, weights | constants, spec, target, complete=not given.tuning)
     print(f"wrote              {given.out} ({'backbone alone' if given.tuning else 'whole checkpoint'})")
@@ -88,8 +94,8 @@ def inspect(given: Namespace) -> None:
     print(f"tensors            {len(arrays)}, {sum(array.size for array in arrays.values()):,} numbers")
     print(f"dtypes             {_dtypes(file.dtypes)}")
     print(f"NaN or infinite    {sum(bad.values())} numbers in {sum(map(bool, bad.values()))} tensors")
-    if given.preset:
-        names, account = [given.preset], fit(arrays, preset(given.preset).model)[1]
+    if spec := _named_preset(given):
+        names, account = [spec.name], fit(arrays, spec.model)[1]
     else:
         names, account = best_presets(arrays)
     if account is None:
@@ -108,19 +114,19 @@ def verify(given: Namespace) -> None:
     loaded = load_weights(_open(given), _named_preset(given))
     print(f"{loaded.file.path}: {loaded.account.summary()}, all finite: a whole {loaded.spec.name}")
     if given.against:
-        other = open_source(given.against, given.preset, trust=given.trust)
+        other = open_source(given.against, _named_preset(given), trust=given.trust)
         _compare_bits(loaded, load_weights(other, _named_preset(given)))
     if given.forward:
         _compare_predictions(loaded)
 
 
 def _open(given: Namespace) -> WeightFile:
-    return open_source(given.source, given.preset, trust=given.trust, ema=not given.no_ema)
+    return open_source(given.source, _named_preset(given), trust=given.trust, ema=not given.no_ema)
 
 
 def _named_preset(given: Namespace) -> ExperimentSpec | None:
-    """The preset of --preset; None: find the one that fits."""
-    return None if given.preset is None else preset(given.preset)
+    """The spec of --preset, a name or a YAML file; None: find the preset that fits."""
+    return None if given.preset is None else load_spec(given.preset)
 
 
 def _compare_bits(a: Loaded, b: Loaded) -> None:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.weight_files.account import Account, fit
+from experiments.weight_files.account import Account, fit, require_finite
 from experiments.weight_files.folded import unfold
 from frameworks.arrays import Arrays
-from frameworks.config import ModelSpec, PResNetSpec
+from frameworks.config import ModelSpec
 from frameworks.errors import UserError
 from frameworks.hf_rtdetr.names import Rule
 from frameworks.state.backbones import backbone_shapes, stem_and_stages
 from frameworks.state.named_shapes import Shape
 
-MAPS = Path(__file__).with_name("resnet_names.json")
+MAPS = Path(__file__).with_name("backbone_names.json")
 STAGES = ("stem", "0", "1", "2", "3")
 _ROOTS = ("", "module.", "model.", "backbone.", "module.backbone.", "model.backbone.", "backbone.model.", "regnet.")
 _PLACES = ("backbone.", "backbone.model.")  # DLA and RegNet have one more level
@@ -27,7 +27,8 @@ SAME = "official names"
 class Reading:
     """Backbone weights under canonical names, and how the names in the file were understood.
 
-    ``naming`` is the name map and ``prefix`` what stands before every name; ``folded`` counts restored norms.
+    ``naming`` is the name map, ``note`` what it says of architectures that differ, and ``prefix`` what stands
+    before every name; ``folded`` counts restored norms.
     """
 
     naming: str
@@ -35,13 +36,22 @@ class Reading:
     weights: Arrays
     account: Account
     folded: int
+    note: str
+
+
+class _NameMap(NamedTuple):
+    """Names of one origin -> ours; without rules, our own names. ``note`` tells what differs there."""
+
+    name: str
+    rules: list[Rule]
+    note: str = ""
 
 
 class _Attempt(NamedTuple):
     """One way to read the names of a file, and the number of tensors that fit."""
 
     fitting: int
-    naming: str
+    map: _NameMap
     prefix: str
     names: dict[str, str]  # canonical name -> name in the file
 
@@ -51,26 +61,28 @@ def read_backbone(
     spec: ModelSpec,
     *,
     stages: tuple[str, ...] = STAGES,
+    path: object = "the file",
     prefix: str | None = None,
     rules_file: Path | None = None,
 ) -> Reading:
     """Find the backbone of ``spec`` in ``arrays``: try every known name map and prefix, and keep the best fit.
 
     Args:
+        path: of the file, for messages.
         stages: the parts to take; tensors of other parts count as unused.
         prefix: what stands before every name of the backbone in the file; None: try the usual ones.
         rules_file: a name map, {"rules": [[name in the file, canonical name], ...]}, to use instead of the known.
 
     Raises:
-        UserError: nothing fits, or the name map cannot be read.
+        UserError: nothing fits, a weight is NaN or infinite, or the name map cannot be read.
     """
     shapes = _chosen_shapes(spec, stages)
     prefixes = _ROOTS if prefix is None else (prefix,)
-    best = max(_attempts(arrays, shapes, prefixes, _namings(spec, rules_file)), key=lambda each: each.fitting)
+    best = max(_attempts(arrays, shapes, prefixes, _name_maps(spec, rules_file)), key=lambda each: each.fitting)
     if not best.fitting:
         raise UserError(
-            f"nothing in the file fits the backbone of this preset ({', '.join(stages)}); it has {len(arrays)} "
-            f"tensors, first {next(iter(arrays))}; give the names with --map or --prefix"
+            f"{path}: nothing in it fits the backbone of this preset ({', '.join(stages)}); it has {len(arrays)} "
+            f"tensors, first {next(iter(arrays))}; name them with inject-backbone --map or --prefix"
         )
     named = {canonical: arrays[name] for canonical, name in best.names.items()}
     unfolded, folded = unfold(named, dict(backbone_shapes(spec.backbone)))
@@ -81,21 +93,19 @@ def read_backbone(
     used = {best.names.get(canonical) for canonical in (*kept, *chosen.mismatched, *restored)}
     chosen.unused += sorted(arrays.keys() - used)
     weights = {name: array for name, array in weights.items() if name in kept}
-    return Reading(best.naming, best.prefix, weights, chosen, len(restored))
+    require_finite(weights, path)
+    return Reading(best.map.name, best.prefix, weights, chosen, len(restored), best.map.note)
 
 
 def _attempts(
-    arrays: Arrays,
-    shapes: dict[str, Shape],
-    prefixes: tuple[str, ...],
-    namings: Iterator[tuple[str, list[Rule]]],
+    arrays: Arrays, shapes: dict[str, Shape], prefixes: tuple[str, ...], maps: Iterator[_NameMap]
 ) -> Iterator[_Attempt]:
-    for naming, rules in namings:
+    for names_there in maps:
         for prefix, place in itertools.product(prefixes, _PLACES):
             inside = [name for name in arrays if name.startswith(prefix)]
-            names = {_canonical(name.removeprefix(prefix), place, rules): name for name in inside}
+            names = {_canonical(name.removeprefix(prefix), place, names_there.rules): name for name in inside}
             fitting = sum(name in names and arrays[names[name]].shape == shape for name, shape in shapes.items())
-            yield _Attempt(fitting, naming, prefix, names)
+            yield _Attempt(fitting, names_there, prefix, names)
 
 
 def _chosen_shapes(spec: ModelSpec, stages: tuple[str, ...]) -> dict[str, Shape]:
@@ -108,15 +118,15 @@ def _chosen_shapes(spec: ModelSpec, stages: tuple[str, ...]) -> dict[str, Shape]
     return {name: shape for name, shape in backbone_shapes(spec.backbone) if name.startswith(starts)}
 
 
-def _namings(spec: ModelSpec, rules_file: Path | None) -> Iterator[tuple[str, list[Rule]]]:
-    """The name maps to try, each with its name."""
+def _name_maps(spec: ModelSpec, rules_file: Path | None) -> Iterator[_NameMap]:
+    """The name maps to try."""
     if rules_file is not None:
-        yield str(rules_file), _read_rules(rules_file)
+        yield _NameMap(str(rules_file), _read_rules(rules_file))
         return
-    yield SAME, []
-    if isinstance(spec.backbone, PResNetSpec):
-        for naming, entry in json.loads(MAPS.read_text(encoding="utf-8"))["maps"].items():
-            yield naming, _rules(entry["rules"])
+    yield _NameMap(SAME, [])
+    for naming, entry in json.loads(MAPS.read_text(encoding="utf-8"))["maps"].items():
+        if entry["kind"] == spec.backbone.kind:
+            yield _NameMap(naming, _rules(entry["rules"]), entry["note"])
 
 
 def _read_rules(path: Path) -> list[Rule]:

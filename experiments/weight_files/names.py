@@ -15,6 +15,7 @@ from frameworks.hf_rtdetr.names import constants, huggingface_names, to_huggingf
 from frameworks.state.parameters import state_shapes
 
 _RENAMED = Path(__file__).with_name("huggingface_renamed.json")
+_PARTS = ("backbone.", "backbone.model.", "encoder.")  # DLA and RegNet have one more level
 _MARKS = re.compile(r"(model\.(backbone\.model|encoder_input_proj|decoder_input_proj)|class_embed|bbox_embed)\.")
 
 
@@ -31,7 +32,7 @@ def canonical_names(arrays: Arrays, spec: ModelSpec) -> Arrays:
             or two names of one tensor hold different numbers.
     """
     if not is_huggingface(arrays):
-        return arrays
+        return _of_parts(arrays, spec)
     if reason := unsupported(spec):
         raise UserError(f"Hugging Face's RT-DETR cannot represent this model: {reason}")
     left = _under_one_name(arrays)
@@ -58,6 +59,21 @@ def huggingface_state(weights: Arrays, spec: ModelSpec) -> Arrays:
     own, _ = split_constants(weights)
     computed = {name: array.astype(np.float32) for name, array in constants(spec).items()}
     return to_huggingface(own) | computed
+
+
+def _of_parts(arrays: Arrays, spec: ModelSpec) -> Arrays:
+    """Put the part's name before names that lack it.
+
+    Distillation writes the states of backbone and encoder as one, under names such as ``stem.stem1.conv.weight``.
+    """
+    shapes = state_shapes(spec)
+
+    def placed(name: str) -> str:
+        if name in shapes:
+            return name
+        return next((target for part in _PARTS if (target := part + name) in shapes and target not in arrays), name)
+
+    return {placed(name): array for name, array in arrays.items()}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Load the weights of a model from a file, or from the file that is published for a preset."""
+"""Load the weights of a model from a file, or from the file that is published for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,24 +23,24 @@ class Loaded:
     account: Account
 
 
-def open_source(source: str, preset_name: str | None, *, trust: bool = False, ema: bool = True) -> WeightFile:
-    """Read a file, or for ``official`` and ``official-objects365`` the checkpoint published for the preset.
+def open_source(source: str, spec: ExperimentSpec | None, *, trust: bool = False, ema: bool = True) -> WeightFile:
+    """Read a file, or for ``official`` and ``official-objects365`` the checkpoint published for the model.
 
     Raises:
-        UserError: as ``read_weights``, ``published`` and ``fetch_published``; or the preset is not named.
+        UserError: as ``read_weights``, ``published`` and ``fetch_published``; or such a word without a spec.
     """
     if source not in (OFFICIAL, OBJECTS365):
         return read_weights(Path(source).expanduser(), trust=trust, ema=ema)
-    if preset_name is None:
+    if spec is None:
         raise UserError(f"{source} needs --preset: every preset has a checkpoint of its own")
-    return read_weights(fetch_published(published(preset_name, source)), trust=trust, ema=ema)
+    return read_weights(fetch_published(published(spec, source)), trust=trust, ema=ema)
 
 
-def open_backbone(source: str, preset_name: str, *, trust: bool = False, ema: bool = True) -> WeightFile:
+def open_backbone(source: str, spec: ExperimentSpec, *, trust: bool = False, ema: bool = True) -> WeightFile:
     """As ``open_source``, but ``official`` is the ImageNet backbone from which the official training starts."""
     if source != OFFICIAL:
-        return open_source(source, preset_name, trust=trust, ema=ema)
-    return read_weights(fetch_published(published(preset_name, IMAGENET)), trust=trust, ema=ema)
+        return open_source(source, spec, trust=trust, ema=ema)
+    return read_weights(fetch_published(published(spec, IMAGENET)), trust=trust, ema=ema)
 
 
 def load_weights(

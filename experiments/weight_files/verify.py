@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments.weight_files.account import group_of
 from frameworks import REFERENCE, candidates
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
@@ -21,12 +22,6 @@ class Difference:
     identical: int
     worst: float
     name: str
-
-
-def group_of(name: str) -> str:
-    """The first two parts of a name and a number after them: ``backbone.res_layers.0``, ``decoder.enc_output``."""
-    parts = name.split(".")
-    return ".".join(parts[: 3 if len(parts) > 3 and parts[2].isdigit() else 2])
 
 
 def differences(a: Arrays, b: Arrays) -> list[Difference]:

@@ -5,6 +5,7 @@ META = "run.json"
 COMPLETE = "complete.json"
 INITIAL = "initial.safetensors"
 SAMPLES, SAMPLE_IMAGES = "samples.json", "samples.safetensors"
+WEIGHTS_LOG = "weights.log"  # every tensor that a file did not give, by name
 # of each framework, in a folder of its name
 STEPS, EPOCHS, EVALUATION = "steps.jsonl", "epochs.jsonl", "evaluation.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
