@@ -94,6 +94,7 @@ def test_aps_near_zero_claim_nothing(pristine: Path) -> None:
         (0.003, "within the published 3 % on train, too close to 0 on val"),
     ],
 )
+@pytest.mark.usefixtures("blank_figures")
 def test_larger_aps_are_compared_with_the_published_bound(tmp_path: Path, ap: float, said: str) -> None:
     text = build_report(write_run(tmp_path / "run", ap=ap)).read_text()
     assert said in paragraph(text) and "no evidence either way" in paragraph(text)
@@ -119,12 +120,14 @@ def test_building_again_gives_equal_bytes_and_leaves_nothing_behind(pristine: Pa
         assert (run_dir / name).read_bytes() == (pristine / name).read_bytes()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_shapes_are_never_taken_for_coco(tmp_path: Path) -> None:
     text = build_report(write_run(tmp_path / "run", kind="shapes")).read_text()
     assert "**NOT COCO: coloured shapes.**" in paragraph(text)
     assert "Anything about COCO" in text
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_run_of_one_framework_compares_nothing(tmp_path: Path) -> None:
     text = build_report(write_run(tmp_path / "run", frameworks=("jittor",))).read_text()
     assert "Only Jittor trained here, so nothing is compared. AP is 0.0020 on train" in paragraph(text)
@@ -132,6 +135,7 @@ def test_a_run_of_one_framework_compares_nothing(tmp_path: Path) -> None:
     assert "The first step:" not in text
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_failed_framework_is_named_first_with_its_stderr(run_dir: Path) -> None:
     (run_dir / "complete.json").unlink()
     failure = {"kind": "crash", "message": "exit status 139", "stderr_tail": "Segfault | in\n~~~~~~ op"}
@@ -157,6 +161,7 @@ def test_a_framework_that_failed_before_its_first_step(run_dir: Path) -> None:
     assert "Only PyTorch trained here" in paragraph(text)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_an_interrupted_run_says_so_first(run_dir: Path) -> None:
     (run_dir / "complete.json").unlink()
     for name in ("jittor", "samples.json", "samples.safetensors"):
@@ -168,6 +173,7 @@ def test_an_interrupted_run_says_so_first(run_dir: Path) -> None:
     assert not (run_dir / "report_detections.png").exists()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_every_framework_failed_at_once(run_dir: Path) -> None:
     for name in ("torch", "jittor"):
         _ = [path.unlink() for path in (run_dir / name).iterdir()]
@@ -176,6 +182,7 @@ def test_every_framework_failed_at_once(run_dir: Path) -> None:
     assert "this report holds no result" in paragraph(text) and "No step was recorded." in text
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_loss_that_disagrees_at_the_first_step_is_said_in_bold(run_dir: Path) -> None:
     _change_first_step(run_dir, {"loss_giou": losses("torch", 0)["loss_giou"] * 1.01})
     text = build_report(run_dir).read_text()
@@ -185,6 +192,7 @@ def test_a_loss_that_disagrees_at_the_first_step_is_said_in_bold(run_dir: Path) 
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.usefixtures("blank_figures")
 def test_a_loss_that_is_no_number_never_agrees(run_dir: Path, value: float) -> None:
     _change_first_step(run_dir, {"loss_vfl": value})
     text = build_report(run_dir).read_text()
@@ -192,11 +200,13 @@ def test_a_loss_that_is_no_number_never_agrees(run_dir: Path, value: float) -> N
     assert rows(text, "`loss_vfl`")[0][3:] == ["nan", "0.1 %", "**no**"]
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_term_that_one_side_lacks_never_agrees(run_dir: Path) -> None:
     _change_first_step(run_dir, {"loss_new": 0.5})
     assert "(`loss_new`)" in paragraph(build_report(run_dir).read_text())
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_other_learning_rates_make_it_another_experiment(run_dir: Path) -> None:
     path = run_dir / "jittor" / "steps.jsonl"
     items = jsonl(path)
@@ -213,6 +223,7 @@ def test_identical_frameworks_have_no_difference_to_draw(run_dir: Path) -> None:
     assert "All 21 loss terms are identical." in text
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_sample_image_of_another_form_is_an_error_and_keeps_the_old_report(run_dir: Path) -> None:
     old = build_report(run_dir).read_text()
     path = run_dir / "samples.safetensors"
@@ -224,6 +235,7 @@ def test_a_sample_image_of_another_form_is_an_error_and_keeps_the_old_report(run
     assert not list(run_dir.glob(".report-*"))
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_optional_facts_may_be_absent(run_dir: Path) -> None:
     def strip(meta: dict[str, object]) -> None:
         for key in ("parameters", "environment", "deviations", "command", "created"):
@@ -258,6 +270,7 @@ def _change_first_step(run_dir: Path, changes: dict[str, float]) -> None:
     path.write_text(json.dumps(item) + "\n" + "".join(others))
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_compiled_kernels_of_steps_and_evaluations_are_added_up(tmp_path):
     run_dir = write_run(tmp_path / "run")
     assert " compiled " not in build_report(run_dir).read_text(), "an old run recorded none"
