@@ -152,6 +152,7 @@ def test_a_failed_framework_is_named_first_with_its_stderr(run_dir: Path) -> Non
     assert re.search(r"at the last common step \(20\)", paragraph(text))
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_framework_that_failed_before_its_first_step(run_dir: Path) -> None:
     for path in (run_dir / "jittor").iterdir():
         path.unlink()
