@@ -4,6 +4,7 @@ One Jittor process (this one), tiny shapes: each new shape or operator is a kern
 """
 
 import os
+from dataclasses import replace
 from importlib.machinery import PathFinder
 
 import numpy as np
@@ -279,11 +280,11 @@ RECIPE = RecipeSpec(
 
 
 def test_adamw_leaves_unused_parameters_alone(jt):
-    from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
+    from frameworks.jittor_rtdetr.optimizer import Optimizer, clip_gradients
 
     start = {n: rng(11).standard_normal(s) for n, s in {"weight": (3, 2), "bias": (2,), "unused": (4,)}.items()}
     parameters = {n: jt.array(a) for n, a in start.items()}
-    optimizer, exact = AdamW(parameters, RECIPE), {n: (start[n], 0.0, 0.0) for n in ("weight", "bias")}
+    optimizer, exact = Optimizer(parameters, RECIPE), {n: (start[n], 0.0, 0.0) for n in ("weight", "bias")}
     for t in range(1, 4):
         gradients = {n: rng(20 + t).standard_normal(start[n].shape) for n in exact}
         norm = np.sqrt(sum((g * g).sum() for g in gradients.values()))
@@ -302,6 +303,27 @@ def test_adamw_leaves_unused_parameters_alone(jt):
         assert state[f"steps/{n}"].item() == 3
     np.testing.assert_array_equal(parameters["unused"].numpy(), start["unused"])
     assert not [n for n in state if n.endswith("unused")]
+
+
+def test_sgd_goes_on_from_its_state_and_gradients_add_up(jt):
+    from frameworks.jittor_rtdetr.optimizer import Optimizer, add_gradients
+
+    recipe = replace(RECIPE, optimizer="sgd", momentum=0.9)
+    parameters = {"weight": jt.array(np.ones((3, 2))), "bias": jt.array(np.ones(2))}
+    moment, exact = np.zeros((3, 2)), np.ones((3, 2))
+    for t in range(3):
+        parts = [rng(30 + 2 * t + k).standard_normal((3, 2)) for k in range(2)]
+        total = add_gradients({}, {"weight": jt.array(parts[0])}, 0.5)
+        total = add_gradients(total, {"weight": jt.array(parts[1])}, 0.5)
+        optimizer = Optimizer(parameters, recipe)
+        optimizer.load({"moment1/weight": jt.array(moment)} if t else {})
+        optimizer.step(total, [1e-2, 1e-3])
+        moment = 0.9 * moment + (parts[0] + parts[1]) / 2 + 0.1 * exact
+        exact = exact - 1e-3 * moment
+        assert set(optimizer.state()) == {"moment1/weight"}
+        np.testing.assert_allclose(optimizer.state()["moment1/weight"].numpy(), moment, rtol=1e-13)
+        np.testing.assert_allclose(parameters["weight"].numpy(), exact, rtol=1e-13)
+    assert parameters["bias"].numpy().tolist() == [1, 1]
 
 
 def test_average(jt):
