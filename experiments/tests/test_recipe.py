@@ -143,13 +143,14 @@ def test_a_batch_is_one_that_the_images_fill_unless_someone_said_another(tmp_pat
     found = resolved(subset=3)
     assert found.spec.data.batch_size == 3 and "batch_size 3, as many as there are images" in found.sentence
     name = file(tmp_path, "inherit: rtdetr_r18vd\ndata: {batch_size: 4}\n")
-    for given in (
+    cases: tuple[dict[str, Any], ...] = (
         {"name": name},
         {"recipe": "official"},
         {"update": ("data.batch_size=4",)},
         {"batch_size": 4},
         {"recipe": file(tmp_path / "..", "data: {batch_size: 4}\n")},
-    ):
+    )
+    for given in cases:
         with pytest.raises(UserError, match=r"batch.size (4|16) is more than --subset 3"):
             resolved(subset=3, **given)
 

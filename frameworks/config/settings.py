@@ -45,7 +45,7 @@ def paths(plain: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 
 def _set(plain: Any, keys: list[str], value: Any) -> None:
     first, *rest = keys
-    place = int(first) if isinstance(plain, list) else first
+    place: Any = int(first) if isinstance(plain, list) else first
     if rest:
         _set(plain[place], rest, value)
     else:
