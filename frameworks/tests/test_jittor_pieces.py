@@ -302,28 +302,26 @@ def test_adamw_leaves_unused_parameters_alone(jt):
         np.testing.assert_allclose(state[f"moment2/{n}"].numpy(), v, rtol=1e-12)
         assert state[f"steps/{n}"].item() == 3
     np.testing.assert_array_equal(parameters["unused"].numpy(), start["unused"])
-    assert not [n for n in state if n.endswith("unused")]
+    assert not any(n.endswith("unused") for n in state)
 
 
 def test_sgd_goes_on_from_its_state_and_gradients_add_up(jt):
     from frameworks.jittor_rtdetr.optimizer import Optimizer, add_gradients
 
-    recipe = replace(RECIPE, optimizer="sgd", momentum=0.9)
-    parameters = {"weight": jt.array(np.ones((3, 2))), "bias": jt.array(np.ones(2))}
     moment, exact = np.zeros((3, 2)), np.ones((3, 2))
+    parameters = {"weight": jt.array(exact)}
     for t in range(3):
         parts = [rng(30 + 2 * t + k).standard_normal((3, 2)) for k in range(2)]
-        total = add_gradients({}, {"weight": jt.array(parts[0])}, 0.5)
-        total = add_gradients(total, {"weight": jt.array(parts[1])}, 0.5)
-        optimizer = Optimizer(parameters, recipe)
+        first = add_gradients({}, {"weight": jt.array(parts[0])}, 0.5)
+        total = add_gradients(first, {"weight": jt.array(parts[1])}, 0.5)
+        optimizer = Optimizer(parameters, replace(RECIPE, optimizer="sgd", momentum=0.9))
         optimizer.load({"moment1/weight": jt.array(moment)} if t else {})
         optimizer.step(total, [1e-2, 1e-3])
         moment = 0.9 * moment + (parts[0] + parts[1]) / 2 + 0.1 * exact
         exact = exact - 1e-3 * moment
-        assert set(optimizer.state()) == {"moment1/weight"}
-        np.testing.assert_allclose(optimizer.state()["moment1/weight"].numpy(), moment, rtol=1e-13)
+        ((name, found),) = optimizer.state().items()
+        assert name == "moment1/weight" and found.numpy() == pytest.approx(moment, rel=1e-13)
         np.testing.assert_allclose(parameters["weight"].numpy(), exact, rtol=1e-13)
-    assert parameters["bias"].numpy().tolist() == [1, 1]
 
 
 def test_average(jt):
