@@ -17,7 +17,7 @@ Names of a trace:
 - ``capture/MODULE/{input,output,cotangent}/K``: a module's inputs, outputs and gradients of its outputs
 - ``output/K``, ``gradient_input/K`` of a module run alone
 - ``stepT/...``: the above at optimizer step T; ``parameter/NAME``, ``moment1/NAME``, ``moment2/NAME``,
-  ``steps/NAME``, ``ema/NAME`` after the last step
+  ``steps/NAME`` (SGD: ``moment1/NAME`` alone), ``ema/NAME`` after the last step
 - ``postprocess/{labels,boxes,scores}``; ``denoising/{labels,boxes_unact,blocked,groups}`` and
   ``denoising/positive/B`` for image B
 """
@@ -98,13 +98,21 @@ class Detections:
 class Stepper(Protocol):
     """A model in training. The loop around it is experiments/runs/training_loop.py, for every framework."""
 
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
-        """Run one training step: forward, losses, backward, clip, AdamW, EMA.
+    def step(
+        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+    ) -> StepRecord:
+        """Run one training step: forward, losses, backward, clip, optimizer, EMA.
+
+        The gradients of several batches can be averaged for one update: every batch is a step with its share, all
+        but the last without update. Parameters of groups with the learning rate 0 are frozen.
 
         Args:
             batch: ``images``, targets and noise, as a ``Case`` "loss" reads them.
             learning_rates: one for each parameter group of the spec.
             ema_decay: share of the old average that is kept.
+            update: whether clipping, optimizer and EMA follow, with all gradients since the last update; otherwise
+                rates and decay are not read.
+            share: factor of this batch's gradients. ``gradient_norm`` is that of the sum so far.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -116,7 +124,10 @@ class Stepper(Protocol):
         ...
 
     def state(self) -> Arrays:
-        """Everything that continuing needs: ``parameter/``, ``moment1/``, ``moment2/``, ``steps/``, ``ema/``."""
+        """Everything that continuing needs: ``parameter/``, ``moment1/``, ``moment2/``, ``steps/``, ``ema/``.
+
+        Between the batches of an update also their gradients so far, ``accumulated/``. SGD has ``moment1/`` alone.
+        """
         ...
 
     def load(self, state: Arrays) -> None:

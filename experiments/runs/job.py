@@ -12,7 +12,6 @@ from experiments.command import COMPLETE, FAILED, INTERRUPTED
 from experiments.data.files import write_atomically
 from experiments.progress import Progress, say
 from experiments.record_writer import append_all
-from experiments.runs.budget import REQUEST_TIMEOUT_S
 from experiments.runs.evaluation import evaluate
 from experiments.runs.folder import Run
 from experiments.runs.training_loop import Training, train
@@ -24,6 +23,10 @@ from frameworks.shared import kernels
 from frameworks.workers.client import WorkerFailure, open_framework
 from reports.run import files
 from reports.run.meta import Failure
+
+# Seconds after which a request to a worker counts as hanging. The longest takes minutes: a first step on an empty
+# cache of Jittor compiles every kernel.
+REQUEST_TIMEOUT_S = 3600.0
 
 
 class Unavailable(Exception):

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.command import Parser, parse_frameworks, parse_pythons
 from frameworks import ADAPTERS
+from frameworks.config import RECIPES
 from frameworks.errors import UserError
 from frameworks.shared import kernels
 
@@ -16,7 +17,7 @@ DEVICES = ("cpu", "cuda")
 
 @dataclass(frozen=True)
 class Options:
-    """A new run as it was asked for; None is the default of the device."""
+    """A new run as it was asked for; None is what preset and recipe say."""
 
     subset: int
     data: str | None = None
@@ -26,7 +27,7 @@ class Options:
     kernels: str | None = None
     seed: int = 0
     epochs: int | None = None
-    image_size: int | None = None
+    image_size: tuple[int, int] | None = None  # height, width
     batch_size: int | None = None
     out: Path | None = None
     pythons: dict[str, str] = field(default_factory=dict)
@@ -34,6 +35,8 @@ class Options:
     weights: str | None = None
     partial_weights: bool = False
     backbone: str | None = None
+    recipe: str | None = None
+    update: tuple[str, ...] = ()  # key=value
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,22 @@ def _parser() -> Parser:
     add("--subset", type=int, metavar="N", help="training images, and up to as many validation images")
     add("--data", metavar="DIR", help="folder in COCO's layout (default: $COCO_ROOT, else a download, else shapes)")
     add("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(ADAPTERS)})")
-    add("--epochs", type=int, metavar="N", help="default: the official 72 on cuda, a few on cpu")
+    add("--epochs", type=int, metavar="N", help="default: those of the recipe")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
     add("--out", metavar="DIR", help="run folder (default: a new one under reports/generated)")
     add("--preset", metavar="NAME|FILE", help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)")
     add("--device", choices=DEVICES, help="default: cpu")
     add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
-    add("--image-size", type=int, metavar="PX", help="default: the official 640 on cuda, less on cpu")
-    add("--batch-size", type=int, metavar="N", help="default: the official 16 on cuda, less on cpu")
+    recipes = ", ".join(RECIPES)
+    add(
+        "--recipe",
+        "--budget",
+        metavar="NAME|FILE",
+        help=f"{recipes}, or a YAML file (default: see docs/training.md)",
+    )
+    add("--image-size", metavar="PX|HxW", help="height and width in pixels (default: that of the recipe)")
+    add("--batch-size", type=int, metavar="N", help="default: that of the recipe")
+    add("-u", "--update", nargs="+", action="extend", metavar="KEY=VALUE", help="a field, as in recipe.epochs=50")
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
     add("--weights", metavar="FILE", help="initial weights, or the word official (default: drawn from the seed)")
     add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
@@ -94,6 +105,10 @@ def _converted(given: dict[str, Any]) -> dict[str, Any]:
     values = dict(given)
     if "frameworks" in values:
         values["frameworks"] = parse_frameworks(values["frameworks"], ADAPTERS)
+    if "image_size" in values:
+        values["image_size"] = _image_size(values["image_size"])
+    if "update" in values:
+        values["update"] = tuple(values["update"])
     if "out" in values:
         values["out"] = Path(values["out"]).expanduser()
     if "python" in values:
@@ -101,8 +116,16 @@ def _converted(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _image_size(text: str) -> tuple[int, int]:
+    """Height and width in pixels from "320" or "320x640"."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise UserError(f"--image-size is {text!r}; expected pixels, as in 320, or height x width, as in 320x640")
+    return int(sides[0]), int(sides[-1])
+
+
 def _check(options: Options) -> None:
-    for name in ("subset", "epochs", "image_size", "batch_size"):
+    for name in ("subset", "epochs", "batch_size"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; expected 1 or more")

@@ -7,15 +7,15 @@ from typing import Any
 
 from experiments.data.files import file_hash, write_atomically
 from experiments.data.source import Source
-from experiments.runs.budget import resolve_spec
 from experiments.runs.data import RunData, choose_data, write_manifests, write_samples
 from experiments.runs.deviations import deviations
 from experiments.runs.folder import Run, require_room
 from experiments.runs.host import GENERATED, host_record, now
 from experiments.runs.options import Options
+from experiments.runs.recipe import Resolved, frozen_sentence, resolve
 from experiments.weight_files.initial import log, said, starting_backbone, starting_weights
 from frameworks.arrays import Arrays, save_arrays
-from frameworks.config import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
+from frameworks.config import ExperimentSpec, load_with_account, spec_hash, to_dict
 from frameworks.shared import kernels
 from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import model_facts
@@ -23,20 +23,17 @@ from reports.run import files
 from reports.run.meta import DataMeta, ParameterCounts, RunMeta
 
 
-def spec_of(options: Options) -> ExperimentSpec:
-    """The resolved spec of a run. Raises SpecError or UserError if it cannot be trained."""
+def spec_of(options: Options) -> Resolved:
+    """The resolved spec of a run, said in one line. Raises SpecError or UserError if it cannot be trained."""
     loaded = load_with_account(options.preset)
     if loaded.left_aside:
         show = f"python experiments/spec.py show {options.preset}"
         print(f"{len(loaded.left_aside)} keys of {options.preset} are left aside; to see why: {show}", flush=True)
-    return resolve_spec(
-        loaded.spec,
-        options.device,
-        subset=options.subset,
-        epochs=options.epochs,
-        image_size=options.image_size,
-        batch_size=options.batch_size,
-    )
+    resolved = resolve(options, loaded)
+    print(f"recipe: {resolved.sentence}", flush=True)
+    if frozen := frozen_sentence(resolved.spec):
+        print(f"frozen: {frozen}", flush=True)
+    return resolved
 
 
 def folder_of(options: Options) -> Path:
@@ -47,12 +44,13 @@ def folder_of(options: Options) -> Path:
     return GENERATED / name
 
 
-def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: list[str]) -> Run:
+def prepare(options: Options, resolved: Resolved, folder: Path, arguments: list[str]) -> Run:
     """Fill the claimed `folder` with manifests, samples, initial weights and run.json.
 
     Raises:
         UserError: data or weights are missing, broken or of another model, or the disk is too full.
     """
+    spec = resolved.spec
     require_room(folder, model_facts(spec.model), len(options.frameworks))
     weights, origin = _weights(options, spec)
     if origin:
@@ -67,7 +65,8 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: lis
     meta = _meta(options, spec, source, data)
     meta.command = shlex.join(["python", "experiments/run.py", *arguments])
     meta.weights, meta.initial_sha256 = origin, file_hash(initial)
-    meta.deviations = deviations(load_spec(options.preset), spec, len(data["train"].ids), origin)
+    meta.recipe = resolved.sentence
+    meta.deviations = deviations(resolved.official, spec, len(data["train"].ids), origin)
     run = Run(folder, meta, spec, data)
     run.write_meta()
     return run
@@ -83,7 +82,7 @@ def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, 
 
 
 def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData) -> RunMeta:
-    facts = model_facts(spec.model)
+    facts, (height, width) = model_facts(spec.model), spec.data.image_size
     return RunMeta(
         created=now(),
         preset=options.preset,
@@ -91,7 +90,7 @@ def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData)
         spec_hash=spec_hash(spec),
         seed=options.seed,
         device=options.device,
-        image_size=spec.data.image_size[0],
+        image_size=height if height == width else [height, width],
         epochs=spec.recipe.epochs,
         batch_size=spec.data.batch_size,
         frameworks=list(options.frameworks),

@@ -20,11 +20,11 @@ def start(arguments: list[str]) -> int:
 
 
 def _new(options: Options, arguments: list[str]) -> int:
-    spec, folder = spec_of(options), folder_of(options)
+    resolved, folder = spec_of(options), folder_of(options)
     claim(folder)
     with locked(folder):
         try:
-            run = prepare(options, spec, folder, arguments)
+            run = prepare(options, resolved, folder, arguments)
         except BaseException:  # also Ctrl-C: a folder that is not yet a run must not block the next attempt
             release(folder)
             raise

@@ -23,7 +23,7 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, spec_hash
 from frameworks.protocol import Stepper, StepRecord
 from frameworks.shared.noise import draw_noise
-from frameworks.shared.schedules import ema_decay, learning_rates
+from frameworks.shared.schedules import ema_decay, learning_rates, part_of, updates_per_epoch
 from reports.run.files import EPOCHS, STEPS
 
 _NOISE_STREAM = 1  # keeps the noise apart from other streams of the same seed
@@ -45,7 +45,7 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of optimizer steps of an epoch."""
+        """Number of batches of an epoch; each is a step."""
         return batch_count(len(self.subset.ids), self.spec.data.batch_size, drop_last=True)
 
 
@@ -109,9 +109,11 @@ def _train_epoch(
 def _step(
     training: Training, stepper: Stepper, batch: Arrays, step: int, epoch: int, writer: RecordWriter
 ) -> StepRecord:
-    recipe = training.spec.recipe
-    rates = learning_rates(recipe, step, epoch)
-    record = stepper.step(step_inputs(training, batch, step), rates, ema_decay(recipe, step + 1))
+    recipe, steps = training.spec.recipe, training.steps_per_epoch
+    part = part_of(recipe, step, steps)
+    rates = learning_rates(recipe, part.update, epoch, updates_per_epoch(recipe, steps))
+    decay, inputs = ema_decay(recipe, part.update + 1), step_inputs(training, batch, step)
+    record = stepper.step(inputs, rates, decay, update=part.is_last, share=part.share)
     writer.append(
         {
             "step": step,

@@ -17,7 +17,7 @@ TORCH = ("--frameworks", "torch", "--in-process")
 def run(root: Path, out: Path, *others: str, subset: int = 5, epochs: int = 2) -> int:
     """``experiments/run.py`` with the preset tiny on 64 px; returns its exit status."""
     options = ["--preset", "tiny", "--subset", str(subset), "--data", str(root), "--out", str(out)]
-    return main([*options, "--epochs", str(epochs), "--image-size", "64", *others])
+    return main([*options, "--epochs", str(epochs), "--image-size", "64", "--batch-size", "2", *others])
 
 
 def resume(out: Path) -> int:

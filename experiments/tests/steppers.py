@@ -21,7 +21,9 @@ class CountingStepper:
         self.sum = np.zeros((), np.float64)
         self.calls: list[tuple[Arrays, list[float], float]] = []
 
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+    def step(
+        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+    ) -> StepRecord:
         if self.fault:
             self.fault(len(self.calls))
         self.calls.append((batch, learning_rates, ema_decay))

@@ -39,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(root: Path, out: Path, epochs: int) -> list[str]:
     door = [sys.executable, str(ROOT / "experiments" / "run.py")]
     options = ["--preset", "tiny", "--subset", "5", "--data", str(root), "--out", str(out)]
-    return [*door, *options, "--epochs", str(epochs), "--image-size", "64", *TORCH]
+    return [*door, *options, "--epochs", str(epochs), "--image-size", "64", "--batch-size", "2", *TORCH]
 
 
 def until(condition: Any, seconds: float = 60.0) -> None:

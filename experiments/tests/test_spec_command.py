@@ -103,7 +103,7 @@ def test_run_takes_a_file(capsys: Capture, tmp_path: Path) -> None:
     (tmp_path / "my.spec.yml").write_text("inherit: tiny\nname: mine\nmodel: {decoder: {num_queries: 7}}\n")
     options = parse_options(["--subset", "4", "--preset", str(tmp_path / "my.spec.yml")])
     assert isinstance(options, Options)
-    spec = spec_of(options)
+    spec = spec_of(options).spec
     assert (spec.name, spec.model.decoder.num_queries) == ("mine", 7)
     assert folder_of(options).name.startswith("my.spec-subset4-")
     assert capsys.readouterr().out == ""

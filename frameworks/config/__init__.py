@@ -8,7 +8,9 @@ from frameworks.config.loading import load_spec, load_with_account
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
 from frameworks.config.official.config import LoadedSpec, load_official
 from frameworks.config.presets import ALIASES, PRESETS, preset
+from frameworks.config.recipes import OFFICIAL, RECIPES, load_recipe, with_recipe
 from frameworks.config.serialization import added, from_dict, spec_hash, to_dict
+from frameworks.config.settings import with_settings
 from frameworks.config.spec_files import dump_changes, dump_yaml, load_yaml
 from frameworks.config.training import (
     LOSSES,

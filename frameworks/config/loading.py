@@ -1,5 +1,6 @@
 """Specs by what is given on a command line: a preset, an alias, or a YAML file of our own or the official form."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from frameworks.config.experiment import ExperimentSpec
@@ -7,7 +8,8 @@ from frameworks.config.mappings import read_mapping
 from frameworks.config.official.config import LoadedSpec, load_official
 from frameworks.config.official.files import is_official
 from frameworks.config.presets import ALIASES, PRESETS, preset
-from frameworks.config.spec_files import INHERIT, load_yaml, looks_like_a_file
+from frameworks.config.serialization import to_dict
+from frameworks.config.spec_files import INHERIT, load_yaml, looks_like_a_file, said_in
 
 
 def load_spec(name_or_path: str) -> ExperimentSpec:
@@ -20,12 +22,15 @@ def load_spec(name_or_path: str) -> ExperimentSpec:
 
 
 def load_with_account(name_or_path: str) -> LoadedSpec:
-    """As ``load_spec``, with the keys of an official file that are not in the spec."""
+    """As ``load_spec``, with what a file says and the keys of an official file that are not in the spec."""
     path = Path(name_or_path).expanduser()
     is_name = name_or_path in PRESETS | ALIASES or not (looks_like_a_file(name_or_path) or path.is_file())
     if is_name:
-        return LoadedSpec(preset(name_or_path))
+        return LoadedSpec(preset(name_or_path), base=name_or_path)
     values = read_mapping(path)
     if INHERIT not in values and is_official(values):
-        return load_official(path)
-    return LoadedSpec(load_yaml(path))
+        loaded = load_official(path)
+        return replace(loaded, said=to_dict(loaded.spec))
+    spec = load_yaml(path)
+    base, said = said_in(path)
+    return LoadedSpec(spec, base=base, said=said)

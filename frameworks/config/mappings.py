@@ -87,7 +87,19 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     return values
 
 
-def _parsed(path: Path, text: str) -> Any:
+def read_value(place: str, text: str) -> Any:
+    """The value that a text is in YAML, as ``1e-4``, ``[64, 128]`` or ``true``.
+
+    Args:
+        place: where the text stands, for errors.
+
+    Raises:
+        SpecError: the text is not YAML, with line and column after the place.
+    """
+    return _parsed(place, text)
+
+
+def _parsed(path: Path | str, text: str) -> Any:
     try:
         return _limited(path, yaml.load(text, Loader=_Loader))
     except yaml.MarkedYAMLError as error:
@@ -105,7 +117,7 @@ def _parsed(path: Path, text: str) -> Any:
         raise SpecError(f"{path}: a value is not what its form or tag says ({error})") from None
 
 
-def _limited(path: Path, values: Any) -> Any:
+def _limited(path: Path | str, values: Any) -> Any:
     """``values``, unless aliases (``*name``) make them huge or contain themselves."""
     pending, count = [values], 0
     while pending:
@@ -119,7 +131,12 @@ def _limited(path: Path, values: Any) -> Any:
 
 
 def merged(base: Any, changes: Any) -> Any:
-    """``base`` with ``changes``: mappings key by key, all else and mappings of another ``kind`` replaced."""
+    """``base`` with ``changes``: mappings key by key, all else and mappings of another ``kind`` replaced.
+
+    A mapping for a list changes every mapping in that list.
+    """
+    if isinstance(base, list) and isinstance(changes, dict) and base:
+        return [merged(value, changes) for value in base]
     if not isinstance(base, dict) or not isinstance(changes, dict):
         return changes
     if "kind" in changes and changes["kind"] != base.get("kind"):

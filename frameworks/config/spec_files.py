@@ -37,6 +37,19 @@ def load_yaml(path: str | Path) -> ExperimentSpec:
     return _load(Path(path), ())
 
 
+def said_in(path: Path) -> tuple[str, dict[Any, Any]]:
+    """What a valid file of our own form says: the preset at the root, and all values that are not the preset's.
+
+    Values of the files that it inherits from count too. The name of the preset is empty for complete files.
+    """
+    values = read_mapping(path)
+    parent = values.pop(INHERIT, "")
+    if not looks_like_a_file(parent):
+        return parent, values
+    root, said = said_in(path.parent / Path(parent).expanduser())
+    return root, merged(said, values)
+
+
 def _load(path: Path, children: tuple[Path, ...]) -> ExperimentSpec:
     chain = (*children, path)
     if path.resolve() in [child.resolve() for child in children]:

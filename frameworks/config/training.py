@@ -63,7 +63,10 @@ class CriterionSpec:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters whose canonical name matches ``pattern`` (``re.search``); the first matching group wins."""
+    """Parameters whose canonical name matches ``pattern`` (``re.search``); the first matching group wins.
+
+    A group with the learning rate 0 is frozen: no gradient, no place in the optimizer and in the clipping norm.
+    """
 
     pattern: str
     lr: float
@@ -81,19 +84,34 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class RecipeSpec:
-    """AdamW with its parameter groups and schedule, gradient clipping, EMA, and the number of epochs."""
+    """Optimizer with its parameter groups and schedule, gradient clipping, EMA, and the number of epochs.
+
+    Optimizers and schedules are PyTorch's of these names. A group's ``lr`` is the rate before a milestone, at the
+    start of the cosine, or at the top of the cycle. Steps are updates: several batches where they accumulate.
+    """
 
     groups: tuple[ParameterGroup, ...]
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)  # of adamw and adam, as eps
     eps: float = 1e-8
     clip_max_norm: float = 0.1  # 0: no clipping
-    warmup_steps: int = 0  # linear, factor (step + 1) / warmup_steps
-    milestones: tuple[int, ...] = (1000,)  # epochs
+    warmup_steps: int = 0  # linear, factor (step + 1) / warmup_steps on top of the schedule
+    milestones: tuple[int, ...] = (1000,)  # epochs; of multistep, as gamma
     gamma: float = 0.1
     ema_decay: float = 0.9999
     ema_warmup_steps: int = 2000
     epochs: int = 72
     tuning: str = ""  # official checkpoint that the official run starts from; empty: a pretrained backbone
+    optimizer: str = added("adamw")  # "adam" and "sgd" add the weight decay to the gradient
+    momentum: float = added(0.0)  # of sgd
+    nesterov: bool = added(False)  # of sgd with momentum
+    schedule: str = added("multistep")
+    schedule_by: str = added("epoch")  # "step": cosine and onecycle move with every update, not with every epoch
+    schedule_length: int = added(0)  # epochs of half a cosine or of the cycle; 0: all epochs
+    min_lr: float = added(0.0)  # at the end of half a cosine
+    pct_start: float = added(0.3)  # share of the cycle in which the rate rises
+    div_factor: float = added(25.0)  # top of the cycle / its start
+    final_div_factor: float = added(1e4)  # start of the cycle / its end
+    accumulate: int = added(1)  # batches whose gradients are averaged for one update
 
     def __post_init__(self) -> None:
         require(len(self.groups) > 0, self, "groups", "at least one group")
@@ -104,6 +122,30 @@ class RecipeSpec:
         require(0 <= self.ema_decay < 1, self, "ema_decay", "a value in [0, 1)")
         require(self.ema_warmup_steps >= 1, self, "ema_warmup_steps", "at least 1")
         require(self.epochs >= 1, self, "epochs", "at least 1")
+        require(self.accumulate >= 1, self, "accumulate", "at least 1")
+        self._check_optimizer()
+        self._check_schedule()
+
+    def _check_optimizer(self) -> None:
+        require_choice(self, "optimizer", ("adamw", "adam", "sgd"))
+        require(0 <= self.momentum < 1, self, "momentum", "a value in [0, 1)")
+        require(
+            self.momentum == 0 or self.optimizer == "sgd", self, "momentum", "0: only the optimizer 'sgd' has it"
+        )
+        require(self.momentum > 0 or not self.nesterov, self, "nesterov", "false where momentum is 0")
+
+    def _check_schedule(self) -> None:
+        require_choice(self, "schedule", ("multistep", "cosine", "onecycle"))
+        require_choice(self, "schedule_by", ("epoch", "step"))
+        require(self.schedule_length >= 0, self, "schedule_length", "0 (all epochs) or more")
+        require(self.min_lr >= 0, self, "min_lr", "0 or more")
+        require(0 <= self.pct_start <= 1, self, "pct_start", "a share from 0 to 1")
+        require(self.div_factor >= 1, self, "div_factor", "1 or more")
+        require(self.final_div_factor >= 1, self, "final_div_factor", "1 or more")
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether a parameter, by its canonical name, is in a group with the learning rate 0: it is not trained."""
+        return self.groups[self.group_of(name)].lr == 0
 
     def group_of(self, name: str) -> int:
         """Index of the group of a canonical parameter name.

@@ -45,7 +45,9 @@ class TrainingRun:
         self.ema = ModelEMA(self.model)
         self.optimizer = self._optimizer()
 
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+    def step(
+        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+    ) -> StepRecord:
         """Run one training step: forward, loss, backward, clip, update, average.
 
         transformers draws the denoising noise itself, and its loss does not return the matching.
@@ -53,6 +55,7 @@ class TrainingRun:
         Args:
             batch: ``images`` [B, 3, H, W] and the targets of ``frameworks.protocol.Case``.
             learning_rates: one for each parameter group.
+            ema_decay, update, share: as in ``frameworks.protocol.Stepper``.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -61,17 +64,18 @@ class TrainingRun:
         self.model.train()
         images = to_tensor(batch["images"], self.model)
         outputs = self.model(pixel_values=images, labels=tracing.labels(batch, self.model))
-        self.optimizer.zero_grad(set_to_none=True)
-        outputs.loss.backward()
-        norm = self._clip()
+        (outputs.loss * share).backward()
+        norm = self._clip(self.spec.recipe.clip_max_norm if update else 0.0)
         losses = {name: float(value.detach()) for name, value in outputs.loss_dict.items()}
         total = float(outputs.loss.detach())
         if not math.isfinite(total):
             raise FloatingPointError(f"total loss is {total}; terms: {losses}")
         for group, rate in zip(self.optimizer.param_groups, learning_rates, strict=True):
             group["lr"] = rate
-        self.optimizer.step()
-        self.ema.update(self.model, ema_decay)
+        if update:
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.ema.update(self.model, ema_decay)
         self._synchronise()
         seconds = time.perf_counter() - start
         return StepRecord(losses, total, norm, seconds, matching="")
@@ -104,6 +108,8 @@ class TrainingRun:
     def _optimizer(self) -> torch.optim.AdamW:
         """AdamW over the recipe's groups, whose patterns match canonical names; untrained parameters are frozen."""
         recipe, model = self.spec.recipe, self.spec.model
+        if recipe.optimizer != "adamw":
+            raise UserError(f"recipe.optimizer is {recipe.optimizer!r}, but {NAME} is trained with adamw alone")
         groups: list[dict[str, Any]] = [
             {"params": [], "lr": group.lr, "weight_decay": group.weight_decay} for group in recipe.groups
         ]
@@ -111,15 +117,14 @@ class TrainingRun:
         trained = set(trainable_names(model))
         for name, parameter in self.model.named_parameters():
             canonical, _ = table[name]
-            parameter.requires_grad_(canonical in trained)
-            if canonical in trained:
+            parameter.requires_grad_(canonical in trained and not recipe.is_frozen(canonical))
+            if parameter.requires_grad:
                 groups[recipe.group_of(canonical)]["params"].append(parameter)
         return torch.optim.AdamW(groups, betas=recipe.betas, eps=recipe.eps)
 
-    def _clip(self) -> float:
+    def _clip(self, limit: float) -> float:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        limit = self.spec.recipe.clip_max_norm or float("inf")  # 0 is "no clipping" in the spec
-        return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        return float(torch.nn.utils.clip_grad_norm_(parameters, limit or float("inf")))  # 0 is "no clipping"
 
     def _synchronise(self) -> None:
         if self.device == "cuda":

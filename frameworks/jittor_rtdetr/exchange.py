@@ -5,7 +5,7 @@ import numpy as np
 from jittor import Var, nn
 
 from frameworks.arrays import Arrays
-from frameworks.config import ModelSpec
+from frameworks.config import ModelSpec, RecipeSpec
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Noise, Targets
 from frameworks.jittor_rtdetr.layers import BatchNorm2d
@@ -71,6 +71,13 @@ def state_arrays(model: nn.Module) -> Arrays:
 def trainable(model: RTDETR) -> dict[str, Var]:
     """Parameters that get gradients, by canonical name."""
     return {name: p for name, p in model.state_dict().items() if not p.is_stop_grad()}
+
+
+def freeze(model: RTDETR, recipe: RecipeSpec) -> None:
+    """Switch off the gradients of the parameters that the recipe freezes."""
+    for name, parameter in trainable(model).items():
+        if recipe.is_frozen(name):
+            parameter.stop_grad()
 
 
 def connected(model: RTDETR, outputs: Outputs) -> dict[str, Var]:

@@ -219,8 +219,13 @@ def weighted_mean(x: Var, y: Var, share: float) -> Var:
     return constant(share, x) * x + constant(1 - share, x) * y
 
 
+def plus(x: Var, factor: float, y: Var) -> Var:
+    """x + factor * y, without gradient; as one row, since Jittor compiles a kernel for each number of axes."""
+    return (x.reshape((-1,)) + constant(factor, x) * y.reshape((-1,))).reshape(x.shape)
+
+
 def adamw(parameter: Var, moment1: Var, moment2: Var, gradient: Var, numbers: dict[str, float]) -> list[Var]:
-    """New parameter, first and second moment of one AdamW step; ``numbers``: see ``AdamW._numbers``."""
+    """New parameter, first and second moment of one AdamW step; ``numbers``: see ``Optimizer._numbers``."""
     if in_use():
         return native_update.adamw(parameter, moment1, moment2, gradient, numbers)
     n = {name: constant(value, parameter) for name, value in numbers.items()}

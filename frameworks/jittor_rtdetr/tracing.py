@@ -13,6 +13,7 @@ from frameworks.jittor_rtdetr.denoising import make_denoising_queries
 from frameworks.jittor_rtdetr.ema import ModelEMA
 from frameworks.jittor_rtdetr.exchange import (
     connected,
+    freeze,
     outputs_from,
     read_noise,
     read_targets,
@@ -24,7 +25,7 @@ from frameworks.jittor_rtdetr.exchange import (
     trainable,
 )
 from frameworks.jittor_rtdetr.model import RTDETR
-from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
+from frameworks.jittor_rtdetr.optimizer import Optimizer, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
 from frameworks.jittor_rtdetr.training import training_state
 from frameworks.protocol import Case
@@ -52,8 +53,8 @@ def trace_loss(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
 
 
 def trace_steps(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
-    """``case.steps`` training steps on one batch with the recipe's clipping, AdamW and EMA."""
-    optimizer, ema = AdamW(trainable(model), case.spec.recipe), ModelEMA(model)
+    """``case.steps`` training steps on one batch with the recipe's clipping, optimizer and EMA."""
+    optimizer, ema = _optimizer(case, model), ModelEMA(model)
     images = to_tensor(inputs["images"], model).stop_grad()
     trace: Arrays = {}
     for step in range(case.steps):
@@ -64,8 +65,8 @@ def trace_steps(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
 
 
 def trace_optimizer(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
-    """Clipping, AdamW and EMA alone, on given gradients ``gradient/STEP/PARAMETER``."""
-    optimizer, ema = AdamW(trainable(model), case.spec.recipe), ModelEMA(model)
+    """Clipping, optimizer and EMA alone, on given gradients ``gradient/STEP/PARAMETER``."""
+    optimizer, ema = _optimizer(case, model), ModelEMA(model)
     trace: Arrays = {}
     for step in range(case.steps):
         gradients = {name: to_tensor(inputs[f"gradient/{step}/{name}"], model) for name in trainable(model)}
@@ -170,8 +171,14 @@ def _predictions(outputs: Outputs) -> Arrays:
     return arrays | trace_names.selection(to_numpy(outputs.topk_BQ), to_numpy(outputs.topk_scores_BQ))
 
 
+def _optimizer(case: Case, model: RTDETR) -> Optimizer:
+    """The recipe's optimizer over what the recipe trains."""
+    freeze(model, case.spec.recipe)
+    return Optimizer(trainable(model), case.spec.recipe)
+
+
 def _update(
-    case: Case, step: int, gradients: dict[str, Var], model: RTDETR, optimizer: AdamW, ema: ModelEMA
+    case: Case, step: int, gradients: dict[str, Var], model: RTDETR, optimizer: Optimizer, ema: ModelEMA
 ) -> Arrays:
     """One update of parameters and averages; returns the gradients' norm before clipping."""
     recipe = case.spec.recipe

@@ -17,6 +17,7 @@ from frameworks.jittor_rtdetr.exchange import (
     COUNTER,
     build,
     connected,
+    freeze,
     read_noise,
     read_targets,
     set_training,
@@ -27,7 +28,7 @@ from frameworks.jittor_rtdetr.exchange import (
     trainable,
 )
 from frameworks.jittor_rtdetr.model import RTDETR
-from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
+from frameworks.jittor_rtdetr.optimizer import Optimizer, add_gradients, clip_gradients
 from frameworks.jittor_rtdetr.postprocess import postprocess
 from frameworks.jittor_rtdetr.runtime.compiled import CompiledKernels
 from frameworks.protocol import Detections, StepRecord
@@ -44,13 +45,17 @@ class TrainingRun:
         self.spec = spec
         self.device = device
         self.model = build(spec.model, weights, "float32")
-        self.optimizer = AdamW(trainable(self.model), spec.recipe)
+        freeze(self.model, spec.recipe)
+        self.optimizer = Optimizer(trainable(self.model), spec.recipe)
+        self.accumulated: dict[str, Var] = {}  # gradients of the batches since the last update
         self.ema = ModelEMA(self.model)
         self.kernels = CompiledKernels(Path(jt.flags.cache_path) / "jit")
         self.averaged: RTDETR | None = None  # the average as a model, from a prediction until the next step
 
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
-        """Forward, loss, backward, clip, update, average on one batch (inputs of ``protocol.Case`` for training).
+    def step(
+        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+    ) -> StepRecord:
+        """One training step on one batch (inputs of ``protocol.Case`` for training), see ``protocol.Stepper``.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -58,13 +63,16 @@ class TrainingRun:
         start = time.perf_counter()
         self.averaged = None
         terms, gradients, matching = self._loss_and_gradients(batch)
-        clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
+        self.accumulated = add_gradients(self.accumulated, gradients, share)
+        clipped, norm = clip_gradients(self.accumulated, self.spec.recipe.clip_max_norm)
         losses = {name: float(value.item()) for name, value in terms.items()}
         total = losses.pop(TOTAL)
         if not np.isfinite(total):
             raise FloatingPointError(f"total loss is {total}; terms: {losses}")
-        self.optimizer.step(clipped, learning_rates)
-        self.ema.update(self.model, ema_decay)
+        if update:
+            self.accumulated = {}
+            self.optimizer.step(clipped, learning_rates)
+            self.ema.update(self.model, ema_decay)
         self._synchronise()
         seconds, compiled = time.perf_counter() - start, self.kernels.count_new()
         return StepRecord(losses, total, float(norm.item()), seconds, matching, *compiled)
@@ -96,8 +104,9 @@ class TrainingRun:
         return dataclasses.replace(found, kernels_compiled=kernels, compile_seconds=seconds)
 
     def state(self) -> Arrays:
-        """Parameters, moments and averages under the names of the protocol."""
-        return training_state(self.model, self.optimizer, self.ema)
+        """Parameters, moments, averages and accumulated gradients under the names of the protocol."""
+        pending = trace_names.prefixed("accumulated", to_arrays(self.accumulated))
+        return training_state(self.model, self.optimizer, self.ema) | pending
 
     def load(self, state: Arrays) -> None:
         """Restore a run from ``state()``."""
@@ -111,6 +120,8 @@ class TrainingRun:
                 parameters[name].update(jt.array(array))
         self.optimizer.load({name: jt.array(np.atleast_1d(array)) for name, array in state.items()})
         self.ema.load({name: jt.array(array) for name, array in trace_names.below("ema", state).items()})
+        pending = trace_names.below("accumulated", state)
+        self.accumulated = {name: to_tensor(array, self.model).stop_grad() for name, array in pending.items()}
 
     def peak_memory_mb(self) -> float:
         """Peak memory in MB: resident on CPU, allocated on GPU."""
@@ -122,7 +133,7 @@ class TrainingRun:
         jt.sync_all(True)
 
 
-def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
+def training_state(model: RTDETR, optimizer: Optimizer, ema: ModelEMA) -> Arrays:
     """Parameters, moments and averages under the names of the protocol."""
     return trace_names.training_state(state_arrays(model), to_arrays(optimizer.state()), to_arrays(ema.state()))
 

@@ -76,12 +76,19 @@ class TrainingRun:
         groups: list[dict[str, Any]] = [
             {"params": [], "lr": group.lr, "weight_decay": group.weight_decay} for group in spec.recipe.groups
         ]
+        if spec.recipe.optimizer != "adamw":
+            raise UserError(
+                f"recipe.optimizer is {spec.recipe.optimizer!r}, but {NAME} is trained with adamw alone"
+            )
         for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and not spec.recipe.is_frozen(name))
             if parameter.requires_grad:
                 groups[spec.recipe.group_of(name)]["params"].append(parameter)
         self.optimizer = torch.optim.AdamW(groups, betas=spec.recipe.betas, eps=spec.recipe.eps)
 
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+    def step(
+        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+    ) -> StepRecord:
         """Run one training step: forward, loss, backward, clip, update, average.
 
         The official code draws the denoising noise itself, has its own decay and does not return the matching.
@@ -98,18 +105,21 @@ class TrainingRun:
         outputs = self.model(to_tensor(batch["images"], self.model), targets)
         terms: dict[str, Tensor] = self.criterion(outputs, targets)
         total = torch.stack(list(terms.values())).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        (total * share).backward()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        limit = self.spec.recipe.clip_max_norm or float("inf")  # 0 is "no clipping" in the spec
+        limit = (self.spec.recipe.clip_max_norm if update else 0.0) or float(
+            "inf"
+        )  # 0 is "no clipping" in the spec
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
         losses = {name: float(value.detach()) for name, value in terms.items()}
         if not math.isfinite(float(total.detach())):
             raise FloatingPointError(f"total loss is {float(total.detach())}; terms: {losses}")
         for group, rate in zip(self.optimizer.param_groups, learning_rates, strict=True):
             group["lr"] = rate
-        self.optimizer.step()
-        self.ema.update(self.model)
+        if update:
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.ema.update(self.model)
         seconds = time.perf_counter() - start
         return StepRecord(losses, float(total.detach()), norm, seconds, matching="")
 

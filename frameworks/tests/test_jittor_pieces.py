@@ -4,6 +4,7 @@ One Jittor process (this one), tiny shapes: each new shape or operator is a kern
 """
 
 import os
+from dataclasses import replace
 from importlib.machinery import PathFinder
 
 import numpy as np
@@ -280,11 +281,11 @@ RECIPE = RecipeSpec(
 
 
 def test_adamw_leaves_unused_parameters_alone(jt):
-    from frameworks.jittor_rtdetr.optimizer import AdamW, clip_gradients
+    from frameworks.jittor_rtdetr.optimizer import Optimizer, clip_gradients
 
     start = {n: rng(11).standard_normal(s) for n, s in {"weight": (3, 2), "bias": (2,), "unused": (4,)}.items()}
     parameters = {n: jt.array(a) for n, a in start.items()}
-    optimizer, exact = AdamW(parameters, RECIPE), {n: (start[n], 0.0, 0.0) for n in ("weight", "bias")}
+    optimizer, exact = Optimizer(parameters, RECIPE), {n: (start[n], 0.0, 0.0) for n in ("weight", "bias")}
     for t in range(1, 4):
         gradients = {n: rng(20 + t).standard_normal(start[n].shape) for n in exact}
         norm = np.sqrt(sum((g * g).sum() for g in gradients.values()))
@@ -302,7 +303,26 @@ def test_adamw_leaves_unused_parameters_alone(jt):
         np.testing.assert_allclose(state[f"moment2/{n}"].numpy(), v, rtol=1e-12)
         assert state[f"steps/{n}"].item() == 3
     np.testing.assert_array_equal(parameters["unused"].numpy(), start["unused"])
-    assert not [n for n in state if n.endswith("unused")]
+    assert not any(n.endswith("unused") for n in state)
+
+
+def test_sgd_goes_on_from_its_state_and_gradients_add_up(jt):
+    from frameworks.jittor_rtdetr.optimizer import Optimizer, add_gradients
+
+    moment, exact = np.zeros((3, 2)), np.ones((3, 2))
+    parameters = {"weight": jt.array(exact)}
+    for t in range(3):
+        parts = [rng(30 + 2 * t + k).standard_normal((3, 2)) for k in range(2)]
+        first = add_gradients({}, {"weight": jt.array(parts[0])}, 0.5)
+        total = add_gradients(first, {"weight": jt.array(parts[1])}, 0.5)
+        optimizer = Optimizer(parameters, replace(RECIPE, optimizer="sgd", momentum=0.9))
+        optimizer.load({"moment1/weight": jt.array(moment)} if t else {})
+        optimizer.step(total, [1e-2, 1e-3])
+        moment = 0.9 * moment + (parts[0] + parts[1]) / 2 + 0.1 * exact
+        exact = exact - 1e-3 * moment
+        ((name, found),) = optimizer.state().items()
+        assert name == "moment1/weight" and found.numpy() == pytest.approx(moment, rel=1e-13)
+        np.testing.assert_allclose(parameters["weight"].numpy(), exact, rtol=1e-13)
 
 
 def test_average(jt):

@@ -181,6 +181,50 @@ def test_left_out_values_are_those_of_the_official_classes(tmp_path: Path) -> No
     assert spec.recipe.ema_decay == 0.0, "an average that is the model itself"
 
 
+@pytest.mark.parametrize(
+    ("section", "value", "fields"),
+    [
+        (
+            "optimizer",
+            {"type": "SGD", "params": [], "lr": 0.01, "momentum": 0.9, "nesterov": True},
+            {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "groups": (ParameterGroup("", 0.01, 0.0),)},
+        ),
+        (
+            "optimizer",
+            {"type": "Adam", "params": [{"params": "backbone", "lr": 0}], "betas": [0.8, 0.9]},
+            {
+                "optimizer": "adam",
+                "betas": (0.8, 0.9),
+                "groups": (ParameterGroup("backbone", 0.0, 0.0), ParameterGroup("", 1e-3, 0.0)),
+            },
+        ),
+        (
+            "lr_scheduler",
+            {"type": "CosineAnnealingLR", "T_max": 60, "eta_min": 1e-6},
+            {"schedule": "cosine", "schedule_length": 60, "min_lr": 1e-6},
+        ),
+        (
+            "lr_scheduler",
+            {"type": "OneCycleLR", "max_lr": 0.01, "epochs": 72, "steps_per_epoch": 1, "cycle_momentum": False},
+            {"schedule": "onecycle", "schedule_length": 72, "pct_start": 0.3, "div_factor": 25.0},
+        ),
+        (
+            "lr_scheduler",
+            {"type": "OneCycleLR", "max_lr": [0.1, 0.2, 0.3], "total_steps": 5, "cycle_momentum": False},
+            {"schedule": "onecycle", "schedule_length": 5},
+        ),
+    ],
+)
+def test_optimizers_and_schedules(tmp_path: Path, section: str, value: Config, fields: Config) -> None:
+    parts = r50vd_v2()
+    parts[1][section] = value
+    recipe = load(tmp_path, parts).spec.recipe
+    assert {name: getattr(recipe, name) for name in fields} == fields
+    if "max_lr" in value:
+        several = value["max_lr"] if isinstance(value["max_lr"], list) else [value["max_lr"]] * 3
+        assert [group.lr for group in recipe.groups] == several, "the cycle's rates replace those of the groups"
+
+
 def test_random_operations_that_are_left_out_never_happen(tmp_path: Path) -> None:
     parts = r50vd_v2()
     operations = parts[0]["train_dataloader"]["dataset"]["transforms"]["ops"]

@@ -41,7 +41,10 @@ def replaced(value: Any, path: tuple[Any, ...], leaf: Any) -> Any:
     return copy
 
 
-CHOICES = ("bottleneck", "relu", "gelu", "v1", "v2", "default", "discrete", "coco", "voc", "focal", "iou")
+CHOICES = (
+    *("bottleneck", "relu", "gelu", "v1", "v2", "default", "discrete", "coco", "voc"),
+    *("focal", "iou", "adam", "cosine", "step"),
+)
 
 
 def others(value: Any) -> list[Any]:
@@ -67,8 +70,11 @@ def hash_of_another(plain: dict[str, Any], path: tuple[Any, ...], value: Any) ->
 
 # Stages are consecutive and points of v1 equal on all levels: no number of these lists can change alone.
 LISTS = {("model", "backbone", "return_idx"): [0, 1, 2], ("model", "decoder", "num_points"): [2, 2, 2]}
-# By other fields; the last three in v1.
-DECIDED = ("kind", "downsample", "cross_attn_method", "boxes_weight_format", "share_matched_indices")
+# By other fields: the third to the fifth in v1, momentum by the optimizer (test_recipes.py changes them together).
+DECIDED = (
+    *("kind", "downsample", "cross_attn_method", "boxes_weight_format", "share_matched_indices"),
+    *("momentum", "nesterov"),
+)
 VARIETY = ("tiny", "rtdetr_dla34", "rtdetr_regnet", "rtdetrv2_hgnetv2_l", "rtdetrv2_r18vd_voc")
 
 

@@ -17,7 +17,7 @@ from frameworks.torch_rtdetr.criterion import box_losses, match, matched, matchi
 from frameworks.torch_rtdetr.decoder import Prediction
 from frameworks.torch_rtdetr.denoising import Noise, Targets, make_denoising_queries
 from frameworks.torch_rtdetr.ema import ModelEMA
-from frameworks.torch_rtdetr.optimizer import AdamW, clip_gradients
+from frameworks.torch_rtdetr.optimizer import Optimizer, add_gradients, clip_gradients
 from frameworks.torch_rtdetr.postprocess import postprocess
 
 CLASSES = 5
@@ -182,7 +182,7 @@ def test_adamw_against_closed_form_and_torch():
         {"params": [library["weight"], library["unused"]], "lr": 1e-3, "weight_decay": 0.1},
     ]
     inner = torch.optim.AdamW(groups)
-    optimizer = AdamW(twin, RECIPE)
+    optimizer = Optimizer(twin, RECIPE)
     exact = {n: (a.copy(), 0 * a, 0 * a) for n, a in start.items() if n != "unused"}
     for t in range(1, 6):
         rates = [1e-2 / t, 1e-3 / t]
@@ -204,6 +204,51 @@ def test_adamw_against_closed_form_and_torch():
         assert float(state[f"steps/{n}"]) == 5
     np.testing.assert_array_equal(twin["unused"].detach(), start["unused"])
     assert not [n for n in state if n.endswith("unused")], "no gradient: no moment, no decay"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "arguments"),
+    [
+        ({"optimizer": "adam", "betas": (0.8, 0.99)}, torch.optim.Adam, {"betas": (0.8, 0.99)}),
+        ({"optimizer": "sgd"}, torch.optim.SGD, {}),
+        ({"optimizer": "sgd", "momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
+        (
+            {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+            torch.optim.SGD,
+            {"momentum": 0.9, "nesterov": True},
+        ),
+    ],
+)
+def test_other_optimizers_are_those_of_torch_and_go_on_from_their_state(fields, kind, arguments):
+    rng, recipe = np.random.Generator(np.random.PCG64(7)), replace(RECIPE, **fields)
+    start = {n: rng.standard_normal(s) for n, s in {"weight": (3, 2), "bias": (2,)}.items()}
+    twin = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in start.items()}
+    library = {n: torch.nn.Parameter(torch.from_numpy(a.copy())) for n, a in start.items()}
+    groups = [
+        {"params": [library["bias"]], "lr": 1e-2, "weight_decay": 0.0},
+        {"params": [library["weight"]], "lr": 1e-3, "weight_decay": 0.1},
+    ]
+    inner, optimizer = kind(groups, foreach=False, **arguments), Optimizer(twin, recipe)
+    for _ in range(4):
+        for parameter in library.values():
+            parameter.grad = torch.from_numpy(rng.standard_normal(tuple(parameter.shape)))
+        inner.step()
+        optimizer.step({n: p.grad for n, p in library.items() if p.grad is not None}, [1e-2, 1e-3])
+        state = {n: t.clone() for n, t in optimizer.state().items()}
+        optimizer = Optimizer(twin, recipe)
+        optimizer.load(state)
+    for n in start:
+        np.testing.assert_allclose(twin[n].detach(), library[n].detach(), rtol=1e-14)
+    wanted = {"sgd": {"moment1"} if "momentum" in fields else set(), "adam": {"moment1", "moment2", "steps"}}
+    assert {n.partition("/")[0] for n in optimizer.state()} == wanted[fields["optimizer"]]
+
+
+def test_gradients_of_several_batches_are_averaged():
+    first = {"a": torch.tensor([2.0, 4.0]), "b": torch.tensor([1.0])}
+    total = add_gradients({}, first, 0.5)
+    total = add_gradients(total, {"a": torch.tensor([4.0, 0.0]), "c": torch.tensor([6.0])}, 0.5)
+    assert {n: t.tolist() for n, t in total.items()} == {"a": [3.0, 2.0], "b": [0.5], "c": [3.0]}
+    assert add_gradients({}, first, 1.0)["a"] is first["a"], "alone they are not touched"
 
 
 def test_average_of_the_whole_floating_state():

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from frameworks.arrays import Arrays
-from frameworks.config import ModelSpec
+from frameworks.config import ModelSpec, RecipeSpec
 from frameworks.shared import trace_names
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction
 from frameworks.torch_rtdetr.denoising import DenoisingQueries, Noise, Targets
@@ -53,6 +53,13 @@ def state_arrays(model: nn.Module) -> Arrays:
 def trainable(model: RTDETR) -> dict[str, nn.Parameter]:
     """Parameters that get gradients, by canonical name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def freeze(model: RTDETR, recipe: RecipeSpec) -> None:
+    """Switch off the gradients of the parameters that the recipe freezes."""
+    for name, parameter in trainable(model).items():
+        if recipe.is_frozen(name):
+            parameter.requires_grad_(False)
 
 
 def to_tensor(array: np.ndarray, model: nn.Module) -> Tensor:

@@ -3,6 +3,7 @@
 import time
 
 import torch
+from torch import Tensor
 
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
@@ -14,6 +15,7 @@ from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.exchange import (
     build,
+    freeze,
     read_noise,
     read_targets,
     set_training,
@@ -24,7 +26,7 @@ from frameworks.torch_rtdetr.exchange import (
     trainable,
 )
 from frameworks.torch_rtdetr.model import RTDETR
-from frameworks.torch_rtdetr.optimizer import AdamW, clip_gradients
+from frameworks.torch_rtdetr.optimizer import Optimizer, add_gradients, clip_gradients
 from frameworks.torch_rtdetr.postprocess import postprocess
 
 
@@ -35,12 +37,16 @@ class TrainingRun:
         self.spec = spec
         self.device = device
         self.model = build(spec.model, weights, device, torch.float32)
-        self.optimizer = AdamW(trainable(self.model), spec.recipe)
+        freeze(self.model, spec.recipe)
+        self.optimizer = Optimizer(trainable(self.model), spec.recipe)
+        self.accumulated: dict[str, Tensor] = {}  # gradients of the batches since the last update
         self.ema = ModelEMA(self.model)
         self.averaged: RTDETR | None = None  # the average as a model, from a prediction until the next step
 
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
-        """Forward, loss, backward, clip, update, average on one batch (inputs of ``protocol.Case`` for training).
+    def step(
+        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+    ) -> StepRecord:
+        """One training step on one batch (inputs of ``protocol.Case`` for training), see ``protocol.Stepper``.
 
         Raises:
             FloatingPointError: the loss is not finite.
@@ -55,12 +61,15 @@ class TrainingRun:
         parameters = trainable(self.model)
         results = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
         gradients = {n: g for n, g in zip(parameters, results, strict=True) if g is not None}
-        clipped, norm = clip_gradients(gradients, self.spec.recipe.clip_max_norm)
+        self.accumulated = add_gradients(self.accumulated, gradients, share)
+        clipped, norm = clip_gradients(self.accumulated, self.spec.recipe.clip_max_norm)
         losses = {name: value.item() for name, value in terms.items()}
         if not torch.isfinite(total):
             raise FloatingPointError(f"total loss is {total.item()}; terms: {losses}")
-        self.optimizer.step(clipped, learning_rates)
-        self.ema.update(self.model, ema_decay)
+        if update:
+            self.accumulated = {}
+            self.optimizer.step(clipped, learning_rates)
+            self.ema.update(self.model, ema_decay)
         self._synchronise()
         seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
         return StepRecord(losses, total.item(), norm.item(), seconds, matching)
@@ -73,8 +82,9 @@ class TrainingRun:
         return predict(self.averaged, images, self.spec)
 
     def state(self) -> Arrays:
-        """Parameters, moments and averages under the names of the protocol."""
-        return training_state(self.model, self.optimizer, self.ema)
+        """Parameters, moments, averages and accumulated gradients under the names of the protocol."""
+        pending = trace_names.prefixed("accumulated", to_arrays(self.accumulated))
+        return training_state(self.model, self.optimizer, self.ema) | pending
 
     def load(self, state: Arrays) -> None:
         """Restore a run from ``state()``."""
@@ -84,6 +94,8 @@ class TrainingRun:
             value.copy_(torch.from_numpy(weights[name]))
         self.optimizer.load({name: torch.from_numpy(array) for name, array in state.items()})
         self.ema.load({name: torch.from_numpy(array) for name, array in trace_names.below("ema", state).items()})
+        pending = trace_names.below("accumulated", state)
+        self.accumulated = {name: to_tensor(array, self.model) for name, array in pending.items()}
 
     def peak_memory_mb(self) -> float:
         """Peak memory in MB: resident on CPU, allocated on GPU."""
@@ -96,7 +108,7 @@ class TrainingRun:
             torch.cuda.synchronize()
 
 
-def training_state(model: RTDETR, optimizer: AdamW, ema: ModelEMA) -> Arrays:
+def training_state(model: RTDETR, optimizer: Optimizer, ema: ModelEMA) -> Arrays:
     """Parameters, moments and averages under the names of the protocol."""
     return trace_names.training_state(state_arrays(model), to_arrays(optimizer.state()), to_arrays(ema.state()))
 

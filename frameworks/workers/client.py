@@ -276,10 +276,12 @@ class WorkerStepper:
 
     worker: Worker
 
-    def step(self, batch: Arrays, learning_rates: list[float], ema_decay: float) -> StepRecord:
+    def step(
+        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+    ) -> StepRecord:
         """As in ``Stepper``."""
-        sent = {"batch": batch}
-        record, _ = self.worker.request("stepper.step", sent, learning_rates=learning_rates, ema_decay=ema_decay)
+        numbers = {"learning_rates": learning_rates, "ema_decay": ema_decay, "update": update, "share": share}
+        record, _ = self.worker.request("stepper.step", {"batch": batch}, **numbers)
         return StepRecord(**record)
 
     def predict(self, images: Arrays) -> Detections:

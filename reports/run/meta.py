@@ -61,7 +61,7 @@ class RunMeta:
     spec_hash: str
     seed: int
     device: str
-    image_size: int
+    image_size: int | list[int]  # a side, or [height, width]
     epochs: int
     batch_size: int
     frameworks: list[str]
@@ -74,12 +74,19 @@ class RunMeta:
     deviations: list[str] = field(default_factory=list)
     resumed: list[dict[str, Any]] = field(default_factory=list)
     initial_sha256: str = ""
+    recipe: str = ""  # its name, why, and what it changed; runs from before there were recipes have none
     others: dict[str, Any] = field(default_factory=dict)
 
     @property
     def kernels(self) -> str:
         """The choice of ``frameworks.shared.kernels``; runs from before there was one used the formulas."""
         return self.environment.get("kernels", "reference")
+
+    @property
+    def pixels(self) -> str:
+        """The image size for people: one side, or height x width."""
+        sides = [self.image_size] if isinstance(self.image_size, int) else self.image_size
+        return f"{'x'.join(map(str, sides))} px"
 
     @classmethod
     def read(cls, path: Path) -> "RunMeta":
@@ -99,6 +106,8 @@ class RunMeta:
     def to_json(self) -> str:
         """Text of run.json; unknown keys come last."""
         values = asdict(self)
+        if not self.recipe:  # so that an old run stays as it was
+            del values["recipe"]
         for part in (values, values["data"], values["parameters"]):
             part |= part.pop("others")
         return json.dumps(values, indent=1) + "\n"

@@ -49,9 +49,14 @@ def _what(run: RunRecords) -> str:
         f"{shapes}{names}{each} trained `{meta.preset}` (one spec, `{meta.spec_hash[:12]}`, "
         f"seed {meta.seed}) on {show.count(data.train_images or 0, 'training image')} beside "
         f"{show.count(data.val_images or 0, 'validation image')}: {meta.epochs} epochs planned, batch "
-        f"{meta.batch_size}, {meta.image_size} px, {meta.device}. "
+        f"{meta.batch_size}, {meta.pixels}, {meta.device}. "
+        f"{_recipe(meta.recipe)}"
         f"Data: {(data.sentence or 'not described').rstrip('.')}."
     )
+
+
+def _recipe(sentence: str) -> str:
+    return f"Recipe: {sentence}. " if sentence else ""
 
 
 def _first_step(comparison: TrainingDifference) -> str:

@@ -4,8 +4,9 @@ What decides a result goes into the spec. What changes no result is left aside a
 express is an error, and so is a key that the official code does not have.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.official.data import LOADING, read_data
@@ -28,10 +29,16 @@ _ASIDE = {  # reason -> keys that change nothing on one machine
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """A spec that was read, and the keys of an official file that are not in it."""
+    """A spec that was read, and the keys of an official file that are not in it.
+
+    ``base`` names the preset that it is or inherits from; empty for a file that says everything itself. ``said``
+    are the values that the file gives, as plain data.
+    """
 
     spec: ExperimentSpec
     left_aside: tuple[LeftAside, ...] = ()
+    base: str = ""
+    said: dict[str, Any] = field(default_factory=dict)
 
 
 def load_official(path: str | Path) -> LoadedSpec:

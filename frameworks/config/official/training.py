@@ -1,5 +1,6 @@
 """Reads the loss, optimizer and schedule sections of an official file as a CriterionSpec and a RecipeSpec."""
 
+from dataclasses import replace
 from typing import Any
 
 from frameworks.config.model import ModelSpec
@@ -114,19 +115,13 @@ def read_postprocessor(top: Section, model: ModelSpec, matcher: MatcherSpec) -> 
 def read_recipe(top: Section, *, legacy: bool) -> RecipeSpec:
     """Optimizer, schedules and weight averaging; ``legacy`` tells rtdetr_pytorch, which has no warm-up."""
     with top.section("optimizer") as section:
-        groups = _read_groups(section)
-        betas = section.take("betas", tuple[float, float], (0.9, 0.999))
-        eps = section.take("eps", float, 1e-8)
-    milestones, gamma = _read_schedule(top)
+        optimizer = _read_optimizer(section)
+    schedule = _read_schedule(top, optimizer["groups"])
     decay, ema_warmup_steps = _read_ema(top)
     return RecipeSpec(
-        groups=groups,
-        betas=betas,
-        eps=eps,
+        **optimizer | schedule,
         clip_max_norm=top.optional("clip_max_norm", float) or 0.0,
         warmup_steps=0 if legacy else _read_warmup(top),
-        milestones=milestones,
-        gamma=gamma,
         ema_decay=decay,
         ema_warmup_steps=ema_warmup_steps,
         epochs=top.take("epoches", int),
@@ -134,11 +129,27 @@ def read_recipe(top: Section, *, legacy: bool) -> RecipeSpec:
     )
 
 
-def _read_groups(section: Section) -> tuple[ParameterGroup, ...]:
+def _read_optimizer(section: Section) -> dict[str, Any]:
+    """Fields of the recipe from the optimizer's section; what is left out has PyTorch's defaults."""
+    kind = section.only("type", "AdamW", "Adam", "SGD")
+    fields: dict[str, Any] = {"optimizer": kind.lower()}
+    if kind == "SGD":
+        section.only("dampening", 0, default=0)
+        fields |= {
+            "momentum": section.take("momentum", float, 0.0),
+            "nesterov": section.take("nesterov", bool, False),
+        }
+    else:
+        section.only("amsgrad", False, default=False)
+        fields |= {"betas": section.take("betas", tuple[float, float], (0.9, 0.999))}
+        fields |= {"eps": section.take("eps", float, 1e-8)}
+    return fields | {"groups": _read_groups(section, 1e-2 if kind == "AdamW" else 0.0)}
+
+
+def _read_groups(section: Section, default_decay: float) -> tuple[ParameterGroup, ...]:
     """The groups as written, and a last one for all other parameters, as the official code adds it."""
-    section.only("type", "AdamW")
-    lr = section.take("lr", float, 1e-3)  # PyTorch's defaults
-    weight_decay = section.take("weight_decay", float, 1e-2)
+    lr = section.take("lr", float, 1e-3)
+    weight_decay = section.take("weight_decay", float, default_decay)
     groups = []
     for part in section.sections("params"):
         with part:
@@ -148,12 +159,48 @@ def _read_groups(section: Section) -> tuple[ParameterGroup, ...]:
     return (*groups, ParameterGroup("", lr, weight_decay))
 
 
-def _read_schedule(top: Section) -> tuple[tuple[int, ...], float]:
+def _read_schedule(top: Section, groups: tuple[ParameterGroup, ...]) -> dict[str, Any]:
+    """Fields of the recipe from the scheduler's section; the official code moves every scheduler once an epoch."""
     if "lr_scheduler" not in top:
-        return (), 0.1
+        return {"milestones": ()}
     with top.section("lr_scheduler") as section:
-        section.only("type", "MultiStepLR")
-        return section.take("milestones", tuple[int, ...]), section.take("gamma", float, 0.1)
+        kind = section.only("type", "MultiStepLR", "CosineAnnealingLR", "OneCycleLR")
+        if kind == "MultiStepLR":
+            milestones = section.take("milestones", tuple[int, ...])
+            return {"milestones": milestones, "gamma": section.take("gamma", float, 0.1)}
+        if kind == "CosineAnnealingLR":
+            length = section.take("T_max", int)
+            return {"schedule": "cosine", "schedule_length": length, "min_lr": section.take("eta_min", float, 0.0)}
+        return _read_one_cycle(section, groups)
+
+
+def _read_one_cycle(section: Section, groups: tuple[ParameterGroup, ...]) -> dict[str, Any]:
+    """OneCycleLR replaces the rates of the groups by its own, one for all or one for each."""
+    section.only("anneal_strategy", "cos", default="cos")
+    section.only("three_phase", False, default=False)
+    why = "the spec has one momentum for the whole training (PyTorch's default is true)"
+    section.only("cycle_momentum", False, default=True, why=why)
+    section.aside("it moves the momentum, which stays", "base_momentum", "max_momentum")
+    several = section.holds("max_lr", list)
+    rates = section.take("max_lr", tuple[float, ...] if several else float)
+    rates = rates if several else (rates,) * len(groups)
+    if len(rates) != len(groups):
+        section.refuse(
+            "max_lr", list(rates), f"expected {len(groups)} rates: one for each parameter group and the rest"
+        )
+    length = section.optional("total_steps", int)
+    if length is None:
+        length = section.take("epochs", int) * section.take("steps_per_epoch", int)
+    else:
+        section.aside("total_steps counts", "epochs", "steps_per_epoch")
+    return {
+        "groups": tuple(replace(group, lr=rate) for group, rate in zip(groups, rates, strict=True)),
+        "schedule": "onecycle",
+        "schedule_length": length,
+        "pct_start": section.take("pct_start", float, 0.3),
+        "div_factor": section.take("div_factor", float, 25.0),
+        "final_div_factor": section.take("final_div_factor", float, 1e4),
+    }
 
 
 def _read_warmup(top: Section) -> int:
