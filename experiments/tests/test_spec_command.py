@@ -108,5 +108,5 @@ def test_run_takes_a_file(capsys: Capture, tmp_path: Path) -> None:
     assert folder_of(options).name.startswith("my.spec-subset4-")
     assert "left aside" not in capsys.readouterr().out
     official = write(tmp_path, r50vd_v1())
-    assert spec_of(Options(subset=4, preset=str(official))).spec.model == preset("rtdetr_r50vd").model
+    assert spec_of(Options(subset=16, preset=str(official))).spec.model == preset("rtdetr_r50vd").model
     assert f"spec.py show {official}" in capsys.readouterr().out
