@@ -22,7 +22,10 @@ def deviations(
         found.insert(0, "the preset `tiny` has no official counterpart; compared here with its own settings")
     if train_images != TRAIN_IMAGES:
         found.append(f"{train_images:,} training images instead of the {TRAIN_IMAGES:,} of COCO train2017")
-    if weights and weights.get("part") == "backbone" and weights["source"] == "official":
+    if weights and (weights["part"], weights["source"]) in (
+        ("backbone", "official"),
+        ("model", official.recipe.tuning),
+    ):
         return found
     # No field of a spec expresses the start, so that comparing specs cannot find it.
     start = weights["sentence"].rstrip(".") if weights else "random initial weights"

@@ -3,7 +3,6 @@
 import shlex
 import time
 from pathlib import Path
-from typing import Any
 
 from experiments.data.files import file_hash, write_atomically
 from experiments.data.source import Source
@@ -13,11 +12,10 @@ from experiments.runs.folder import Run, require_room
 from experiments.runs.host import GENERATED, host_record, now
 from experiments.runs.options import Options
 from experiments.runs.recipe import Resolved, frozen_sentence, resolve
-from experiments.weight_files.initial import log, said, starting_backbone, starting_weights
-from frameworks.arrays import Arrays, save_arrays
+from experiments.weight_files.initial import log, said, starting_state
+from frameworks.arrays import save_arrays
 from frameworks.config import ExperimentSpec, load_with_account, spec_hash, to_dict
 from frameworks.shared import kernels
-from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import model_facts
 from reports.run import files
 from reports.run.meta import DataMeta, ParameterCounts, RunMeta
@@ -52,7 +50,13 @@ def prepare(options: Options, resolved: Resolved, folder: Path, arguments: list[
     """
     spec = resolved.spec
     require_room(folder, model_facts(spec.model), len(options.frameworks))
-    weights, origin = _weights(options, spec)
+    weights, origin = starting_state(
+        spec,
+        seed=options.seed,
+        weights=options.weights,
+        partial=options.partial_weights,
+        backbone=options.backbone,
+    )
     if origin:
         write_atomically(folder / files.WEIGHTS_LOG, log(origin))
         print("\n".join(said(origin)), flush=True)
@@ -70,15 +74,6 @@ def prepare(options: Options, resolved: Resolved, folder: Path, arguments: list[
     run = Run(folder, meta, spec, data)
     run.write_meta()
     return run
-
-
-def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, Any] | None]:
-    """Initial weights of every framework, and the record of their file; None if drawn from the seed."""
-    if options.backbone is not None:
-        return starting_backbone(options.backbone, spec, seed=options.seed)
-    if options.weights is None:
-        return initial_weights(spec.model, options.seed), None
-    return starting_weights(options.weights, spec, seed=options.seed, partial=options.partial_weights)
 
 
 def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData) -> RunMeta:

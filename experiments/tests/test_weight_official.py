@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from experiments.data.fetch import Policy
+from experiments.runs.deviations import TRAIN_IMAGES, deviations
 from experiments.tests.coco_server import LocalCoco, serve
 from experiments.tests.runs import said_error
 from experiments.weight_files import official_checkpoints
+from experiments.weight_files.initial import starting_state
 from experiments.weight_files.official_checkpoints import (
     IMAGENET,
     OBJECTS365,
@@ -32,6 +34,7 @@ from frameworks.state.initialisation import initial_weights
 from frameworks.workers.client import REPOSITORY
 
 Capture = pytest.CaptureFixture[str]
+TINY = preset("tiny")
 QUICK = Policy(connect_s=2, silence_s=0.5, attempts=3, backoff_s=0.01)
 UNPUBLISHED = {"rtdetrv2_r18vd_voc", "tiny"}
 
@@ -221,3 +224,18 @@ def test_a_preset_without_an_official_backbone(tmp_path: Path, capsys: Capture) 
     out = str(tmp_path / "out.pth")
     assert main(["inject-backbone", "official", "--preset", "tiny", "--tuning", "--out", out]) == 2
     said_error(capsys, "tiny has no published imagenet-backbone", "rtdetr_dla34")
+
+
+def test_a_spec_that_is_tuned_from_an_address(server: LocalCoco, catalogue: Callable[..., None]) -> None:
+    """As the official code does: what fits is taken. A file on the command line goes first."""
+    url = f"{server.base_url}/tiny.pth"
+    tuned = replace(TINY, recipe=replace(TINY.recipe, tuning=url), model=replace(TINY.model, num_classes=12))
+    weights, record = starting_state(tuned, seed=0, weights=None, partial=False, backbone=None)
+    assert record and record["source"] == url and record["matched"] == 364 and len(record["unmatched"]) == 7
+    name = "encoder.fpn_blocks.0.conv1.conv.weight"
+    assert np.array_equal(weights[name], initial_weights(TINY.model, 1)[name])
+    assert not any("Initial weights" in line for line in deviations(tuned, tuned, TRAIN_IMAGES, record))
+    with pytest.raises(UserError, match="no such file"):
+        starting_state(tuned, seed=0, weights="nowhere.pth", partial=True, backbone=None)
+    assert starting_state(TINY, seed=0, weights=None, partial=False, backbone=None)[1] is None
+    assert Published.at("http://a/b/model.bin").file_name != Published.at("http://c/d/model.bin").file_name

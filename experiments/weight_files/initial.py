@@ -21,11 +21,34 @@ from frameworks.state.parameters import model_facts
 Record = dict[str, Any]
 
 
+def starting_state(
+    spec: ExperimentSpec, *, seed: int, weights: str | None, partial: bool, backbone: str | None
+) -> tuple[Arrays, Record | None]:
+    """The weights that a run starts from, and their entry in run.json; None if all are drawn from ``seed``.
+
+    Args:
+        weights: see ``starting_weights``; None: the file of ``recipe.tuning``, where the spec names one, of which
+            what fits is taken, as the official code does.
+        partial: see ``starting_weights``.
+        backbone: see ``starting_backbone``; not together with ``weights``.
+
+    Raises:
+        UserError: as ``starting_weights`` and ``starting_backbone``.
+    """
+    if backbone is not None:
+        return starting_backbone(backbone, spec, seed=seed)
+    if weights is None and spec.recipe.tuning:
+        return starting_weights(spec.recipe.tuning, spec, seed=seed, partial=True)
+    if weights is None:
+        return initial_weights(spec.model, seed), None
+    return starting_weights(weights, spec, seed=seed, partial=partial)
+
+
 def starting_weights(source: str, spec: ExperimentSpec, *, seed: int, partial: bool) -> tuple[Arrays, Record]:
     """float32 weights (counters int64) for the model of ``spec``, and their entry in run.json.
 
     Args:
-        source: a file, or ``official`` or ``official-objects365``: the file published for the model of ``spec``.
+        source: a file, an address, or ``official`` or ``official-objects365``: the file published for the model.
         partial: draw from ``seed`` what the file lacks or has in another shape.
 
     Raises:

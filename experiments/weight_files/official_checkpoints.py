@@ -1,5 +1,6 @@
 """Published weights: found by model, downloaded once, and checked against the hash of the first download."""
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Hashable
@@ -31,6 +32,11 @@ class Published:
     url: str
     sha256: str = ""
     file: str = ""
+
+    @classmethod
+    def at(cls, url: str) -> "Published":
+        """A file at any address; its name in the cache tells it from others with the same last part."""
+        return cls(url, file=f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rpartition('/')[2]}")
 
     @property
     def file_name(self) -> str:

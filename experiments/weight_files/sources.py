@@ -5,7 +5,14 @@ from pathlib import Path
 
 from experiments.weight_files.account import Account, best_presets, fit, looks_like, require_finite
 from experiments.weight_files.computed_entries import split_constants
-from experiments.weight_files.official_checkpoints import IMAGENET, OBJECTS365, OFFICIAL, fetch_published, published
+from experiments.weight_files.official_checkpoints import (
+    IMAGENET,
+    OBJECTS365,
+    OFFICIAL,
+    Published,
+    fetch_published,
+    published,
+)
 from experiments.weight_files.readers import WeightFile, read_weights
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, preset
@@ -24,11 +31,17 @@ class Loaded:
 
 
 def open_source(source: str, spec: ExperimentSpec | None, *, trust: bool = False, ema: bool = True) -> WeightFile:
-    """Read a file, or for ``official`` and ``official-objects365`` the checkpoint published for the model.
+    """Read a file, one at an address (http...), or the checkpoint published for the model.
+
+    Args:
+        source: a path, an address, or ``official`` or ``official-objects365``.
+        spec: the model; needed for these two words.
 
     Raises:
         UserError: as ``read_weights``, ``published`` and ``fetch_published``; or such a word without a spec.
     """
+    if source.startswith(("http://", "https://")):
+        return read_weights(fetch_published(Published.at(source)), trust=trust, ema=ema)
     if source not in (OFFICIAL, OBJECTS365):
         return read_weights(Path(source).expanduser(), trust=trust, ema=ema)
     if spec is None:
