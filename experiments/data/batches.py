@@ -126,7 +126,7 @@ def _example(split: CocoSplit, image_id: int, image_size: int, *, flip: bool) ->
     record = split.images[image_id]
     size_wh = (record.width, record.height)
     image = load_annotated(split, image_id)
-    targets = build_targets(split.annotations[image_id], size_wh)
+    targets = build_targets(split.annotations[image_id], size_wh, split.classes)
     if flip:
         image, boxes_cxcywh_N4 = flip_horizontal(image, targets.boxes_cxcywh)
         targets = targets._replace(boxes_cxcywh=boxes_cxcywh_N4)

@@ -6,7 +6,6 @@ with the same resolved spec.
 
 from dataclasses import dataclass, replace
 
-from experiments.data.categories import COCO_CATEGORY_IDS
 from frameworks.config import AugmentationSpec, ExperimentSpec
 from frameworks.errors import UserError
 
@@ -49,18 +48,8 @@ def resolve_spec(
 
     Raises:
         SpecError: a value that no spec allows.
-        UserError: `subset` images cannot fill a batch, or the data set or the number of classes is not COCO's.
+        UserError: `subset` images cannot fill a batch.
     """
-    if official.data.dataset != "coco":
-        raise UserError(
-            f"--preset {official.name} trains on the data set {official.data.dataset!r}, but only COCO's layout "
-            "can be read so far; choose a preset for COCO"
-        )
-    if official.model.num_classes != len(COCO_CATEGORY_IDS):
-        raise UserError(
-            f"--preset {official.name} has num_classes {official.model.num_classes}, but COCO's labels are "
-            f"{len(COCO_CATEGORY_IDS)}; leave num_classes out of the file"
-        )
     spec = _as_implemented(official)
     if device == "cpu":
         spec = _within_cpu(spec)

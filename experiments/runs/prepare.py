@@ -5,10 +5,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from experiments.data.account import SplitAccount, short_lines
 from experiments.data.files import file_hash
 from experiments.data.source import Source
 from experiments.runs.budget import resolve_spec
-from experiments.runs.data import RunData, choose_data, write_manifests, write_samples
+from experiments.runs.classes import classes_line, with_classes
+from experiments.runs.data import (
+    RunData,
+    account_for,
+    choose_data,
+    require_images,
+    write_manifests,
+    write_samples,
+)
 from experiments.runs.deviations import deviations
 from experiments.runs.folder import Run, require_room
 from experiments.runs.host import GENERATED, host_record, now
@@ -53,21 +62,34 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: lis
     Raises:
         UserError: data or weights are missing, broken or of another model, or the disk is too full.
     """
+    source, data, accounts, spec = _data(options, spec)
     require_room(folder, model_facts(spec.model), len(options.frameworks))
     weights, origin = _weights(options, spec)
-    source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
-    print(f"data: {source.sentence}", flush=True)
     write_manifests(folder, data, kind=source.kind, seed=options.seed)
     write_samples(folder, data)
     initial = folder / files.INITIAL
     save_arrays(initial, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
     meta = _meta(options, spec, source, data)
+    meta.data.account = {each.split: each.to_dict() for each in accounts}
     meta.command = shlex.join(["python", "experiments/run.py", *arguments])
     meta.weights, meta.initial_sha256 = origin, file_hash(initial)
     meta.deviations = deviations(load_spec(options.preset), spec, len(data["train"].ids), origin)
     run = Run(folder, meta, spec, data)
     run.write_meta()
     return run
+
+
+def _data(options: Options, spec: ExperimentSpec) -> tuple[Source, RunData, list[SplitAccount], ExperimentSpec]:
+    """The chosen images with their account, which is printed, and the spec with their classes."""
+    names = spec.data.categories
+    source, data = choose_data(options.data, subset=options.subset, seed=options.seed, class_names=names)
+    classes = data["train"].split.classes
+    print(f"data: {source.sentence}\n{classes_line(classes)}", flush=True)
+    spec = with_classes(spec, options.preset, source, classes)
+    accounts = account_for(data, spec.data)
+    print("\n".join(line for each in accounts for line in short_lines(each)), flush=True)
+    require_images(data)
+    return source, data, accounts, spec
 
 
 def _weights(options: Options, spec: ExperimentSpec) -> tuple[Arrays, dict[str, Any] | None]:

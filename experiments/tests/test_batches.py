@@ -62,7 +62,9 @@ def test_contents_are_those_of_the_images(split: CocoSplit, flip_probability: fl
         for index, image_id in enumerate(batch.image_ids):
             pixels_3SS = to_chw(resize_bilinear(load_annotated(split, image_id), (SIZE, SIZE)))
             record = split.images[image_id]
-            labels_N, boxes_N4 = build_targets(split.annotations[image_id], (record.width, record.height))
+            labels_N, boxes_N4 = build_targets(
+                split.annotations[image_id], (record.width, record.height), split.classes
+            )
             if flip_probability:
                 pixels_3SS, boxes_N4 = pixels_3SS[..., ::-1], boxes_N4 * [-1, 1, 1, 1] + [1, 0, 0, 0]
             mine = slice(stops[index] - batch.arrays["counts"][index], stops[index])

@@ -43,7 +43,7 @@ def own(root: Path, tmp_path: Path) -> Path:
         (["--subset", "5", "--batch-size", "9"], ["--batch-size 9", "--subset 5"]),
         (["--subset", "5", "--image-size", "100"], ["image_size", "100", "multiples of 32"]),
         (["--subset", "5", "--preset", "tinny"], ["'tinny'", "Did you mean 'tiny'?"]),
-        (["--subset", "5", "--preset", "rtdetrv2_r18vd_voc"], ["rtdetrv2_r18vd_voc", "'voc'", "COCO's layout"]),
+        (["--subset", "5", "--preset", "rtdetrv2_r18vd_voc"], ["rtdetrv2_r18vd_voc", "Pascal VOC", "--data"]),
         (["--subset", "5", "--frameworks", "torch,jitter"], ["'jitter'", "Did you mean 'jittor'?"]),
         (["--subset", "5", "--frameworks", "torch,torch"], ["one twice"]),
         (["--subset", "5", "--device", "tpu"], ["--device", "'tpu'"]),

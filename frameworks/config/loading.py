@@ -5,7 +5,7 @@ from pathlib import Path
 from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.mappings import read_mapping
 from frameworks.config.official.config import LoadedSpec, load_official
-from frameworks.config.official.files import is_official
+from frameworks.config.official.files import is_official, read_included
 from frameworks.config.presets import ALIASES, PRESETS, preset
 from frameworks.config.spec_files import INHERIT, load_yaml, looks_like_a_file
 
@@ -21,11 +21,30 @@ def load_spec(name_or_path: str) -> ExperimentSpec:
 
 def load_with_account(name_or_path: str) -> LoadedSpec:
     """As ``load_spec``, with the keys of an official file that are not in the spec."""
-    path = Path(name_or_path).expanduser()
-    is_name = name_or_path in PRESETS | ALIASES or not (looks_like_a_file(name_or_path) or path.is_file())
-    if is_name:
+    if _is_name(name_or_path):
         return LoadedSpec(preset(name_or_path))
+    path = Path(name_or_path).expanduser()
     values = read_mapping(path)
     if INHERIT not in values and is_official(values):
         return load_official(path)
     return LoadedSpec(load_yaml(path))
+
+
+def says_num_classes(name_or_path: str) -> bool:
+    """Whether a file for ``load_spec``, or one that it builds on, gives ``num_classes``; a preset does not."""
+    while not _is_name(name_or_path):
+        path = Path(name_or_path).expanduser()
+        values = read_mapping(path)
+        if INHERIT not in values:
+            return "num_classes" in read_included(path)[0] if is_official(values) else True
+        if "num_classes" in (values.get("model") or {}):
+            return True
+        parent = values[INHERIT]
+        name_or_path = str(path.parent / Path(parent).expanduser()) if looks_like_a_file(parent) else parent
+    return False
+
+
+def _is_name(name_or_path: str) -> bool:
+    """Whether this is the name of a preset or alias, or can only be meant as one."""
+    is_file = looks_like_a_file(name_or_path) or Path(name_or_path).expanduser().is_file()
+    return name_or_path in PRESETS | ALIASES or not is_file
