@@ -164,6 +164,20 @@ def short_lines(account: SplitAccount) -> list[str]:
     return lines
 
 
+def between_lines(train: SplitAccount, val: SplitAccount) -> list[str]:
+    """Classes that only one of the splits has objects of: they are not validated, or not learned."""
+    lines = []
+    for has, lacks, so in ((train, val, "they are not validated"), (val, train, "they cannot be learned")):
+        names = [name for name, count in has.per_class.items() if count and not lacks.per_class[name]]
+        if names:
+            more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            lines.append(
+                f"{lacks.split}: {len(names)} of the classes of {has.split} have no object "
+                f"({', '.join(names[:_SHOWN])}{more}): {so}"
+            )
+    return lines
+
+
 def full_lines(account: SplitAccount) -> list[str]:
     """The whole account: sizes, objects of each class, and every finding with its example."""
     lines = short_lines(account)[:1]

@@ -157,8 +157,8 @@ def parse_split(
     if not images:
         raise UserError(f"{path}: 'images' is empty; expected at least one image")
     annotations: dict[int, list[Annotation]] = {image_id: [] for image_id in images}
-    rows = {"annotations": _numbered(document, path, tally)}
-    for annotation in _rows(rows, "annotations", path, lambda row: _annotation(row, tally)):
+    ids = iter(_annotation_ids(document, path, tally))
+    for annotation in _rows(document, "annotations", path, lambda row: _annotation(row, next(ids), tally)):
         _check_references(annotation, images, categories, path)
         annotations[annotation.image_id].append(annotation)
     try:
@@ -188,24 +188,22 @@ def _by_id(pairs: Iterable[tuple[int, T]], what: str, path: Path) -> dict[int, T
     return dict(sorted(found.items(), key=lambda pair: pair[0]))
 
 
-def _numbered(document: Document, path: Path, tally: Tally) -> Any:
-    """The annotations, those without a usable id with a new one.
+def _annotation_ids(document: Document, path: Path, tally: Tally) -> list[int]:
+    """The id of every annotation, a new one where the file's cannot stay.
 
     COCOeval stores the id of a match and reads 0 as "no match", so ids have to be 1 or more and different.
     """
-    rows = document.get("annotations")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return rows  # the caller reports it
-    ids = list(_rows(document, "annotations", path, lambda row: integer(row, "id", tally) if "id" in row else 0))
+    given = _rows(document, "annotations", path, lambda row: integer(row, "id", tally) if "id" in row else 0)
+    ids: list[int] = list(given)
     free = max([0, *ids]) + 1
-    seen: set[int] = set()
+    used: dict[int, None] = {}  # in order
     for index, annotation_id in enumerate(ids):
-        if annotation_id < 1 or annotation_id in seen:
-            old = annotation_id if "id" in rows[index] else "none"
-            tally.add("changed", RENUMBERED, f"annotations[{index}]: id {old} is now {free}")
-            ids[index], free = free, free + 1
-        seen.add(ids[index])
-    return [row | {"id": annotation_id} for row, annotation_id in zip(rows, ids, strict=True)]
+        unusable = annotation_id < 1 or annotation_id in used
+        if unusable:
+            tally.add("changed", RENUMBERED, f"annotations[{index}]: id {annotation_id} is now {free}")
+        used[free if unusable else annotation_id] = None
+        free += unusable
+    return list(used)
 
 
 def _check_references(
@@ -253,10 +251,10 @@ def _image(row: Document, tally: Tally) -> tuple[int, ImageRecord]:
     return image.id, image
 
 
-def _annotation(row: Document, tally: Tally) -> Annotation:
+def _annotation(row: Document, id_: int, tally: Tally) -> Annotation:
     x, y, width, height = (number(value, "bbox", tally) for value in row["bbox"])
     return Annotation(
-        id=row["id"],
+        id=id_,
         image_id=integer(row, "image_id", tally),
         category_id=integer(row, "category_id", tally),
         bbox_xywh=(x, y, width, height),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.data.account import full_lines
+from experiments.data.account import between_lines, full_lines
 from experiments.runs.classes import classes_line, with_classes
 from experiments.runs.data import account_for, choose_data, require_images
 from frameworks.config import load_spec
@@ -43,8 +43,9 @@ def check_data(options: CheckData) -> int:
     classes = data["train"].split.classes
     print(f"data: {source.sentence}\n{classes_line(classes)}", flush=True)
     spec = with_classes(spec, options.preset, source, classes)
-    for account in account_for(data, spec.data):
-        print("\n".join(full_lines(account)), flush=True)
+    accounts = account_for(data, spec.data)
+    lines = [line for each in accounts for line in full_lines(each)] + between_lines(*accounts)
+    print("\n".join(lines), flush=True)
     require_images(data)
     print("every image can be read", flush=True)
     return 0

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.data.account import SplitAccount, short_lines
+from experiments.data.account import SplitAccount, between_lines, short_lines
 from experiments.data.files import file_hash
 from experiments.data.source import Source
 from experiments.runs.budget import resolve_spec
@@ -87,7 +87,8 @@ def _data(options: Options, spec: ExperimentSpec) -> tuple[Source, RunData, list
     print(f"data: {source.sentence}\n{classes_line(classes)}", flush=True)
     spec = with_classes(spec, options.preset, source, classes)
     accounts = account_for(data, spec.data)
-    print("\n".join(line for each in accounts for line in short_lines(each)), flush=True)
+    lines = [line for each in accounts for line in short_lines(each)] + between_lines(*accounts)
+    print("\n".join(lines), flush=True)
     require_images(data)
     return source, data, accounts, spec
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.data.account import NORMALISED, account_of, full_lines, short_lines
+from experiments.data.account import NORMALISED, account_of, between_lines, full_lines, short_lines
 from experiments.data.coco import CocoSplit, parse_split
 from experiments.data.targets import build_targets
 from experiments.tests.data_sets import ROOT, annotation, document, real_coco, shapes
@@ -30,6 +30,7 @@ CASES = {
     "crowd": (GOOD, {"iscrowd": 1}, "dropped", "marked as crowd"),
     "right of the image": ([100.0, 0.0, 20.0, 20.0], {}, "dropped", "outside the image"),
     "above the image": ([10.0, -30.0, 20.0, 20.0], {}, "dropped", "outside the image"),
+    "beside the image": ([-20.0, 0.0, 20.0, 20.0], {}, "dropped", "outside the image"),
     "corners": ([40.0, 30.0, -20.0, 10.0], {}, "dropped", "with reversed corners (negative width or height)"),
     "no width": ([40.0, 30.0, 0.0, 10.0], {}, "dropped", "without width or height"),
     "width lost in float32": ([90.0, 30.0, 1e-9, 10.0], {}, "dropped", "without width or height"),
@@ -123,6 +124,15 @@ def test_short_and_full_form(tmp_path: Path) -> None:
         assert fragment in full
     quiet = short_lines(account_of(split_with((GOOD, {})), [1, 2]))
     assert len(quiet) == 1, "nothing to say beside the numbers"
+
+
+def test_classes_of_one_split_alone_are_said() -> None:
+    both = account_of(split_with((GOOD, {}), (GOOD, {"category_id": 90})), [1])
+    people = account_of(split_with((GOOD, {})), [1])
+    (line,) = between_lines(both, people)
+    assert line == "train: 1 of the classes of train have no object (toothbrush): they are not validated"
+    assert between_lines(people, both)[0].endswith("no object (toothbrush): they cannot be learned")
+    assert between_lines(both, both) == []
 
 
 def test_real_images_look_right() -> None:
