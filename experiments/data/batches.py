@@ -153,7 +153,7 @@ def _plain_task(split: CocoSplit, image_id: int, image_size: tuple[int, int]) ->
     """The task to decode and resize an image, without a random change."""
     record = split.images[image_id]
     size_wh = (record.width, record.height)
-    targets = pixel_targets(split.annotations[image_id], size_wh)
+    targets = pixel_targets(split.annotations[image_id], size_wh, split.classes)
     path = split.image_folder / record.file_name
     return ExampleTask(path, size_wh, targets, DrawKey(0, 0, image_id), image_size, image_size)
 

@@ -3,21 +3,35 @@
     root/annotations/instances_{train,val}2017.json
     root/{train,val}2017/*.jpg
 
-Every error of a data set is found here and named; all later code may assume valid input.
+and the other places of `LAYOUTS`. Every error of a data set is found here and named; all later code may assume
+valid input.
 """
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeVar
 
-from experiments.data.categories import COCO_NAMES
+from experiments.data.categories import COCO, Classes, classes_of
+from experiments.data.findings import Finding, Tally
+from experiments.data.values import flag, integer, number
 from frameworks.errors import UserError
 
 SplitName = Literal["train", "val"]
 Document = dict[str, Any]
+T = TypeVar("T")
+# Names of annotation file and image folder of a split, COCO's own first; {} is "train", or "val" or "valid".
+LAYOUTS = (
+    ("annotations/instances_{}2017.json", "{}2017"),
+    ("annotations/instances_{}2017.json", "images/{}2017"),
+    ("annotations/instances_{}.json", "{}"),
+    ("annotations/instances_{}.json", "images/{}"),
+    ("annotations/instances_{}.json", "images"),
+    ("{}/_annotations.coco.json", "{}"),
+)
+RENUMBERED = "annotation ids missing, repeated or below 1, replaced"
+_WORDS = {"train": ("train",), "val": ("val", "valid")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +61,8 @@ class CocoSplit:
     """One split.
 
     `images` and `annotations` are keyed by image id in ascending order, whatever the order of the JSON file;
-    `annotations` has an entry, possibly empty, for every image.
+    `annotations` has an entry, possibly empty, for every image. `categories` are those that the file lists,
+    `classes` those of the whole data set. `findings` tells what was changed while reading.
     """
 
     root: Path
@@ -57,6 +72,8 @@ class CocoSplit:
     images: Mapping[int, ImageRecord]
     annotations: Mapping[int, tuple[Annotation, ...]]
     categories: Mapping[int, str]
+    classes: Classes = COCO
+    findings: tuple[Finding, ...] = ()
 
 
 def image_folder(root: Path, name: SplitName) -> Path:
@@ -69,19 +86,32 @@ def annotation_path(root: Path, name: SplitName) -> Path:
     return root / "annotations" / f"instances_{name}2017.json"
 
 
+def find_files(root: Path, name: SplitName) -> tuple[Path, Path]:
+    """Annotation file and image folder of a split: the first of `LAYOUTS` that is there, or else COCO's."""
+    for annotations, images in LAYOUTS:
+        for word in _WORDS[name]:
+            path, folder = root / annotations.format(word), root / images.format(word)
+            if path.is_file() and folder.is_dir():
+                return path, folder
+    return annotation_path(root, name), image_folder(root, name)
+
+
 def load_split(root: Path | str, name: SplitName) -> CocoSplit:
     """Read and check one split.
 
     Raises UserError for an unknown split name, a missing folder or file, broken JSON, missing or mistyped keys,
-    repeated ids, and annotations of unknown images or categories. Image files are not opened here.
+    repeated image ids, and annotations of unknown images or categories. Image files are not opened here.
     """
     root = Path(root)
     if name not in ("train", "val"):
         raise UserError(f"split {name!r} is unknown; expected 'train' or 'val'")
-    for folder in (root, image_folder(root, name)):
+    path, images = find_files(root, name)
+    for folder in (root, images):
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; expected COCO's layout: annotations/, train2017/, val2017/")
-    path = annotation_path(root, name)
+            raise UserError(
+                f"{folder}: no such folder; expected annotations/, train2017/ and val2017/ as in COCO, or "
+                "another layout of docs/training.md"
+            )
     try:
         with path.open("rb") as stream:
             document = read_document(stream, str(path))
@@ -89,7 +119,7 @@ def load_split(root: Path | str, name: SplitName) -> CocoSplit:
         raise UserError(
             f"{path}: cannot read ({error.strerror}); expected COCO's annotation file of the {name} split there"
         ) from None
-    return parse_split(document, root, name)
+    return parse_split(document, root, name, files=(path, images))
 
 
 def read_document(stream: IO[bytes], where: str) -> Document:
@@ -113,51 +143,73 @@ def _without_segmentation(mapping: Document) -> Document:
     return mapping
 
 
-def parse_split(document: Document, root: Path, name: SplitName) -> CocoSplit:
-    """Check a parsed `instances` document and turn it into a CocoSplit; raises UserError as `load_split` does."""
-    path = annotation_path(root, name)
-    categories = dict(_rows(document, "categories", path, _category))
-    images: dict[int, ImageRecord] = {}
-    for image in _rows(document, "images", path, _image):
-        if image.id in images:
-            raise UserError(f"{path}: image id {image.id} occurs twice; ids must be unique")
-        images[image.id] = image
+def parse_split(
+    document: Document, root: Path, name: SplitName, *, files: tuple[Path, Path] | None = None
+) -> CocoSplit:
+    """Check a parsed `instances` document and turn it into a CocoSplit; raises UserError as `load_split` does.
+
+    `files` are annotation file and image folder where they are not COCO's.
+    """
+    path, folder = files or (annotation_path(root, name), image_folder(root, name))
+    tally = Tally()
+    categories = _by_id(_rows(document, "categories", path, lambda row: _category(row, tally)), "category", path)
+    images = _by_id(_rows(document, "images", path, lambda row: _image(row, tally)), "image", path)
     if not images:
         raise UserError(f"{path}: 'images' is empty; expected at least one image")
-
-    per_image: dict[int, list[Annotation]] = {image_id: [] for image_id in sorted(images)}
-    seen: set[int] = set()
-    for annotation in _rows(document, "annotations", path, _annotation):
-        _check_references(annotation, seen, images, categories, path)
-        seen.add(annotation.id)
-        per_image[annotation.image_id].append(annotation)
+    annotations: dict[int, list[Annotation]] = {image_id: [] for image_id in images}
+    ids = iter(_annotation_ids(document, path, tally))
+    for annotation in _rows(document, "annotations", path, lambda row: _annotation(row, next(ids), tally)):
+        _check_references(annotation, images, categories, path)
+        annotations[annotation.image_id].append(annotation)
+    try:
+        classes = classes_of(categories)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return CocoSplit(
         root=root,
         name=name,
-        image_folder=image_folder(root, name),
+        image_folder=folder,
         annotation_file=path,
-        images={image_id: images[image_id] for image_id in per_image},
+        images=images,
         # sorted by id: the order of targets decides between equal matches and must not depend on the file's
-        annotations={
-            image_id: tuple(sorted(found, key=lambda annotation: annotation.id))
-            for image_id, found in per_image.items()
-        },
-        categories=dict(sorted(categories.items())),
+        annotations={key: tuple(sorted(found, key=lambda each: each.id)) for key, found in annotations.items()},
+        categories=categories,
+        classes=classes,
+        findings=tally.findings(),
     )
 
 
+def _by_id(pairs: Iterable[tuple[int, T]], what: str, path: Path) -> dict[int, T]:
+    found: dict[int, T] = {}
+    for id_, value in pairs:
+        if id_ in found:
+            raise UserError(f"{path}: {what} id {id_} occurs twice; ids must be unique")
+        found[id_] = value
+    return dict(sorted(found.items(), key=lambda pair: pair[0]))
+
+
+def _annotation_ids(document: Document, path: Path, tally: Tally) -> list[int]:
+    """The id of every annotation, a new one where the file's cannot stay.
+
+    COCOeval stores the id of a match and reads 0 as "no match", so ids have to be 1 or more and different.
+    """
+    given = _rows(document, "annotations", path, lambda row: integer(row, "id", tally) if "id" in row else 0)
+    ids: list[int] = list(given)
+    free = max([0, *ids]) + 1
+    used: dict[int, None] = {}  # in order
+    for index, annotation_id in enumerate(ids):
+        unusable = annotation_id < 1 or annotation_id in used
+        if unusable:
+            tally.add("changed", RENUMBERED, f"annotations[{index}]: id {annotation_id} is now {free}")
+        used[free if unusable else annotation_id] = None
+        free += unusable
+    return list(used)
+
+
 def _check_references(
-    annotation: Annotation,
-    seen: set[int],
-    images: Mapping[int, ImageRecord],
-    categories: Mapping[int, str],
-    path: Path,
+    annotation: Annotation, images: Mapping[int, ImageRecord], categories: Mapping[int, str], path: Path
 ) -> None:
     where = f"{path}: annotation {annotation.id}"
-    if annotation.id in seen:
-        raise UserError(f"{where} occurs twice; annotation ids must be unique")
-    if annotation.id < 1:  # COCOeval stores the matched id and reads 0 as "no match"
-        raise UserError(f"{where}: ids must be 1 or more, pycocotools takes id 0 for 'no match'")
     if annotation.image_id not in images:
         raise UserError(f"{where} belongs to image {annotation.image_id}, which 'images' does not list")
     if annotation.category_id not in categories:
@@ -179,44 +231,33 @@ def _rows(document: Document, key: str, path: Path, build: Callable[[Document], 
             raise UserError(f"{path}: {key}[{index}] is malformed ({error}); correct the file") from None
 
 
-def _category(row: Document) -> tuple[int, str]:
-    category_id, name = _integer(row, "id"), str(row["name"])
-    expected = COCO_NAMES.get(category_id)
-    # a data set with ids 1..N of its own would pass as person, bicycle, ...; its names show the error
-    if name != expected:
-        raise ValueError(
-            f"id {category_id} is named {name!r}, in COCO it is {expected or 'not used'!r}; map it to COCO's"
-        )
-    return category_id, name
+def _category(row: Document, tally: Tally) -> tuple[int, str]:
+    category_id, name = integer(row, "id", tally), row["name"]
+    if category_id < 0:
+        raise ValueError(f"id is {category_id}, expected 0 or more")
+    if not isinstance(name, (str, int)) or not str(name).strip():
+        raise TypeError(f"name is {name!r}, expected text")
+    return category_id, str(name)
 
 
-def _image(row: Document) -> ImageRecord:
-    image = ImageRecord(_integer(row, "id"), str(row["file_name"]), _integer(row, "width"), _integer(row, "height"))
+def _image(row: Document, tally: Tally) -> tuple[int, ImageRecord]:
+    width, height = integer(row, "width", tally), integer(row, "height", tally)
+    image = ImageRecord(integer(row, "id", tally), str(row["file_name"]), width, height)
     if image.width < 1 or image.height < 1:
         raise ValueError(f"size {image.width}x{image.height}, expected at least 1x1")
     name = PurePosixPath(image.file_name)
     if not image.file_name or name.is_absolute() or ".." in name.parts:
         raise ValueError(f"file_name {image.file_name!r}, expected a path inside the split's image folder")
-    return image
+    return image.id, image
 
 
-def _annotation(row: Document) -> Annotation:
-    x, y, width, height = (float(value) for value in row["bbox"])
-    area = float(row["area"])
-    if not math.isfinite(x + y + width + height + area):
-        raise ValueError(f"bbox {row['bbox']} or area {row['area']} is not finite")
+def _annotation(row: Document, id_: int, tally: Tally) -> Annotation:
+    x, y, width, height = (number(value, "bbox", tally) for value in row["bbox"])
     return Annotation(
-        id=_integer(row, "id"),
-        image_id=_integer(row, "image_id"),
-        category_id=_integer(row, "category_id"),
+        id=id_,
+        image_id=integer(row, "image_id", tally),
+        category_id=integer(row, "category_id", tally),
         bbox_xywh=(x, y, width, height),
-        area=area,
-        iscrowd=bool(row.get("iscrowd", 0)),  # as in the official loader
+        area=number(row["area"], "area", tally),
+        iscrowd=flag(row, "iscrowd", tally),
     )
-
-
-def _integer(row: Document, key: str) -> int:
-    value = row[key]
-    if not isinstance(value, int):
-        raise TypeError(f"{key} is {value!r}, expected an integer")
-    return value

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from experiments.data.coco import annotation_path
+from experiments.data.coco import find_files
 from experiments.data.download import COCO_SERVER, NetworkUnavailable, Policy, Server, download_subset
 from experiments.data.shapes import DESCRIPTION, MARKER, write_shapes
+from experiments.data.voc import is_voc
 from frameworks.errors import UserError
 
-Kind = Literal["coco-folder", "coco-download", "shapes"]
+Kind = Literal["coco-folder", "coco-download", "voc-folder", "shapes"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A folder in COCO's layout, the kind of its images, and the sentence that describes it in logs and reports."""
+    """A folder with a data set, the kind of its images, and the sentence that describes it in logs and reports."""
 
     kind: Kind
     root: Path
@@ -55,6 +56,8 @@ def _folder(given: str, name: str) -> Source:
     root = Path(given).expanduser()
     if not given or not root.is_dir():  # "" would be the current folder
         raise UserError(f"{name} names {given!r}, which is no folder; expected one with annotations/ and val2017/")
+    if is_voc(root):
+        return Source("voc-folder", root, f"images in Pascal VOC's layout from {root}")
     description = _description(root)
     if (root / MARKER).exists() or description == DESCRIPTION:
         return Source("shapes", root, f"coloured shapes drawn by the built-in generator, NOT COCO: {root}")
@@ -65,7 +68,7 @@ def _folder(given: str, name: str) -> Source:
 
 def _description(root: Path) -> str | None:
     """The description at the head of COCO's files, read without the rest, which would take seconds."""
-    for path in (annotation_path(root, "val"), annotation_path(root, "train")):
+    for path in (find_files(root, "val")[0], find_files(root, "train")[0]):
         if path.is_file():
             with path.open("rb") as stream:
                 found = re.search(rb'"info":\s*{\s*"description":\s*"([^"]*)"', stream.read(4096))

@@ -5,7 +5,7 @@ from experiments.data.keyed_random import uniform
 from frameworks.errors import UserError
 
 # Images without a usable box count as one more category, so that about 1 % are chosen, as many as COCO has.
-_NO_OBJECTS = 0
+_NO_OBJECTS = None
 
 
 def choose_subset(split: CocoSplit, count: int, seed: int) -> list[int]:
@@ -26,7 +26,8 @@ def choose_subset(split: CocoSplit, count: int, seed: int) -> list[int]:
         )
     categories_of = {image_id: _categories_on(split, image_id) for image_id in split.images}
     queues = _queues(categories_of, seed)
-    rank = {category: uniform("subset/category", seed, category) for category in queues}
+    # without objects last of equals: a data set of its own may have a category 0
+    rank = {each: (uniform("subset/category", seed, each or 0), each is _NO_OBJECTS) for each in queues}
     covered = dict.fromkeys(queues, 0)
     chosen: dict[int, None] = {}
     while len(chosen) < count:
@@ -44,14 +45,16 @@ def choose_subset(split: CocoSplit, count: int, seed: int) -> list[int]:
     return list(chosen)
 
 
-def _categories_on(split: CocoSplit, image_id: int) -> frozenset[int]:
-    found = frozenset(each.category_id for each in split.annotations[image_id] if not each.iscrowd)
+def _categories_on(split: CocoSplit, image_id: int) -> frozenset[int | None]:
+    found: frozenset[int | None] = frozenset(
+        each.category_id for each in split.annotations[image_id] if not each.iscrowd
+    )
     return found or frozenset([_NO_OBJECTS])
 
 
-def _queues(categories_of: dict[int, frozenset[int]], seed: int) -> dict[int, list[int]]:
+def _queues(categories_of: dict[int, frozenset[int | None]], seed: int) -> dict[int | None, list[int]]:
     """Image ids of each category, the next one to choose last."""
-    queues: dict[int, list[int]] = {}
+    queues: dict[int | None, list[int]] = {}
     for image_id in sorted(categories_of, key=lambda each: uniform("subset/image", seed, each), reverse=True):
         for category in categories_of[image_id]:
             queues.setdefault(category, []).append(image_id)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.categories import COCO_NAMES
-from experiments.data.coco import CocoSplit, SplitName, load_split
+from experiments.data.account import SplitAccount, account_of
+from experiments.data.coco import CocoSplit, SplitName
 from experiments.data.files import write_atomically
 from experiments.data.images import load_annotated
 from experiments.data.manifest import build_manifest, read_manifest
 from experiments.data.source import Source, resolve_source
+from experiments.data.splits import SPLITS, load_splits
 from experiments.data.subset import choose_subset
 from experiments.progress import Progress
 from frameworks.arrays import save_arrays
+from frameworks.config import DataSpec
+from frameworks.errors import UserError
 from reports.run import files
 
-SPLITS: tuple[SplitName, SplitName] = ("train", "val")
 VAL_IMAGES = 5000  # COCO val2017: a download can hold no more
 SAMPLES = 2  # images of each split that a report shows
 
@@ -37,20 +40,31 @@ class Subset:
 RunData = dict[SplitName, Subset]
 
 
-def choose_data(data: str | None, *, subset: int, seed: int) -> tuple[Source, RunData]:
+def choose_data(
+    data: str | None, *, subset: int | None, seed: int, class_names: Sequence[str] = ()
+) -> tuple[Source, RunData]:
     """Find the data; choose `subset` training images, and as many validation images or all if there are fewer.
 
-    Raises UserError for missing or broken data (every chosen image is decoded) and for too large a subset.
+    None chooses every image of both, which the data has to be there for: nothing is downloaded or drawn.
+    `class_names` are the classes by label; without them they are the data set's own. Raises UserError for missing
+    or broken data and for too large a subset. Images are not opened here; see `require_images`.
     """
-    source = resolve_source(data, train_count=subset, val_count=min(subset, VAL_IMAGES), seed=seed)
-    train, val = (load_split(source.root, name) for name in SPLITS)
+    if subset is None and data is None and not os.environ.get("COCO_ROOT"):
+        raise UserError("--data DIR (or $COCO_ROOT) is needed to take all images; or choose some with --subset N")
+    wanted = sys.maxsize if subset is None else subset
+    source = resolve_source(data, train_count=wanted, val_count=min(wanted, VAL_IMAGES), seed=seed)
+    splits = load_splits(source.root, class_names)
+    train, val = splits["train"], splits["val"]
     chosen: RunData = {
-        "train": Subset(train, choose_subset(train, subset, seed)),
-        "val": Subset(val, choose_subset(val, min(subset, len(val.images)), seed)),
+        "train": Subset(train, choose_subset(train, subset or len(train.images), seed)),
+        "val": Subset(val, choose_subset(val, min(wanted, len(val.images)), seed)),
     }
-    for each in chosen.values():
-        _decode_all(each)
     return source, chosen
+
+
+def account_for(data: RunData, spec: DataSpec) -> list[SplitAccount]:
+    """The account of both subsets; only training drops what is too small for the size of `spec`."""
+    return [account_of(each.split, each.ids, spec if name == "train" else None) for name, each in data.items()]
 
 
 def write_manifests(folder: Path, data: RunData, *, kind: str, seed: int) -> None:
@@ -59,12 +73,15 @@ def write_manifests(folder: Path, data: RunData, *, kind: str, seed: int) -> Non
         build_manifest(subset.split, subset.ids, kind=kind, seed=seed).write(folder / files.manifest(name))
 
 
-def reload_data(folder: Path, root: Path) -> RunData:
-    """The images that the manifests in `folder` list. Raises UserError if a file or annotation has changed."""
+def reload_data(folder: Path, root: Path, class_names: Sequence[str] = ()) -> RunData:
+    """The images that the manifests in `folder` list, with the classes of the run (DataSpec.categories).
+
+    Raises UserError if a file or annotation has changed.
+    """
     data: RunData = {}
-    for name in SPLITS:
-        manifest = read_manifest(folder / files.manifest(name))
-        split = load_split(root, name)
+    manifests = {name: read_manifest(folder / files.manifest(name)) for name in SPLITS}
+    for name, split in load_splits(root, class_names).items():
+        manifest = manifests[name]
         manifest.verify(split)
         data[name] = Subset(split, manifest.image_ids)
     return data
@@ -79,7 +96,8 @@ def write_samples(folder: Path, data: RunData) -> None:
             pixels[f"image_{image_id}"] = np.asarray(load_annotated(subset.split, image_id))
             images.append({"image_id": image_id, "split": name, "ground_truth": _ground_truth(subset, image_id)})
     save_arrays(folder / files.SAMPLE_IMAGES, pixels)
-    categories = {str(key): name for key, name in COCO_NAMES.items()}
+    classes = data["train"].split.classes
+    categories = {str(id_): name for id_, name in zip(classes.ids, classes.names, strict=True)}
     write_atomically(folder / files.SAMPLES, json.dumps({"categories": categories, "images": images}, indent=1))
 
 
@@ -97,13 +115,34 @@ def _ground_truth(subset: Subset, image_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def _decode_all(subset: Subset) -> None:
-    """Decode every image now, so that a broken file is found before the training starts."""
+def require_images(data: RunData) -> None:
+    """Decode every image now, so that broken files are found before the training starts.
+
+    Raises UserError for the first image that cannot be read, with the number of the others.
+    """
+    errors = [error for subset in data.values() for error in _unreadable(subset)]
+    if errors:
+        others = f" (and {len(errors) - 1} other images)" if len(errors) > 1 else ""
+        raise UserError(f"{errors[0]}{others}")
+
+
+def _unreadable(subset: Subset) -> list[UserError]:
     title = f"checking {subset.split.name} images"
     pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check")
     try:
         with Progress(title, len(subset.ids), unit="image", waiting="decoding") as progress:
-            for _ in pool.map(lambda image_id: load_annotated(subset.split, image_id).size, subset.ids):
+            errors = []
+            for error in pool.map(lambda image_id: _error_of(subset.split, image_id), subset.ids):
+                errors += [error] if error else []
                 progress.advance()
+            return errors
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _error_of(split: CocoSplit, image_id: int) -> UserError | None:
+    try:
+        load_annotated(split, image_id)
+    except UserError as error:
+        return error
+    return None

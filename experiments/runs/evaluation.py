@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from experiments.data.batches import Batch, evaluation_batches
-from experiments.data.categories import label_to_category
+from experiments.data.categories import Classes
 from experiments.data.coco import CocoSplit
 from experiments.runs.data import Subset
 from frameworks.arrays import Arrays
@@ -55,7 +55,8 @@ def evaluate(
             count, sizes_wh_B2 = len(batch.image_ids), batch.arrays["original_sizes_wh"]
             images = {"images": batch.arrays["images"], "sizes_wh": sizes_wh_B2}
             found = predict({name: _filled(array, data.batch_size) for name, array in images.items()})
-            results += coco_results(batch.image_ids, {name: array[:count] for name, array in found.arrays.items()})
+            detections = {name: array[:count] for name, array in found.arrays.items()}
+            results += coco_results(batch.image_ids, detections, subset.split.classes)
             kernels, compile_seconds = kernels + found.kernels_compiled, compile_seconds + found.compile_seconds
             on_images(count)
     stats = coco_stats(subset.split, subset.ids, results)
@@ -67,8 +68,8 @@ def _filled(array: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([array, np.repeat(array[-1:], count - len(array), axis=0)])
 
 
-def coco_results(image_ids: Sequence[int], detections: Arrays) -> list[Result]:
-    """Detections of a batch (boxes xyxy in pixels of the original image) as COCO results.
+def coco_results(image_ids: Sequence[int], detections: Arrays, classes: Classes) -> list[Result]:
+    """Detections of a batch (boxes xyxy in pixels of the original image) as COCO results with category ids.
 
     Boxes are not clipped to the image, as in the official evaluation: clipping would change their IoU.
     """
@@ -78,7 +79,7 @@ def coco_results(image_ids: Sequence[int], detections: Arrays) -> list[Result]:
     return [
         {
             "image_id": image_id,
-            "category_id": label_to_category(int(label)),
+            "category_id": classes.id_of(int(label)),
             "bbox": box.tolist(),
             "score": float(score),
         }

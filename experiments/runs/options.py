@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import Parser, parse_frameworks, parse_pythons
+from experiments.runs.check import CheckData, check_of
 from frameworks import ADAPTERS
 from frameworks.config import RECIPES
 from frameworks.errors import UserError
@@ -46,13 +47,15 @@ class Resume:
     folder: Path
 
 
-def parse_options(arguments: list[str]) -> Options | Resume:
+def parse_options(arguments: list[str]) -> Options | Resume | CheckData:
     """Read the command line.
 
     Raises:
         UserError: anything that no run can be made of.
     """
     given = vars(_parser().parse_args(arguments))
+    if given.pop("check_data", False):
+        return check_of(given)
     if "resume" in given:
         folder = given.pop("resume")
         if given:
@@ -74,7 +77,8 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("--subset", type=int, metavar="N", help="training images, and up to as many validation images")
-    add("--data", metavar="DIR", help="folder in COCO's layout (default: $COCO_ROOT, else a download, else shapes)")
+    add("--data", metavar="DIR", help="COCO or VOC folder (default: $COCO_ROOT, else a download, else shapes)")
+    add("--check-data", action="store_true", help="account for every object of --data and train nothing")
     add("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(ADAPTERS)})")
     add("--epochs", type=int, metavar="N", help="default: those of the recipe")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")

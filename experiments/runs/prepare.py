@@ -4,9 +4,18 @@ import shlex
 import time
 from pathlib import Path
 
+from experiments.data.account import SplitAccount, between_lines, short_lines
 from experiments.data.files import file_hash, write_atomically
 from experiments.data.source import Source
-from experiments.runs.data import RunData, choose_data, write_manifests, write_samples
+from experiments.runs.classes import classes_line, with_classes
+from experiments.runs.data import (
+    RunData,
+    account_for,
+    choose_data,
+    require_images,
+    write_manifests,
+    write_samples,
+)
 from experiments.runs.deviations import deviations
 from experiments.runs.folder import Run, require_room
 from experiments.runs.host import GENERATED, host_record, now
@@ -48,7 +57,7 @@ def prepare(options: Options, resolved: Resolved, folder: Path, arguments: list[
     Raises:
         UserError: data or weights are missing, broken or of another model, or the disk is too full.
     """
-    spec = resolved.spec
+    source, data, accounts, spec = _data(options, resolved.spec)
     require_room(folder, model_facts(spec.model), len(options.frameworks))
     weights, origin = starting_state(
         spec,
@@ -60,13 +69,12 @@ def prepare(options: Options, resolved: Resolved, folder: Path, arguments: list[
     if origin:
         write_atomically(folder / files.WEIGHTS_LOG, log(origin))
         print("\n".join(said(origin)), flush=True)
-    source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
-    print(f"data: {source.sentence}", flush=True)
     write_manifests(folder, data, kind=source.kind, seed=options.seed)
     write_samples(folder, data)
     initial = folder / files.INITIAL
     save_arrays(initial, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
     meta = _meta(options, spec, source, data)
+    meta.data.account = {each.split: each.to_dict() for each in accounts}
     meta.command = shlex.join(["python", "experiments/run.py", *arguments])
     meta.weights, meta.initial_sha256 = origin, file_hash(initial)
     meta.recipe = resolved.sentence
@@ -74,6 +82,20 @@ def prepare(options: Options, resolved: Resolved, folder: Path, arguments: list[
     run = Run(folder, meta, spec, data)
     run.write_meta()
     return run
+
+
+def _data(options: Options, spec: ExperimentSpec) -> tuple[Source, RunData, list[SplitAccount], ExperimentSpec]:
+    """The chosen images with their account, which is printed, and the spec with their classes."""
+    names = spec.data.categories
+    source, data = choose_data(options.data, subset=options.subset, seed=options.seed, class_names=names)
+    classes = data["train"].split.classes
+    print(f"data: {source.sentence}\n{classes_line(classes)}", flush=True)
+    spec = with_classes(spec, options.preset, source, classes, options.update)
+    accounts = account_for(data, spec.data)
+    lines = [line for each in accounts for line in short_lines(each)] + between_lines(*accounts)
+    print("\n".join(lines), flush=True)
+    require_images(data)
+    return source, data, accounts, spec
 
 
 def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData) -> RunMeta:

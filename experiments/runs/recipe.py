@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.data.categories import COCO_CATEGORY_IDS
 from experiments.runs.options import Options
 from frameworks.config import (
     OFFICIAL,
@@ -56,7 +55,6 @@ def resolve(options: Options, loaded: LoadedSpec) -> Resolved:
     except SpecError as error:
         raise SpecError(f"--recipe {name}: {error}") from None
     spec = with_settings(with_recipe(laid, _given(options), {}), options.update)
-    _require_coco(spec)
     fitted = _fitted(spec, options, loaded, name)
     require_tokens(fitted)
     _require_trained(fitted)
@@ -106,20 +104,6 @@ def _fitted(spec: ExperimentSpec, options: Options, loaded: LoadedSpec, name: st
             f"batch, as in --batch-size {options.subset}"
         )
     return replace(spec, data=replace(spec.data, batch_size=options.subset))
-
-
-def _require_coco(spec: ExperimentSpec) -> None:
-    """Raises UserError unless the data set and the number of classes are COCO's."""
-    if spec.data.dataset != "coco":
-        raise UserError(
-            f"--preset {spec.name} trains on the data set {spec.data.dataset!r}, but only COCO's layout "
-            "can be read so far; choose a preset for COCO"
-        )
-    if spec.object_classes != len(COCO_CATEGORY_IDS):
-        raise UserError(
-            f"--preset {spec.name} has num_classes {spec.model.num_classes}, but COCO's labels are "
-            f"{len(COCO_CATEGORY_IDS)}; leave num_classes out of the file"
-        )
 
 
 def require_tokens(spec: ExperimentSpec) -> None:

@@ -32,7 +32,7 @@ def reopen(folder: Path) -> Run:
     """
     meta = _read_meta(folder / files.META)
     spec = _read_spec(meta, folder / files.META)
-    data = reload_data(folder, Path(meta.data.root))
+    data = reload_data(folder, Path(meta.data.root), spec.data.categories)
     weights = folder / files.INITIAL
     if not weights.is_file() or file_hash(weights) != meta.initial_sha256:
         raise UserError(f"{weights}: missing or changed since the run was started; start a new run")

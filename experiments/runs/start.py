@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from experiments.runs.check import CheckData, check_data
 from experiments.runs.folder import claim, locked, release
 from experiments.runs.job import execute, finished_report
 from experiments.runs.options import Options, parse_options
@@ -16,6 +17,8 @@ def start(arguments: list[str]) -> int:
         UserError: wrong arguments, data or files.
     """
     options = parse_options(arguments)
+    if isinstance(options, CheckData):
+        return check_data(options)
     return _new(options, arguments) if isinstance(options, Options) else _resume(options.folder)
 
 

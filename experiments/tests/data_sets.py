@@ -96,3 +96,47 @@ def user_error(call: Callable[[], object], *fragments: str | Path) -> str:
     for fragment in fragments:
         assert str(fragment) in line, f"{fragment!r} is not in: {line}"
     return line
+
+
+def own_classes(root: Path, names: list[str], first_id: int = 1, images: int = 4) -> Path:
+    """A data set with a class for each name, ids from `first_id`, in COCO's layout: `images` images of 64x48 px a
+    split, each with two objects, all classes in turn."""
+    ids = range(first_id, first_id + len(names))
+    for split in ("train", "val"):
+        folder, path = root / f"{split}2017", root / f"annotations/instances_{split}2017.json"
+        folder.mkdir(parents=True)
+        path.parent.mkdir(exist_ok=True)
+        objects = []
+        for number in range(2 * images):
+            category, box = ids[number % len(names)], [4.0 + 20 * (number % 2), 6.0, 18.0, 30.0]
+            objects.append(annotation(number + 1, number // 2 + 1, category, box))
+        rows = [{"id": n + 1, "file_name": f"{n}.png", "width": 64, "height": 48} for n in range(images)]
+        for n, row in enumerate(rows):
+            Image.new("RGB", (64, 48), (40 * n, 90, 200 - 40 * n)).save(folder / row["file_name"])
+        listed = [{"id": id_, "name": name} for id_, name in zip(ids, names, strict=True)]
+        path.write_text(json.dumps({"images": rows, "annotations": objects, "categories": listed}))
+    return root
+
+
+def voc_year(folder: Path, lists: dict[str, list[str]], objects: dict[str, list[str]]) -> Path:
+    """One year of Pascal VOC: `lists` by name (train, val, ...) of image names, `objects` the XML text of each
+    image's objects; images are 60x40 px."""
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    for name, listed in lists.items():
+        (folder / "ImageSets/Main" / f"{name}.txt").write_text("".join(f"{each}\n" for each in listed))
+    for name, found in objects.items():
+        Image.new("RGB", (60, 40), (200, 90, 30)).save(folder / "JPEGImages" / f"{name}.jpg")
+        size = "<size><width>60</width><height>40</height><depth>3</depth></size>"
+        text = f"<annotation><filename>{name}.jpg</filename>{size}{''.join(found)}</annotation>"
+        (folder / "Annotations" / f"{name}.xml").write_text(text)
+    return folder
+
+
+def voc_object(name: str, box_xyxy: tuple[float, float, float, float], difficult: int = 0) -> str:
+    """The XML of one object; the corners stand in an order that some of VOC's files have."""
+    x0, y0, x1, y1 = box_xyxy
+    corners = f"<xmax>{x1}</xmax><xmin>{x0}</xmin><ymax>{y1}</ymax><ymin>{y0}</ymin>"
+    flags = f"<pose>Left</pose><difficult>{difficult}</difficult>"
+    part = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part>"
+    return f"<object><name>{name}</name>{flags}{part}<bndbox>{corners}</bndbox></object>"

@@ -70,7 +70,8 @@ def test_contents_are_those_of_the_images_to_the_bit(split: CocoSplit, flip: boo
         stops = np.cumsum(batch.arrays["counts"])
         for index, image_id in enumerate(batch.image_ids):
             record, image = split.images[image_id], load_annotated(split, image_id)
-            labels_N, boxes_N4 = build_targets(split.annotations[image_id], (record.width, record.height))
+            size_wh = (record.width, record.height)
+            labels_N, boxes_N4 = build_targets(split.annotations[image_id], size_wh, split.classes)
             if flip:
                 image, boxes_N4 = flip_horizontal(image, boxes_N4)
             mine = slice(stops[index] - batch.arrays["counts"][index], stops[index])

@@ -5,14 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.data.categories import (
-    COCO_CATEGORY_IDS,
-    COCO_CATEGORY_NAMES,
-    COCO_NAMES,
-    category_to_label,
-    label_to_category,
-)
+from experiments.data.categories import COCO_NAMES
 from experiments.data.coco import annotation_path, image_folder, load_split, parse_split
+from experiments.data.values import AS_TEXT
 from experiments.tests.data_sets import ROOT, annotation, document, real_coco, user_error, write
 
 
@@ -23,14 +18,6 @@ def test_a_split_is_read_whole_and_in_the_order_of_ids(tmp_path: Path) -> None:
     assert split.annotations[3][0].bbox_xywh == (5, 5, 10, 20)
     assert [each.iscrowd for each in split.annotations[7]] == [True]
     assert split.categories == {1: "person", 90: "toothbrush"}
-
-
-def test_labels_are_the_official_ones() -> None:
-    absent = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}  # ids COCO skipped between 1 and 90
-    assert list(COCO_CATEGORY_IDS) == [each for each in range(1, 91) if each not in absent]
-    assert [category_to_label(each) for each in COCO_CATEGORY_IDS] == list(range(80))
-    assert [label_to_category(label) for label in range(80)] == list(COCO_CATEGORY_IDS)
-    assert COCO_CATEGORY_NAMES[category_to_label(13)] == "stop sign" == COCO_NAMES[13]
 
 
 def test_the_table_of_names_is_that_of_the_real_file() -> None:
@@ -50,16 +37,6 @@ def test_every_real_annotation_is_read() -> None:
             row["iscrowd"],
         )
         assert list(each.bbox_xywh) == row["bbox"]
-
-
-@pytest.mark.parametrize("label", [-1, 80])
-def test_unknown_labels(label: int) -> None:
-    user_error(lambda: label_to_category(label), f"label {label}", "0..79")
-
-
-@pytest.mark.parametrize("category", [0, 12, 91])
-def test_unknown_categories(category: int) -> None:
-    user_error(lambda: category_to_label(category), f"category id {category}")
 
 
 def test_missing_folders_and_files(tmp_path: Path) -> None:
@@ -100,18 +77,28 @@ def test_missing_keys(list_name: str, key: str) -> None:
     [
         ("annotations", {"category_id": 2}, "category 2"),
         ("annotations", {"image_id": 99}, "image 99"),
-        ("annotations", {"id": 2}, "annotation 2 occurs twice"),
-        ("annotations", {"id": 0}, "no match"),
         ("annotations", {"bbox": [1, 2, 3]}, "malformed"),
         ("annotations", {"bbox": None}, "malformed"),
         ("annotations", {"bbox": [1, 2, float("nan"), 3]}, "not finite"),
-        ("annotations", {"image_id": "3"}, "expected an integer"),
+        ("annotations", {"image_id": "three"}, "image_id is 'three', expected an integer"),
+        ("annotations", {"image_id": 3.5}, "image_id is 3.5, expected an integer"),
+        ("annotations", {"id": None}, "id is None, expected an integer"),
+        ("annotations", {"id": True}, "id is True, expected an integer"),
+        ("annotations", {"bbox": [1, 2, True, 3]}, "True, expected a number"),
+        ("annotations", {"bbox": [1, 2, "wide", 3]}, "'wide'"),
+        ("annotations", {"bbox": [1, 2, "nan", 3]}, "not finite"),
+        ("annotations", {"area": None}, "None, expected a number"),
+        ("annotations", {"iscrowd": "no"}, "annotations[1] is malformed (iscrowd is 'no', expected 0 or 1)"),
+        ("annotations", {"iscrowd": 2}, "iscrowd is 2, expected 0 or 1"),
+        ("annotations", {"iscrowd": None}, "iscrowd is None, expected 0 or 1"),
         ("images", {"id": 7}, "image id 7 occurs twice"),
         ("images", {"width": 0}, "0x50"),
         ("images", {"file_name": "../a.png"}, "inside"),
         ("images", {"file_name": ""}, "inside"),
-        ("categories", {"id": 91}, "not used"),
-        ("categories", {"name": "helmet"}, "in COCO it is 'person'"),
+        ("categories", {"id": 90}, "category id 90 occurs twice"),
+        ("categories", {"id": -1}, "id is -1, expected 0 or more"),
+        ("categories", {"name": None}, "name is None, expected text"),
+        ("categories", {"name": "toothbrush"}, "are both named 'toothbrush'"),
     ],
 )
 def test_wrong_values(list_name: str, change: dict[str, object], fragment: str) -> None:
@@ -132,3 +119,60 @@ def test_a_data_set_without_objects_is_allowed_and_an_absent_crowd_flag_is_none(
     del plain["iscrowd"]
     split = parse_split(document() | {"annotations": [plain]}, ROOT, "train")
     assert not split.annotations[3][0].iscrowd
+
+
+def test_numbers_and_flags_are_read_as_what_they_are_and_counted() -> None:
+    plain = parse_split(document(), ROOT, "train")
+    written = document()
+    for row in written["annotations"]:
+        row["bbox"] = [str(value) for value in row["bbox"]]
+        row |= {key: f"{row[key]}.0" for key in ("id", "image_id")} | {"category_id": float(row["category_id"])}
+        row["iscrowd"] = {0: "false", 1: "1"}[row["iscrowd"]]
+    read = parse_split(written, ROOT, "train")
+    assert read.annotations == plain.annotations and read.images == plain.images
+    assert repr(read.annotations) == repr(plain.annotations), "and so are the hashes of manifests"
+    found = {each.reason: each.count for each in read.findings}
+    assert found == {AS_TEXT: 3 * (4 + 2 + 1), "whole numbers written with a decimal point": 3}
+    assert plain.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([0, 1, 2], [3, 1, 2]),
+        ([5, 5, 5], [5, 6, 7]),
+        ([None, None, 1], [2, 3, 1]),
+        ([-3, 8, 0], [9, 8, 10]),
+    ],
+)
+def test_annotation_ids_that_cannot_stay_are_replaced(ids: list[int | None], expected: list[int]) -> None:
+    written = document()
+    for row, id_ in zip(written["annotations"], ids, strict=True):
+        row.pop("id")
+        row |= {} if id_ is None else {"id": id_}
+    split = parse_split(written, ROOT, "train")
+    boxes = {each.bbox_xywh: each.id for found in split.annotations.values() for each in found}
+    assert [boxes[tuple(row["bbox"])] for row in written["annotations"]] == expected
+    (finding,) = split.findings
+    assert finding.count == sum(each not in ids for each in expected) and finding.kind == "changed"
+
+
+LAYOUTS = (
+    ("annotations/instances_{}2017.json", "{}2017", "val"),
+    ("annotations/instances_{}.json", "{}", "val"),
+    ("annotations/instances_{}.json", "images", "val"),
+    ("{}/_annotations.coco.json", "{}", "valid"),
+)
+
+
+@pytest.mark.parametrize(("annotations", "images", "val"), LAYOUTS)
+def test_the_layouts_that_people_have(tmp_path: Path, annotations: str, images: str, val: str) -> None:
+    for word in ("train", val):
+        path, folder = tmp_path / annotations.format(word), tmp_path / images.format(word)
+        for each in (path.parent, folder):
+            each.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document()))
+    for name, word in (("train", "train"), ("val", val)):
+        split = load_split(tmp_path, "val" if name == "val" else "train")
+        assert split.annotation_file == tmp_path / annotations.format(word)
+        assert split.image_folder == tmp_path / images.format(word)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.data.categories import category_to_label
+from experiments.data.categories import COCO, Classes
 from experiments.data.coco import CocoSplit, load_split, parse_split
 from experiments.runs.data import Subset
 from experiments.runs.evaluation import coco_results, coco_stats, evaluate
@@ -34,7 +34,7 @@ def one_object() -> CocoSplit:
 
 
 def test_boxes_become_top_left_and_size_with_coco_ids_and_are_not_clipped() -> None:
-    (result,) = coco_results([3], detections(79, [-4.0, 5.0, 16.5, 60.0]))
+    (result,) = coco_results([3], detections(79, [-4.0, 5.0, 16.5, 60.0]), COCO)
     assert result == {
         "image_id": 3,
         "category_id": 90,
@@ -43,8 +43,16 @@ def test_boxes_become_top_left_and_size_with_coco_ids_and_are_not_clipped() -> N
     }
 
 
+def test_results_carry_the_category_ids_of_the_data_set() -> None:
+    helmets = Classes((0, 7), ("vest", "helmet"))
+    (result,) = coco_results([3], detections(1, [0, 0, 5, 5]), helmets)
+    assert result["category_id"] == 7
+    (result,) = coco_results([3], detections(0, [0, 0, 5, 5]), helmets)
+    assert result["category_id"] == 0
+
+
 def test_a_perfect_detection_scores_one() -> None:
-    results = coco_results([3], detections(79, [5, 5, 15, 25]))
+    results = coco_results([3], detections(79, [5, 5, 15, 25]), COCO)
     stats = coco_stats(one_object(), [3, 7], results)
     assert tuple(stats) == COCO_STATS
     assert [stats[name] for name in ("AP", "AP50", "AR1", "AR100")] == pytest.approx([1.0] * 4)
@@ -53,27 +61,27 @@ def test_a_perfect_detection_scores_one() -> None:
 
 def test_the_overlap_decides_at_which_thresholds_a_detection_counts() -> None:
     # 10x20 against 10x14 inside it: IoU 0.7 meets the thresholds 0.50, 0.55, 0.60, 0.65 and 0.70 of the ten
-    results = coco_results([3], detections(79, [5, 5, 15, 19.001]))
+    results = coco_results([3], detections(79, [5, 5, 15, 19.001]), COCO)
     stats = coco_stats(one_object(), [3, 7], results)
     assert stats["AP50"] == pytest.approx(1.0) and stats["AP75"] == 0.0
     assert stats["AP"] == pytest.approx(0.5)
 
 
 def test_a_wrong_class_scores_nothing() -> None:
-    results = coco_results([3], detections(category_to_label(44), [5, 5, 15, 25]))
+    results = coco_results([3], detections(COCO.label_of(44), [5, 5, 15, 25]), COCO)
     assert coco_stats(one_object(), [3, 7], results)["AP"] == 0.0
 
 
 def test_only_the_images_of_the_subset_count() -> None:
     split = split_of({1: [1], 2: [1]})
-    results = coco_results([1], detections(0, [1, 1, 6, 6]))
+    results = coco_results([1], detections(0, [1, 1, 6, 6]), COCO)
     assert coco_stats(split, [1], results)["AP"] == pytest.approx(1.0)
     assert coco_stats(split, [1, 2], results)["AR100"] == pytest.approx(0.5), "image 2 has no detection"
 
 
 def test_a_detection_on_an_image_without_objects_is_a_false_one() -> None:
     split = split_of({1: [1], 2: []})
-    false = coco_results([2], detections(0, [1, 1, 6, 6]))
+    false = coco_results([2], detections(0, [1, 1, 6, 6]), COCO)
     right = {"image_id": 1, "category_id": 1, "bbox": [1.0, 1.0, 5.0, 5.0], "score": 0.1}
     assert coco_stats(split, [1, 2], [*false, right])["AP"] == pytest.approx(0.5)
 
@@ -85,7 +93,7 @@ def test_no_detection_and_no_object_are_numbers_too(objects: dict[int, list[int]
 
 
 def test_nothing_is_printed_and_nothing_is_changed(capsys: pytest.CaptureFixture[str]) -> None:
-    results = coco_results([3], detections(79, [5, 5, 15, 25]))
+    results = coco_results([3], detections(79, [5, 5, 15, 25]), COCO)
     before = [dict(each) for each in results]
     coco_stats(one_object(), [3, 7], results)
     assert capsys.readouterr() == ("", "")

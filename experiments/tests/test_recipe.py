@@ -190,16 +190,3 @@ def test_another_kind_of_backbone_is_one_difference() -> None:
     other = replace(OFFICIAL, model=replace(OFFICIAL.model, backbone=preset("rtdetr_dla34").model.backbone))
     said = deviations(OFFICIAL, other, train_images=TRAIN_IMAGES)
     assert any(line.startswith("`model.backbone` is") for line in said)
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_data_set_that_cannot_be_read_is_refused(device: str) -> None:
-    with pytest.raises(UserError, match=r"--preset rtdetrv2_r18vd_voc trains on the data set 'voc'"):
-        resolved("rtdetrv2_r18vd_voc", device=device)
-
-
-def test_a_model_without_cocos_classes_is_refused() -> None:
-    """Labels beyond its classes would crash in the first step, or in the evaluation."""
-    for classes in (79, 81):
-        with pytest.raises(UserError, match=rf"has num_classes {classes}.*COCO's labels are 80"):
-            resolved(update=(f"model.num_classes={classes}",))

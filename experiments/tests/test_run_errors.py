@@ -47,7 +47,7 @@ def own(root: Path, tmp_path: Path) -> Path:
         (["--subset", "5", "--recipe", "quik"], ["'quik'", "Did you mean 'quick'?"]),
         (["--subset", "5", "-u", "recipe.epoch=3"], ["'recipe.epoch'", "Did you mean 'recipe.epochs'?"]),
         (["--subset", "5", "--preset", "tinny"], ["'tinny'", "Did you mean 'tiny'?"]),
-        (["--subset", "5", "--preset", "rtdetrv2_r18vd_voc"], ["rtdetrv2_r18vd_voc", "'voc'", "COCO's layout"]),
+        (["--subset", "5", "--preset", "rtdetrv2_r18vd_voc"], ["rtdetrv2_r18vd_voc", "Pascal VOC", "--data"]),
         (["--subset", "5", "--frameworks", "torch,jitter"], ["'jitter'", "Did you mean 'jittor'?"]),
         (["--subset", "5", "--frameworks", "torch,torch"], ["one twice"]),
         (["--subset", "5", "--device", "tpu"], ["--device", "'tpu'"]),

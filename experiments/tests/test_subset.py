@@ -53,6 +53,20 @@ def test_the_seed_decides() -> None:
     assert len({tuple(choose_subset(split, 5, seed)) for seed in range(10)}) == 10
 
 
+def test_the_choice_is_that_of_earlier_versions() -> None:
+    """A seed names a subset: in downloaded folders, and in what people have published."""
+    per_image = {number: ([1 + number % 3] if number % 4 else []) for number in range(1, 25)}
+    assert choose_subset(split_of(per_image), 8, seed=0) == [15, 13, 8, 23, 21, 22, 16, 2]
+    assert choose_subset(split_of(per_image), 8, seed=2) == [9, 22, 16, 23, 15, 7, 8, 2]
+
+
+def test_a_category_with_the_id_zero_is_one() -> None:
+    split = split_of({number: [1] if number % 2 else [] for number in range(1, 9)})
+    zero = {key: tuple(replace(each, category_id=0) for each in found) for key, found in split.annotations.items()}
+    chosen = choose_subset(replace(split, annotations=zero), 4, seed=0)
+    assert sum(bool(zero[image_id]) for image_id in chosen) == 2, "as many with objects as without"
+
+
 def test_forty_real_images_show_nearly_every_category() -> None:
     split = real_coco("train")
     chosen = choose_subset(split, 40, seed=0)

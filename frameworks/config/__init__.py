@@ -4,7 +4,7 @@
 
 from frameworks.config.backbones import BackboneSpec, DLASpec, HGNetv2Spec, HGStageSpec, PResNetSpec, RegNetSpec
 from frameworks.config.experiment import ExperimentSpec
-from frameworks.config.loading import load_spec, load_with_account
+from frameworks.config.loading import load_spec, load_with_account, says_num_classes
 from frameworks.config.model import DecoderSpec, EncoderSpec, ModelSpec
 from frameworks.config.official.config import LoadedSpec, load_official
 from frameworks.config.presets import ALIASES, PRESETS, preset

@@ -6,7 +6,7 @@ from pathlib import Path
 from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.mappings import read_mapping
 from frameworks.config.official.config import LoadedSpec, load_official
-from frameworks.config.official.files import is_official
+from frameworks.config.official.files import is_official, read_included
 from frameworks.config.presets import ALIASES, PRESETS, preset
 from frameworks.config.serialization import to_dict
 from frameworks.config.spec_files import INHERIT, load_yaml, looks_like_a_file, said_in
@@ -23,10 +23,9 @@ def load_spec(name_or_path: str) -> ExperimentSpec:
 
 def load_with_account(name_or_path: str) -> LoadedSpec:
     """As ``load_spec``, with what a file says and the keys of an official file that are not in the spec."""
-    path = Path(name_or_path).expanduser()
-    is_name = name_or_path in PRESETS | ALIASES or not (looks_like_a_file(name_or_path) or path.is_file())
-    if is_name:
+    if _is_name(name_or_path):
         return LoadedSpec(preset(name_or_path), base=name_or_path)
+    path = Path(name_or_path).expanduser()
     values = read_mapping(path)
     if INHERIT not in values and is_official(values):
         loaded = load_official(path)
@@ -34,3 +33,18 @@ def load_with_account(name_or_path: str) -> LoadedSpec:
     spec = load_yaml(path)
     base, said = said_in(path)
     return LoadedSpec(spec, base=base, said=said)
+
+
+def says_num_classes(name_or_path: str) -> bool:
+    """Whether a file for ``load_spec``, or one that it builds on, gives ``num_classes``; a preset does not."""
+    loaded = load_with_account(name_or_path)
+    values = {} if loaded.base else read_mapping(Path(name_or_path).expanduser())
+    if is_official(values):
+        return "num_classes" in read_included(Path(name_or_path).expanduser())[0]
+    return "num_classes" in loaded.said.get("model", {})
+
+
+def _is_name(name_or_path: str) -> bool:
+    """Whether this is the name of a preset or alias, or can only be meant as one."""
+    is_file = looks_like_a_file(name_or_path) or Path(name_or_path).expanduser().is_file()
+    return name_or_path in PRESETS | ALIASES or not is_file

@@ -191,13 +191,17 @@ class AugmentationSpec:
 class DataSpec:
     """Data set, input size, batch size and augmentation."""
 
-    dataset: str = "coco"  # "voc": 20 classes, category ids are not remapped to COCO's
+    dataset: str = (
+        "coco"  # COCO's 80 classes by the official remap; "voc": Pascal VOC's; "custom": the data set's own
+    )
     image_size: tuple[int, int] = (640, 640)  # height, width in pixels
     batch_size: int = 16  # over all GPUs of the official run
     augmentation: AugmentationSpec = AugmentationSpec()
+    categories: tuple[str, ...] = added(())  # names of the classes by label; empty: COCO's 80, or not known yet
 
     def __post_init__(self) -> None:
-        require_choice(self, "dataset", ("coco", "voc"))
+        require_choice(self, "dataset", ("coco", "voc", "custom"))
+        require(len(set(self.categories)) == len(self.categories), self, "categories", "every name once")
         expected = "height and width that are multiples of 32 (the coarsest stride)"
         require(_are_whole(self.image_size), self, "image_size", expected)
         require(self.batch_size >= 1, self, "batch_size", "at least 1")

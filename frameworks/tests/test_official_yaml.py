@@ -124,6 +124,16 @@ def test_voc(tmp_path: Path) -> None:
     assert (spec.data.dataset, spec.model.num_classes) == ("voc", 20)
 
 
+@pytest.mark.parametrize("left_out", [False, True])
+def test_without_the_remap_the_categories_are_those_of_the_data(tmp_path: Path, left_out: bool) -> None:
+    parts = r50vd_v2()
+    parts[0] |= {"num_classes": 12, "remap_mscoco_category": False}
+    if left_out:
+        del parts[0]["remap_mscoco_category"]
+    spec = load(tmp_path, parts).spec
+    assert (spec.data.dataset, spec.data.categories, spec.model.num_classes) == ("custom", (), 12)
+
+
 def test_dla_and_regnet_ignore_what_the_official_code_ignores(tmp_path: Path) -> None:
     parts = r50vd_v1()
     parts[2]["HybridEncoder"]["in_channels"] = [128, 256, 512]

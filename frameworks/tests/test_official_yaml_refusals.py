@@ -68,7 +68,7 @@ REFUSED_V2 = [
     ("ema/decay", 2, ["ema_decay is 2.0"]),
     ("epoches", None, ["epoches is None", "expected int"]),
     ("resume", "last.pth", ["resume is 'last.pth'", "None"]),
-    ("remap_mscoco_category", False, ["remap_mscoco_category", "category ids"]),
+    ("remap_mscoco_category", "no", ["remap_mscoco_category is 'no'", "expected bool"]),
     ("train_dataloader/batch_size", 4, ["batch_size is 4", "total_batch_size"]),
     ("train_dataloader/shuffle", False, ["shuffle is False"]),
     ("train_dataloader/collate_fn/stop_epoch", 0, ["stop_epoch is 0", "never"]),

@@ -95,3 +95,15 @@ def compilation(run: RunRecords) -> str:
             words = f"{show.count(kernels, 'kernel')} in {show.seconds(seconds)}"
             sentences.append(f"{show.label(framework.name)} compiled {words} while it trained and evaluated.")
     return " ".join(sentences)
+
+
+def objects(run: RunRecords) -> str:
+    """One sentence a split about its objects: how many are in use, and what became of the others."""
+    said = []
+    for split, account in (run.meta.data.account or {}).items():
+        kinds: dict[str, list[str]] = {}
+        for found in account["findings"]:
+            kinds.setdefault(found["kind"], []).append(f"{found['count']:,} {found['reason']}")
+        rest = "".join(f"; {kind}: {', '.join(reasons)}" for kind, reasons in kinds.items())
+        said.append(f"{split}: {account['trained']:,} of {account['objects']:,} objects are in use{rest}.")
+    return " ".join(said)

@@ -30,13 +30,18 @@ class Failure:
 
 @dataclass(kw_only=True)
 class DataMeta:
-    """The images of a run; counts are None where a file does not state them."""
+    """The images of a run; counts are None where a file does not state them.
+
+    `account` tells, for each split, how many objects are trained on and what became of the others; runs from before
+    it have none.
+    """
 
     kind: str = ""
     sentence: str = ""
     root: str = ""
     train_images: int | None = None
     val_images: int | None = None
+    account: dict[str, Any] | None = None
     others: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,6 +113,8 @@ class RunMeta:
         values = asdict(self)
         if not self.recipe:  # so that an old run stays as it was
             del values["recipe"]
+        if self.data.account is None:
+            del values["data"]["account"]
         for part in (values, values["data"], values["parameters"]):
             part |= part.pop("others")
         return json.dumps(values, indent=1) + "\n"

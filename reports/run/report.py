@@ -45,6 +45,7 @@ def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
         "evaluation_table": tables.evaluation_table(run),
         "environment_table": tables.environment_table(run),
         "data_table": tables.data_table(run),
+        "objects": captions.objects(run),
         "figures": _run_figures(run, comparisons, folder),
         "first_steps": [_first_step(comparison, folder) for comparison in comparisons if comparison.first_terms],
         "limits": limits(run, comparisons),

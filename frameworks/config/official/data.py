@@ -90,10 +90,7 @@ def _read_dataset(top: Section, section: Section) -> str:
     if section.only("type", "CocoDetection", "VOCDetection") == "VOCDetection":
         top.only("remap_mscoco_category", False, default=False, why="VOC's labels are not COCO's")
         return "voc"
-    if not remap:
-        expected = "expected True: the spec's data set 'coco' has the category ids of COCO, and there is no other"
-        top.refuse("remap_mscoco_category", remap, f"{expected} in this layout")
-    return "coco"
+    return "coco" if remap else "custom"
 
 
 def _read_operations(transforms: Section, order: tuple[str, ...]) -> tuple[dict[str, Any], tuple[int, int]]:
