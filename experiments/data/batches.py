@@ -66,9 +66,9 @@ class EpochOrder:
 
 
 def epoch_batches(
-    split: CocoSplit, ids: Sequence[int], order: EpochOrder, epoch: int, *, workers: int = 2
+    split: CocoSplit, ids: Sequence[int], order: EpochOrder, epoch: int, *, start: int = 0, workers: int = 2
 ) -> Iterator[Batch]:
-    """The training batches of one epoch, counted from 0.
+    """The training batches of one epoch, counted from 0, from batch `start` on.
 
     Order and flips are functions of (seed, epoch, image id): they depend neither on the order of `ids`, nor on
     earlier epochs, nor on `workers`, the number of decoding threads. Without `shuffle` the order is that of `ids`.
@@ -91,7 +91,7 @@ def epoch_batches(
         flip = uniform("flip", order.seed, epoch, image_id) < order.flip_probability
         return _example(split, image_id, order.image_size, flip=flip)
 
-    return _stream(chunks, prepare, workers)
+    return _stream(chunks[start:], prepare, workers)
 
 
 def evaluation_batches(

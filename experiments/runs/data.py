@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from experiments.data.source import Source, resolve_source
 from experiments.data.subset import choose_subset
 from experiments.progress import Progress
 from frameworks.arrays import save_arrays
+from frameworks.errors import UserError
 from reports.run import files
 
 SPLITS: tuple[SplitName, SplitName] = ("train", "val")
@@ -37,16 +39,21 @@ class Subset:
 RunData = dict[SplitName, Subset]
 
 
-def choose_data(data: str | None, *, subset: int, seed: int) -> tuple[Source, RunData]:
+def choose_data(data: str | None, *, subset: int | None, seed: int) -> tuple[Source, RunData]:
     """Find the data; choose `subset` training images, and as many validation images or all if there are fewer.
+
+    None chooses every image of both, which the data has to be there for: nothing is downloaded or drawn.
 
     Raises UserError for missing or broken data (every chosen image is decoded) and for too large a subset.
     """
-    source = resolve_source(data, train_count=subset, val_count=min(subset, VAL_IMAGES), seed=seed)
+    if subset is None and data is None and not os.environ.get("COCO_ROOT"):
+        raise UserError("--data DIR (or $COCO_ROOT) is needed to train on all images; or choose some with --subset N")
+    wanted = sys.maxsize if subset is None else subset
+    source = resolve_source(data, train_count=wanted, val_count=min(wanted, VAL_IMAGES), seed=seed)
     train, val = (load_split(source.root, name) for name in SPLITS)
     chosen: RunData = {
-        "train": Subset(train, choose_subset(train, subset, seed)),
-        "val": Subset(val, choose_subset(val, min(subset, len(val.images)), seed)),
+        "train": Subset(train, choose_subset(train, subset or len(train.images), seed)),
+        "val": Subset(val, choose_subset(val, min(wanted, len(val.images)), seed)),
     }
     for each in chosen.values():
         _decode_all(each)

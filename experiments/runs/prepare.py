@@ -1,12 +1,13 @@
 """Prepare a new run: check everything, then fill its folder; run.json is written last and makes it a run."""
 
-import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from experiments.data.files import file_hash
 from experiments.data.source import Source
+from experiments.runs.board import require_tensorboard
 from experiments.runs.budget import resolve_spec
 from experiments.runs.data import RunData, choose_data, write_manifests, write_samples
 from experiments.runs.deviations import deviations
@@ -16,6 +17,7 @@ from experiments.runs.options import Options
 from experiments.weight_files.initial import starting_weights
 from frameworks.arrays import Arrays, save_arrays
 from frameworks.config import ExperimentSpec, load_spec, load_with_account, spec_hash, to_dict
+from frameworks.errors import UserError
 from frameworks.shared import kernels
 from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import model_facts
@@ -32,7 +34,7 @@ def spec_of(options: Options) -> ExperimentSpec:
     return resolve_spec(
         loaded.spec,
         options.device,
-        subset=options.subset,
+        subset=options.subset or sys.maxsize,  # ``prepare`` holds the batch to all images
         epochs=options.epochs,
         image_size=options.image_size,
         batch_size=options.batch_size,
@@ -43,26 +45,32 @@ def folder_of(options: Options) -> Path:
     """The folder of --out, or a new one named after preset, subset, seed and time."""
     if options.out is not None:
         return options.out.absolute()
-    name = f"{Path(options.preset).stem}-subset{options.subset}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    images = f"subset{options.subset}" if options.subset else "all"
+    name = f"{Path(options.preset).stem}-{images}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     return GENERATED / name
 
 
-def prepare(options: Options, spec: ExperimentSpec, folder: Path, arguments: list[str]) -> Run:
-    """Fill the claimed `folder` with manifests, samples, initial weights and run.json.
+def prepare(options: Options, spec: ExperimentSpec, folder: Path, command: str) -> Run:
+    """Fill the claimed `folder` with manifests, samples, initial weights and run.json, which records `command`.
 
     Raises:
         UserError: data or weights are missing, broken or of another model, or the disk is too full.
     """
-    require_room(folder, model_facts(spec.model), len(options.frameworks))
+    if options.monitoring.tensorboard:
+        require_tensorboard()
+    kept = options.monitoring.kept_checkpoints(spec.recipe.epochs)
+    require_room(folder, model_facts(spec.model), len(options.frameworks), kept)
     weights, origin = _weights(options, spec)
     source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
     print(f"data: {source.sentence}", flush=True)
+    if (images := len(data["train"].ids)) < spec.data.batch_size:
+        raise UserError(f"{images} training images make no batch of {spec.data.batch_size}; give a smaller --batch-size")
     write_manifests(folder, data, kind=source.kind, seed=options.seed)
     write_samples(folder, data)
     initial = folder / files.INITIAL
     save_arrays(initial, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
     meta = _meta(options, spec, source, data)
-    meta.command = shlex.join(["python", "experiments/run.py", *arguments])
+    meta.command, meta.monitoring = command, options.monitoring.record()
     meta.weights, meta.initial_sha256 = origin, file_hash(initial)
     meta.deviations = deviations(load_spec(options.preset), spec, len(data["train"].ids), origin)
     run = Run(folder, meta, spec, data)

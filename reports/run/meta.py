@@ -73,6 +73,7 @@ class RunMeta:
     weights: dict[str, Any] | None = None
     deviations: list[str] = field(default_factory=list)
     resumed: list[dict[str, Any]] = field(default_factory=list)
+    monitoring: dict[str, Any] = field(default_factory=dict)  # empty in runs from before there was a choice
     initial_sha256: str = ""
     others: dict[str, Any] = field(default_factory=dict)
 
@@ -99,6 +100,8 @@ class RunMeta:
     def to_json(self) -> str:
         """Text of run.json; unknown keys come last."""
         values = asdict(self)
+        if not self.monitoring:
+            del values["monitoring"]  # a run of an earlier version stays as it was
         for part in (values, values["data"], values["parameters"]):
             part |= part.pop("others")
         return json.dumps(values, indent=1) + "\n"
