@@ -13,7 +13,10 @@ TICK_S = 1.0
 
 
 class Progress:
-    """A bar of `total` units, `done` of them before, with a title; a thread shows what the work waits for while no unit finishes."""
+    """A bar of `total` units with a title; a thread shows what the work waits for while no unit finishes.
+
+    `done` units were finished before.
+    """
 
     def __init__(
         self, title: str, total: int | None = None, unit: str = "it", waiting: str = "working", done: int = 0

@@ -14,8 +14,8 @@ def announce(run: Run) -> None:
     print(f"run folder: {run.folder}")
     print("\n".join(parameter_lines(facts, recipe)))
     print(
-        f"{recipe.epochs} epochs of {steps} steps with {run.spec.data.batch_size} images of {height}x{width} px, in "
-        f"{' and then '.join(run.frameworks)} on {run.meta.device}; the time is estimated after the first steps",
+        f"{recipe.epochs} epochs of {steps} steps with {run.spec.data.batch_size} images of {height}x{width} px, "
+        f"in {' and then '.join(run.frameworks)} on {run.meta.device}; how long it takes is said after some steps",
         flush=True,
     )
 

@@ -48,7 +48,9 @@ def require_tensorboard() -> None:
 
 
 def open_board(folder: Path, step: int) -> Board:
-    """A board in ``folder`` from optimizer step ``step`` on: TensorBoard drops what an interrupted run wrote beyond.
+    """A board in ``folder``, from optimizer step ``step`` on.
+
+    TensorBoard drops what an interrupted run wrote beyond that step.
 
     Raises:
         UserError: the package that writes TensorBoard's files is not installed.

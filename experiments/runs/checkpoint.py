@@ -114,4 +114,3 @@ def read_spec(path: Path) -> ExperimentSpec | None:
 def load_checkpoint(folder: Path) -> Arrays:
     """The state in the checkpoint. Raises UserError if it cannot be read."""
     return load_arrays(folder / CHECKPOINT)
-

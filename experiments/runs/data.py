@@ -47,7 +47,7 @@ def choose_data(data: str | None, *, subset: int | None, seed: int) -> tuple[Sou
     Raises UserError for missing or broken data (every chosen image is decoded) and for too large a subset.
     """
     if subset is None and data is None and not os.environ.get("COCO_ROOT"):
-        raise UserError("--data DIR (or $COCO_ROOT) is needed to train on all images; or choose some with --subset N")
+        raise UserError("to train on all images, --data DIR or $COCO_ROOT is needed; or give --subset N")
     wanted = sys.maxsize if subset is None else subset
     source = resolve_source(data, train_count=wanted, val_count=min(wanted, VAL_IMAGES), seed=seed)
     train, val = (load_split(source.root, name) for name in SPLITS)

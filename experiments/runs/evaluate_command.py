@@ -5,10 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tabulate import tabulate
 
 from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons
-from experiments.data.files import write_atomically
+from experiments.data.files import file_hash, write_atomically
 from experiments.progress import say
 from experiments.runs.evaluation_source import Evaluation, Request, find
 from experiments.runs.folder import claim
@@ -16,8 +17,8 @@ from experiments.runs.host import GENERATED, now
 from experiments.runs.options import DEVICES
 from experiments.runs.stepper import Unavailable, open_stepper
 from experiments.runs.validation import detect_and_score, write_predictions
-from experiments.weight_files.initial import starting_weights
 from frameworks import ADAPTERS
+from frameworks.arrays import Arrays
 from frameworks.config import spec_hash
 from frameworks.errors import UserError
 from frameworks.shared import kernels
@@ -48,24 +49,33 @@ def run_evaluation(request: Request) -> int:
             raise UserError(f"--{name.replace('_', '-')} is {value}; expected 1 or more")
     found = find(request)
     print(f"data: {found.sentence}: {len(found.subset.ids)} images of {request.split}", flush=True)
-    weights = {name: starting_weights(file, found.spec, seed=0, partial=False) for name, file in found.weights.items()}
     folder = request.out or GENERATED / f"evaluation-{Path(request.source).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     claim(folder)
     rows: dict[str, dict[str, Any]] = {}
-    for name, (arrays, origin) in weights.items():
+    for name, loaded in found.weights.items():
         (folder / name).mkdir()
         try:
-            with open_stepper(name, found.machine, found.spec, arrays, folder / name) as stepper:
-                scored = detect_and_score(stepper, found.subset, found.spec.data, f"{name} evaluating {request.split}")
+            with open_stepper(
+                name, found.machine, found.spec, _in_float32(loaded.weights), folder / name
+            ) as stepper:
+                scored = detect_and_score(
+                    stepper, found.subset, found.spec.data, f"{name} evaluating {request.split}"
+                )
         except (WorkerFailure, Unavailable) as error:
             say(f"{name} failed: {error}")
             continue
         write_predictions(folder / name / files.predictions(request.split), scored)
+        origin = {"path": str(loaded.file.path), "sha256": file_hash(loaded.file.path), "form": loaded.file.form}
         rows[name] = {"weights": origin, "stats": scored.stats, "seconds": scored.seconds}
     write_atomically(folder / RECORD, json.dumps(_record(request, found, rows), indent=1) + "\n")
     print(_table({name: row["stats"] for name, row in rows.items()}))
     print(f"predictions: {folder}", flush=True)
-    return COMPLETE if rows.keys() == weights.keys() else FAILED
+    return COMPLETE if rows.keys() == found.weights.keys() else FAILED
+
+
+def _in_float32(weights: Arrays) -> Arrays:
+    """The weights as runs take them: counters stay integers."""
+    return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in weights.items()}
 
 
 def _record(request: Request, found: Evaluation, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -97,10 +107,10 @@ def _shown(value: float) -> str:
 def _parser() -> Parser:
     parser = Parser(
         prog="python experiments/evaluate.py",
-        description="Evaluate a run, a checkpoint or weights with COCO's metric; writes predictions as COCO's results.",
+        description="Evaluate a run, a checkpoint or weights: COCO's numbers, and detections as COCO's results.",
     )
     add = parser.add_argument
-    add("source", help="run folder, checkpoint, file of weights, or the word official (the preset's published file)")
+    add("source", help="run folder, checkpoint, weights, or the word official (the preset's published file)")
     add("--frameworks", metavar="A,B", help="default: of a run all, of a checkpoint its own, else torch")
     add("--checkpoint", choices=("last", "best"), default="last", help="of a run folder (default: last)")
     add("-c", "--preset", "--config", dest="preset", metavar="NAME|FILE", help="model of a file of weights")

@@ -15,7 +15,7 @@ from experiments.runs.folder import Run
 from experiments.runs.resume import open_run
 from experiments.runs.stepper import Machine
 from experiments.weight_files.readers import file_format
-from experiments.weight_files.sources import load_weights, open_source
+from experiments.weight_files.sources import Loaded, load_weights, open_source
 from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.errors import UserError
@@ -46,10 +46,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A request with everything found: a file of weights for each framework, and the images."""
+    """A request with everything found: weights for each framework, and the images."""
 
     spec: ExperimentSpec
-    weights: Mapping[str, str]  # file, or the word "official", by framework
+    weights: Mapping[str, Loaded]
     machine: Machine
     subset: Subset
     sentence: str
@@ -70,7 +70,8 @@ def find(request: Request) -> Evaluation:
         data = replace(data, image_size=(request.image_size, request.image_size))
     weights = _of_run(request, run) if run and path.is_dir() else _of_file(request, path)
     subset, sentence = _images(request, run)
-    return Evaluation(replace(spec, data=data), weights, _machine(request, run), subset, sentence)
+    loaded = {name: load_weights(open_source(source, spec.name), spec) for name, source in weights.items()}
+    return Evaluation(replace(spec, data=data), loaded, _machine(request, run), subset, sentence)
 
 
 def _run_of(path: Path) -> Run | None:
@@ -127,7 +128,7 @@ def _images(request: Request, run: Run | None) -> tuple[Subset, str]:
     if run and request.data is None and request.subset is None:
         return run.data[request.split], run.meta.data.sentence
     if request.data is None and request.subset is None and not os.environ.get("COCO_ROOT"):
-        raise UserError("--data DIR (or $COCO_ROOT) is needed to evaluate on all images; or choose some with --subset N")
+        raise UserError("to evaluate on all images, --data DIR or $COCO_ROOT is needed; or give --subset N")
     wanted = sys.maxsize if request.subset is None else request.subset
     seed = run.meta.seed if run else 0
     counts = {"train": 1, "val": 1} | {request.split: min(wanted, VAL_IMAGES)}

@@ -18,7 +18,7 @@ def extended(run: Run, epochs: int) -> Run:
     """
     before = run.spec.recipe.epochs
     if epochs <= before:
-        raise UserError(f"--epochs {epochs}: this run has {before} epochs already; give the number in all, a larger one")
+        raise UserError(f"--epochs {epochs}: this run has {before} epochs already; give a larger number in all")
     spec = replace(run.spec, recipe=replace(run.spec.recipe, epochs=epochs))
     meta = run.meta
     meta.spec, meta.spec_hash, meta.epochs = to_dict(spec), spec_hash(spec), epochs
@@ -29,14 +29,16 @@ def extended(run: Run, epochs: int) -> Run:
 def consequence(before: ExperimentSpec, after: ExperimentSpec, *, done: int, steps_per_epoch: int) -> str:
     """One sentence for people about the learning rates, after ``done`` epochs of the schedule ``before``."""
     old, new = before.recipe, after.recipe
-    changed = next((epoch for epoch in range(done) if _rates(old, epoch, steps_per_epoch) != _rates(new, epoch, steps_per_epoch)), None)
-    begin, end = (max(_rates(new, epoch, steps_per_epoch)[-1]) for epoch in (min(done, new.epochs - 1), new.epochs - 1))
-    rates = f"{new.epochs} epochs instead of {old.epochs}; learning rate from now on {begin:.2g}, at the end {end:.2g}"
-    if changed is None:
+    changed = [
+        each for each in range(done) if _rates(old, each, steps_per_epoch) != _rates(new, each, steps_per_epoch)
+    ]
+    begin, end = (max(_rates(new, each, steps_per_epoch)[-1]) for each in (done, new.epochs - 1))
+    rates = f"{new.epochs} epochs instead of {old.epochs}; learning rate from now on {begin:.2g}, at last {end:.2g}"
+    if not changed:
         return f"{rates}: the same as in a run of {new.epochs} epochs from the start"
     return (
-        f"{rates}: the schedule depends on the number of epochs, and a run of {new.epochs} from the start would have "
-        f"had other rates from epoch {changed + 1} on"
+        f"{rates}: the schedule depends on the number of epochs, and a run of {new.epochs} from the start would "
+        f"have had other rates from epoch {changed[0] + 1} on"
     )
 
 

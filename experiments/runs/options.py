@@ -34,7 +34,7 @@ class Options:
     in_process: bool = False
     weights: str | None = None
     partial_weights: bool = False
-    monitoring: Monitoring = Monitoring()
+    monitoring: Monitoring = field(default_factory=Monitoring)
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,21 @@ def options_parser(prog: str, description: str) -> Parser:
     add("--data", metavar="DIR", help="folder in COCO's layout (default: $COCO_ROOT, else a download, else shapes)")
     add("--epochs", type=int, metavar="N", help="default: the official 72 on cuda, a few on cpu")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
-    add("--out", "--output-dir", dest="out", metavar="DIR", help="run folder (default: a new one under reports/generated)")
-    add("-c", "--preset", "--config", dest="preset", metavar="NAME|FILE", help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)")
+    add(
+        "--out",
+        "--output-dir",
+        dest="out",
+        metavar="DIR",
+        help="run folder (default: a new one under reports/generated)",
+    )
+    add(
+        "-c",
+        "--preset",
+        "--config",
+        dest="preset",
+        metavar="NAME|FILE",
+        help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)",
+    )
     add("--device", choices=DEVICES, help="default: cpu")
     add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
     add("--image-size", type=int, metavar="PX", help="default: the official 640 on cuda, less on cpu")
@@ -106,7 +119,7 @@ def _resume(given: dict[str, Any]) -> Resume:
     changes = {name: given[name] for name in ("data", "epochs") if name in given}
     if others := [name for name in given if name not in ("resume", *changes)]:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
-        raise UserError(f"--resume goes on with a run as it was started (but for --data, --epochs); leave out {names}")
+        raise UserError(f"--resume goes on with a run as it was started (with --data, --epochs); leave out {names}")
     return Resume(Path(given["resume"]).expanduser().absolute(), **changes)
 
 

@@ -64,7 +64,7 @@ def prepare(options: Options, spec: ExperimentSpec, folder: Path, command: str) 
     source, data = choose_data(options.data, subset=options.subset, seed=options.seed)
     print(f"data: {source.sentence}", flush=True)
     if (images := len(data["train"].ids)) < spec.data.batch_size:
-        raise UserError(f"{images} training images make no batch of {spec.data.batch_size}; give a smaller --batch-size")
+        raise UserError(f"{images} training images fill no batch of {spec.data.batch_size}; lower --batch-size")
     write_manifests(folder, data, kind=source.kind, seed=options.seed)
     write_samples(folder, data)
     initial = folder / files.INITIAL

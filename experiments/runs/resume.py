@@ -110,7 +110,7 @@ def _reload(folder: Path, meta: RunMeta, moved: str | None) -> RunData:
     old = meta.data.root
     root = Path(moved).expanduser().absolute() if moved else Path(old)
     if not root.is_dir():
-        advice = "expected a folder with the run's images" if moved else f"where it is now: --resume {folder} --data DIR"
+        advice = "expected a folder with the run's images" if moved else f"--resume {folder} --data DIR says where"
         raise UserError(f"{root}: the folder of the run's images is not there; {advice}")
     data = reload_data(folder, root)
     meta.data.root, meta.data.sentence = str(root), meta.data.sentence.replace(old, str(root))

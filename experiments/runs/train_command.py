@@ -1,5 +1,6 @@
 """The command that trains one framework; the run is that of experiments/run.py."""
 
+from pathlib import Path
 from typing import Any
 
 from experiments.command import Parser, parse_pythons
@@ -30,7 +31,7 @@ def start(arguments: list[str]) -> int:
     if "tuning" in given and ("resume" in given or "weights" in given):
         other = "resume" if "resume" in given else "weights"
         raise UserError(
-            f"--tuning begins a new training with the weights of a file, and --{other} was given, too; give one of them"
+            f"--tuning begins a new training with weights, and --{other} is given, too; give one of the two"
         )
     if test_only:
         return run_evaluation(_request(given, framework))
@@ -48,9 +49,13 @@ def start(arguments: list[str]) -> int:
 
 def _request(given: dict[str, Any], framework: str | None) -> Request:
     """The evaluation that --test-only asks for. Raises UserError without anything to evaluate."""
+    if "out" in given:
+        given["out"] = Path(given["out"]).expanduser()
     source = given.get("resume") or given.get("tuning") or given.get("weights")
     if source is None:
-        raise UserError("--test-only evaluates what --resume (a run or a checkpoint) or --tuning (weights) names; give one")
+        raise UserError(
+            "--test-only evaluates what --resume (run, checkpoint) or --tuning (weights) names; give one"
+        )
     settings = {name: given[name] for name in _EVALUATING if name in given}
     settings["pythons"] = parse_pythons(given.get("python", ()), tuple(ADAPTERS))
     return Request(source, frameworks=None if framework is None else (framework,), **settings)
@@ -72,7 +77,12 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("--framework", choices=tuple(ADAPTERS), help="which; needed for a new training")
-    add("-t", "--tuning", metavar="FILE", help="begin with what fits of these weights, as --weights with --partial-weights")
+    add(
+        "-t",
+        "--tuning",
+        metavar="FILE",
+        help="begin with what fits of these weights (--weights, --partial-weights)",
+    )
     add("--test-only", action="store_true", help="evaluate what --resume or --tuning names, and train nothing")
     add("--use-amp", action="store_true", help="mixed precision; not there yet")
     return parser

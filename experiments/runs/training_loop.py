@@ -8,7 +8,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,7 +40,7 @@ class Training:
     spec: ExperimentSpec
     subset: Subset
     seed: int
-    monitoring: Monitoring = Monitoring()
+    monitoring: Monitoring = field(default_factory=Monitoring)
     earlier_specs: tuple[str, ...] = ()
 
     @property
@@ -112,7 +112,8 @@ class _Loop:
         for epoch in range(begin, self.epochs):
             record = self._train_epoch(epoch, max(0, steps - epoch * self.per_epoch))
             append_all(self.folder / EPOCHS, [record])
-            self._save(epoch + 1, (epoch + 1) * self.per_epoch)
+            with Progress(self._at(epoch), waiting="saving the checkpoint"):
+                self._save(epoch + 1, (epoch + 1) * self.per_epoch)
             mean = record["seconds"] / record["steps"]
             self.say(
                 f"{self._at(epoch)}: loss {record['loss']:.4f}, {mean:.2f} s/step, {duration(record['seconds'])}"
@@ -138,6 +139,7 @@ class _Loop:
                 progress.advance(1, self._numbers(records[-1]), waiting="next step")
                 if step + 1 < first + self.per_epoch and self._checkpoint_is_due():
                     writer.sync()
+                    progress.advance(0, waiting="saving the checkpoint")
                     self._save(epoch, step + 1)
             writer.sync()
         totals = [record["total"] for record in records]
@@ -178,8 +180,7 @@ class _Loop:
         """What the line of an interval says; says once in a training how long it will take."""
         left = self.pace.seconds_left
         if left is not None and self.pace.is_sure:
-            mean = left / self.pace.left
-            self.say(f"{self.title}: {self.pace.left} steps of {mean:.2f} s are left, about {duration(left)}")
+            self.say(f"{self.title}: about {duration(left)} for the remaining {self.pace.left} steps")
         end = f", ETA {duration(left)}" if left is not None else ""
         return f"loss {record['total']:.3f}, lr {max(record['lr']):.2g}, {record['seconds']:.2f} s/step{end}"
 
@@ -187,11 +188,8 @@ class _Loop:
         return time.monotonic() - self.saved_at >= 60 * self.training.monitoring.checkpoint_minutes
 
     def _save(self, epochs: int, steps: int) -> None:
-        """Checkpoint, after the records: they reach at least as far, and a resumed run drops what lies beyond it."""
-        with Progress(self._at(min(epochs, self.epochs - 1)), waiting="saving the checkpoint"):
-            save_checkpoint(
-                self.folder, self.stepper.state(), self.training.spec, epochs=epochs, steps=steps
-            )
+        """Save after the records: they reach at least as far, and a resumed run drops what lies beyond."""
+        save_checkpoint(self.folder, self.stepper.state(), self.training.spec, epochs=epochs, steps=steps)
         self.board.flush()
         self.saved_at = time.monotonic()
 

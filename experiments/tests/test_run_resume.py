@@ -80,7 +80,9 @@ def assert_same(one: Path, other: Path) -> None:
     """Check that two runs of PyTorch's twin have the same records, checkpoints and predictions."""
     assert steps(one) == steps(other)
     evaluations = [rows(each / "torch" / "evaluation.jsonl") for each in (one, other)]
-    assert [[row["stats"] for row in each] for each in evaluations[:1]] == [[row["stats"] for row in evaluations[1]]]
+    assert [[row["stats"] for row in each] for each in evaluations[:1]] == [
+        [row["stats"] for row in evaluations[1]]
+    ]
     for name in ("checkpoint.safetensors", "best.safetensors"):
         states = [load_arrays(each / "torch" / name) for each in (one, other)]
         assert states[0].keys() == states[1].keys()

@@ -20,8 +20,8 @@ from experiments.runs.resume import repair
 from experiments.runs.training_loop import Training, train
 from experiments.tests.data_sets import shapes, user_error
 from experiments.tests.steppers import CountingStepper
-from frameworks.config import preset, spec_hash
 from frameworks.arrays import load_arrays
+from frameworks.config import preset, spec_hash
 from reports.run.files import CHECKPOINT, EPOCHS, STEPS, kept_checkpoint
 
 
