@@ -21,21 +21,19 @@ def announce(run: Run) -> None:
 
 
 def parameter_lines(facts: ModelFacts, recipe: RecipeSpec) -> list[str]:
-    """Lines about the parameters that the optimizer updates, by group, and about those that stay as they are."""
-    groups: dict[int, list[str]] = {}
-    for name in facts.trainable:
-        groups.setdefault(recipe.group_of(name), []).append(name)
-    moving = {index: names for index, names in sorted(groups.items()) if recipe.groups[index].lr > 0}
-    trained = {name for names in moving.values() for name in names}
-    parameters = [name for name in facts.shapes if name.rpartition(".")[2] not in STATISTICS]
-    frozen = [name for name in parameters if name not in trained]
-    parts = [
-        f"{facts.size(names):,} at lr {recipe.groups[index].lr:g}, decay {recipe.groups[index].weight_decay:g} "
-        f"({recipe.groups[index].pattern or 'all others'})"
-        for index, names in moving.items()
+    """One line about the parameters that the optimizer updates, one about those that stay as they are, if any."""
+    trained: dict[str, list[str]] = {}
+    frozen: dict[str, list[str]] = {}
+    for name in facts.shapes:
+        part, kind = name.partition(".")[0], name.rpartition(".")[2]
+        rate = recipe.groups[recipe.group_of(name)].lr if name in facts.trainable else 0.0
+        if rate > 0:
+            trained.setdefault(f"{part} at lr {rate:g}", []).append(name)
+        elif kind not in STATISTICS:
+            frozen.setdefault(part, []).append(name)
+    parts = {"trained": trained, "frozen": frozen}
+    return [
+        f"{title}: {', '.join(f'{facts.size(names):,} numbers of {what}' for what, names in found.items())}"
+        for title, found in parts.items()
+        if found
     ]
-    lines = [f"trained: {facts.size(trained):,} numbers: {'; '.join(parts)}"]
-    if frozen:
-        modules = ", ".join(sorted({name.split(".")[0] for name in frozen}))
-        lines.append(f"frozen: {facts.size(frozen):,} numbers in {len(frozen)} tensors of {modules}")
-    return lines

@@ -50,6 +50,8 @@ def _rates(recipe: RecipeSpec, epoch: int, steps_per_epoch: int) -> list[list[fl
 
 def _deviations(lines: list[str], before: int, after: int) -> list[str]:
     """The differences from the official training, with the new number of epochs."""
-    others = [line for line in lines if not line.startswith(_EPOCHS)]
-    official = next((line.rpartition(" ")[2] for line in lines if line.startswith(_EPOCHS)), str(before))
-    return others if official == str(after) else [f"{_EPOCHS}{after} instead of {official}", *others]
+    old = next((line for line in lines if line.startswith(_EPOCHS)), f"{_EPOCHS}{before} instead of {before}")
+    official = old.rpartition(" ")[2]
+    new = [] if official == str(after) else [f"{_EPOCHS}{after} instead of {official}"]
+    at = lines.index(old) if old in lines else len(lines)
+    return lines[:at] + new + lines[at + 1 :]

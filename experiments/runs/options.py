@@ -124,7 +124,7 @@ def _resume(given: dict[str, Any]) -> Resume:
 
 
 def _converted(given: dict[str, Any]) -> dict[str, Any]:
-    values = {"subset": None} | given
+    values: dict[str, Any] = {"subset": None} | given
     if "frameworks" in values:
         values["frameworks"] = parse_frameworks(values["frameworks"], ADAPTERS)
     if "out" in values:

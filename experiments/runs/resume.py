@@ -47,10 +47,12 @@ def reopen(asked: Resume) -> Run:
         run, change = _extend(run, asked.epochs)
         changes |= change
     unfinished = [name for name in run.frameworks if name not in run.finished()]
-    for name in unfinished:
-        repair(folder / name, run.spec, run.earlier_specs)
     if unfinished or changes:
-        _note(run, changes)
+        # the machine and the commit may differ from those of the start
+        run.meta.resumed.append({"at": now(), "host": host_record()} | changes)
+        for name in unfinished:
+            repair(folder / name, run.spec, run.earlier_specs)
+        run.write_meta()
     return run
 
 
@@ -139,9 +141,3 @@ def _read_spec(meta: RunMeta, path: Path) -> ExperimentSpec:
             f"{meta.spec_hash}); restore it or start a new run"
         )
     return spec
-
-
-def _note(run: Run, changes: dict[str, Any]) -> None:
-    """Record the machine and commit of the resumption, which may differ from those of the start, and changes."""
-    run.meta.resumed.append({"at": now(), "host": host_record()} | changes)
-    run.write_meta()

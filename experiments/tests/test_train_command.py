@@ -1,19 +1,19 @@
 """experiments/train.py and experiments/evaluate.py: checkpoints, and the same AP again to the digit."""
 
+import contextlib
+import io
 import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from experiments.evaluate import main as evaluate
-from experiments.runs import job
-from experiments.runs.board import Board, open_board
+from experiments.runs.board import open_board
 from experiments.tests.data_sets import shapes, user_error
-from experiments.tests.runs import meta, resume, rows, said_error
+from experiments.tests.runs import meta, rows, said_error
 from experiments.train import main as train
 from frameworks.arrays import load_arrays
 from reports.run.records import read_run
@@ -107,15 +107,6 @@ def test_weights_of_a_named_model(trained: Path, root: Path, tmp_path: Path, cap
     assert not (tmp_path / "b").exists()
 
 
-def test_tuning_begins_with_the_averaged_weights_of_a_checkpoint(trained: Path, root: Path, tmp_path: Path) -> None:
-    file = trained / "torch" / "best.safetensors"
-    given = [*TINY, "--data", str(root), "--epochs", "1", "--out", str(tmp_path / "run"), "-t", str(file)]
-    assert train(given) == 0
-    initial, state = load_arrays(tmp_path / "run" / "initial.safetensors"), load_arrays(file)
-    average = {name: array for name, array in state.items() if name.startswith("ema/")}
-    assert average and all(np.array_equal(array, initial[name[4:]]) for name, array in average.items())
-
-
 @pytest.mark.parametrize(
     ("arguments", "fragments"),
     [
@@ -154,22 +145,14 @@ def test_arguments(
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_trained_and_frozen_and_how_long_is_said_before(
-    trained: Path, root: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    given = ["--data", str(root), "--epochs", "3", "--out", str(tmp_path / "run")]
-    assert train([*TINY, *given]) == 0
-    out, err = capsys.readouterr()
-    assert "trained: " in out and "at lr 0.0002" in out
-    assert "3 epochs of 2 steps with 2 images of 64x64 px, in torch on cpu" in out
-    assert "torch: about 0 s for the remaining 1 steps" in err
-
-
 class FakeWriter:
     """As tensorboardX.SummaryWriter; it keeps what it gets."""
 
+    last: "FakeWriter"
+
     def __init__(self, folder: str, purge_step: int) -> None:
         self.folder, self.purge_step, self.scalars, self.closed = folder, purge_step, [], False
+        FakeWriter.last = self
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         self.scalars.append((name, value, step))
@@ -181,26 +164,39 @@ class FakeWriter:
         self.closed = True
 
 
-def test_tensorboard_gets_every_step_and_evaluation(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    boards: list[Any] = []
+@pytest.fixture(scope="module")
+def tuned(trained: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that begins with a checkpoint of the other, with TensorBoard; and what it said."""
+    out, said = tmp_path_factory.mktemp("runs") / "tuned", io.StringIO()
+    given = ["-t", str(trained / "torch" / "best.safetensors"), "--epochs", "3", "--tensorboard"]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        patch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=FakeWriter))
+        watched = ("--validate-every", "2", "--data", str(root), "--out", str(out))
+        assert train([*TINY, *given, *watched]) == 0
+    return out, said.getvalue()
 
-    def opened(folder: Path, step: int) -> Board:
-        boards.append(open_board(folder, step))
-        return boards[-1]
 
-    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=FakeWriter))
-    monkeypatch.setattr(job, "open_board", opened)
-    out = tmp_path / "run"
-    given = ["--data", str(root), "--epochs", "2", "--out", str(out), "--tensorboard", "--validate-every", "1"]
-    assert train([*TINY, *given]) == 0
-    writer = boards[0].writer
-    assert (writer.folder, writer.purge_step, writer.closed) == (str(out / "torch" / "tensorboard"), 0, True)
+def test_tuning_begins_with_the_averaged_weights_of_a_checkpoint(trained: Path, tuned: tuple[Path, str]) -> None:
+    initial = load_arrays(tuned[0] / "initial.safetensors")
+    state = load_arrays(trained / "torch" / "best.safetensors")
+    average = {name: array for name, array in state.items() if name.startswith("ema/")}
+    assert average and all(np.array_equal(array, initial[name[4:]]) for name, array in average.items())
+
+
+def test_a_run_says_what_it_trains_and_how_long_that_takes(tuned: tuple[Path, str]) -> None:
+    said = tuned[1]
+    assert "trained: " in said and "at lr 0.0002" in said
+    assert "3 epochs of 2 steps with 2 images of 64x64 px, in torch on cpu" in said
+    assert "torch: about 0 s for the remaining 1 steps" in said
+    assert "torch evaluating val after epoch 2: AP" in said
+
+
+def test_tensorboard_gets_every_step_and_evaluation(tuned: tuple[Path, str]) -> None:
+    writer, folder = FakeWriter.last, tuned[0] / "torch"
+    assert (writer.folder, writer.purge_step, writer.closed) == (str(folder / "tensorboard"), 0, True)
     totals = [(value, step) for name, value, step in writer.scalars if name == "loss/total"]
-    assert totals == [(row["total"], row["step"]) for row in rows(out / "torch" / "steps.jsonl")]
-    assert [step for name, _, step in writer.scalars if name == "val/AP"] == [2, 4]
-    assert resume(out) == 0 and len(boards) == 1
+    assert totals == [(row["total"], row["step"]) for row in rows(folder / "steps.jsonl")]
+    assert [step for name, _, step in writer.scalars if name == "val/AP"] == [4, 6]
 
 
 def test_tensorboard_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
