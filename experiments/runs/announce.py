@@ -22,18 +22,18 @@ def announce(run: Run) -> None:
 
 def parameter_lines(facts: ModelFacts, recipe: RecipeSpec) -> list[str]:
     """One line about the parameters that the optimizer updates, one about those that stay as they are, if any."""
-    trained: dict[str, list[str]] = {}
-    frozen: dict[str, list[str]] = {}
+    trained: dict[tuple[str, str], list[str]] = {}
+    frozen: dict[tuple[str, str], list[str]] = {}
     for name in facts.shapes:
         part, kind = name.partition(".")[0], name.rpartition(".")[2]
         rate = recipe.groups[recipe.group_of(name)].lr if name in facts.trainable else 0.0
         if rate > 0:
-            trained.setdefault(f"{part} at lr {rate:g}", []).append(name)
+            trained.setdefault((part, f" at lr {rate:g}"), []).append(name)
         elif kind not in STATISTICS:
-            frozen.setdefault(part, []).append(name)
-    parts = {"trained": trained, "frozen": frozen}
-    return [
-        f"{title}: {', '.join(f'{facts.size(names):,} numbers of {what}' for what, names in found.items())}"
-        for title, found in parts.items()
-        if found
-    ]
+            frozen.setdefault((part, ""), []).append(name)
+    return [_line(facts, title, found) for title, found in (("trained", trained), ("frozen", frozen)) if found]
+
+
+def _line(facts: ModelFacts, title: str, found: dict[tuple[str, str], list[str]]) -> str:
+    parts = [f"{part} {facts.size(names):,}{rate}" for (part, rate), names in found.items()]
+    return f"{title} parameters: {', '.join(parts)}"

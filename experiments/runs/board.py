@@ -23,8 +23,9 @@ class Board:
         self._add(scalars, record["step"])
 
     def evaluation(self, row: dict[str, Any], step: int) -> None:
-        """Add COCO's numbers, as evaluation.jsonl has them, after optimizer step ``step``."""
-        self._add({f"{row['split']}/{name}": value for name, value in row["stats"].items()}, step)
+        """Add COCO's numbers and losses, as evaluation.jsonl has them, after optimizer step ``step``."""
+        numbers = row["stats"] | row.get("losses", {})
+        self._add({f"{row['split']}/{name}": value for name, value in numbers.items()}, step)
 
     def flush(self) -> None:
         """Write everything to the file."""

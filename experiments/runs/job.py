@@ -115,7 +115,8 @@ def _evaluate(run: Run, name: str, training: Training, stepper: Stepper, board: 
     for split, subset in run.data.items():
         if last or split == BEST_OF:
             at = "" if last else f" after epoch {epoch + 1}"
-            evaluated = detect_and_score(stepper, subset, run.spec.data, f"{name} evaluating {split}{at}")
+            title, losses = f"{name} evaluating {split}{at}", run.monitoring.validate_every > 0
+            evaluated = detect_and_score(stepper, subset, run.spec.data, title, losses=losses)
             rows.append(evaluation_row(epoch, split, subset, evaluated))
             board.evaluation(rows[-1], (epoch + 1) * training.steps_per_epoch)
             if last:

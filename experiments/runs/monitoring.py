@@ -15,7 +15,7 @@ class Monitoring:
     last one; 0 minutes: after every step.
     """
 
-    validate_every: int = 0  # AP of the validation images; after the last epoch there is one anyway
+    validate_every: int = 0  # AP and losses of the validation images; after the last epoch there is an AP anyway
     keep_every: int = 0  # checkpoints that later ones do not replace
     checkpoint_minutes: float = 5.0
     tensorboard: bool = False

@@ -19,18 +19,21 @@ from reports.run import files
 BEST_OF = "val"  # the split whose AP decides which checkpoint is the best
 
 
-def detect_and_score(stepper: Stepper, subset: Subset, data: DataSpec, title: str) -> Evaluated:
+def detect_and_score(
+    stepper: Stepper, subset: Subset, data: DataSpec, title: str, *, losses: bool = False
+) -> Evaluated:
     """Evaluate on a subset with visible progress, and print a line. Raises UserError for an unreadable image."""
     with Progress(title, len(subset.ids), unit="image", waiting="detecting") as progress:
-        evaluated = evaluate(stepper.predict, subset, data, progress.advance)
+        evaluated = evaluate(stepper.predict, subset, data, progress.advance, losses)
     stats = evaluated.stats
-    say(f"{title}: AP {stats['AP']:.4f}, AP50 {stats['AP50']:.4f}, {evaluated.seconds:.1f} s")
+    loss = f"loss {sum(evaluated.losses.values()):.4f}, " if evaluated.losses else ""
+    say(f"{title}: {loss}AP {stats['AP']:.4f}, AP50 {stats['AP50']:.4f}, {evaluated.seconds:.1f} s")
     return evaluated
 
 
 def evaluation_row(epoch: int, split: str, subset: Subset, evaluated: Evaluated) -> dict[str, Any]:
     """The record of an evaluation after ``epoch`` (from 0)."""
-    return {
+    row = {
         "epoch": epoch,
         "split": split,
         "images": len(subset.ids),
@@ -39,6 +42,7 @@ def evaluation_row(epoch: int, split: str, subset: Subset, evaluated: Evaluated)
         "kernels_compiled": evaluated.kernels_compiled,
         "compile_seconds": evaluated.compile_seconds,
     }
+    return row | ({"losses": evaluated.losses} if evaluated.losses else {})
 
 
 def write_predictions(path: Path, evaluated: Evaluated) -> None:

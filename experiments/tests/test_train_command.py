@@ -185,10 +185,10 @@ def test_tuning_begins_with_the_averaged_weights_of_a_checkpoint(trained: Path, 
 
 def test_a_run_says_what_it_trains_and_how_long_that_takes(tuned: tuple[Path, str]) -> None:
     said = tuned[1]
-    assert "trained: " in said and "at lr 0.0002" in said
+    assert "trained parameters: backbone 53,656 at lr 0.0002, encoder" in said
     assert "3 epochs of 2 steps with 2 images of 64x64 px, in torch on cpu" in said
     assert "torch: about 0 s for the remaining 1 steps" in said
-    assert "torch evaluating val after epoch 2: AP" in said
+    assert "torch evaluating val after epoch 2: loss " in said
 
 
 def test_tensorboard_gets_every_step_and_evaluation(tuned: tuple[Path, str]) -> None:
@@ -197,6 +197,7 @@ def test_tensorboard_gets_every_step_and_evaluation(tuned: tuple[Path, str]) -> 
     totals = [(value, step) for name, value, step in writer.scalars if name == "loss/total"]
     assert totals == [(row["total"], row["step"]) for row in rows(folder / "steps.jsonl")]
     assert [step for name, _, step in writer.scalars if name == "val/AP"] == [4, 6]
+    assert [step for name, _, step in writer.scalars if name == "val/loss_vfl"] == [4, 6]
 
 
 def test_tensorboard_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

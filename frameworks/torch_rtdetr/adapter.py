@@ -86,7 +86,7 @@ class TorchFramework:
         """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""
         self._require(device, "float32")
         model = inference_model(spec.model, weights, device)
-        return predict(model, images, spec.model.decoder.num_queries)
+        return predict(model, images, spec)
 
     def profile(self, spec: ExperimentSpec, weights: Arrays, batch: Arrays, *, device: str) -> dict[str, Any]:
         """Where the time of a training step on ``batch`` goes, as ``profiling.profile_step`` returns it."""
