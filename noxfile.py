@@ -52,7 +52,7 @@ def experiment(session: nox.Session) -> None:
 
 @nox.session
 def resume(session: nox.Session) -> None:
-    """Kill runs of each framework at 20 random moments and compare with uninterrupted ones: about TIME minutes."""
+    """Kill runs of each framework at 20 random moments and compare with uninterrupted ones: about 5 minutes."""
     session.install("-e", ".")
     session.run("pytest", "experiments/tests/killed_runs.py", *session.posargs)
 
