@@ -51,6 +51,13 @@ def experiment(session: nox.Session) -> None:
 
 
 @nox.session
+def resume(session: nox.Session) -> None:
+    """Kill runs of each framework at 20 random moments and compare with uninterrupted ones: about 5 minutes."""
+    session.install("-e", ".")
+    session.run("pytest", "experiments/tests/killed_runs.py", *session.posargs)
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Time both twins and Hugging Face's, and write docs/speed.md: about 20 minutes on two cores, alone on them."""
     session.install("-e", ".[huggingface]")

@@ -13,15 +13,20 @@ TICK_S = 1.0
 
 
 class Progress:
-    """A bar of `total` units with a title; a thread shows what the work waits for while no unit finishes."""
+    """A bar of `total` units with a title; a thread shows what the work waits for while no unit finishes.
 
-    def __init__(self, title: str, total: int | None = None, unit: str = "it", waiting: str = "working") -> None:
+    `done` units were finished before.
+    """
+
+    def __init__(
+        self, title: str, total: int | None = None, unit: str = "it", waiting: str = "working", done: int = 0
+    ) -> None:
         self.title, self.total, self.unit, self.waiting = title, total, unit, waiting
         self.terminal = sys.stderr.isatty()
         form = None if total else "{desc}: {elapsed}{postfix}"
         shown = {"disable": not self.terminal, "file": sys.stderr, "leave": False, "bar_format": form}
-        self.bar = tqdm(desc=title, total=total, unit=unit, **shown)
-        self.done = 0
+        self.bar = tqdm(desc=title, total=total, unit=unit, initial=done, **shown)
+        self.done = done
         self.numbers = ""
         self.last_news = self.last_line = time.monotonic()
         self.closed = threading.Event()

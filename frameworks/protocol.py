@@ -23,7 +23,7 @@ Names of a trace:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from frameworks.arrays import Arrays
@@ -92,6 +92,7 @@ class Detections:
     seconds: float
     kernels_compiled: int = 0  # as in StepRecord
     compile_seconds: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)  # weighted terms, where targets were given
 
 
 @runtime_checkable
@@ -120,7 +121,11 @@ class Stepper(Protocol):
         ...
 
     def predict(self, images: Arrays) -> Detections:
-        """Detections of the averaged (EMA) model for ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2] in pixels."""
+        """Detections of the averaged (EMA) model for ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2] in pixels.
+
+        With ``labels``, ``boxes`` and ``counts`` [b], the targets of the first b images, also the losses of these
+        images: the terms of the final predictions, without auxiliary and denoising terms.
+        """
         ...
 
     def state(self) -> Arrays:

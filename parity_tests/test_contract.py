@@ -312,3 +312,20 @@ def test_predictions_follow_every_change_of_the_averages(framework):
     assert not np.array_equal(scores[0], scores[1]), "a step does not reach the predictions"
     np.testing.assert_array_equal(scores[1], scores[2])
     np.testing.assert_array_equal(scores[0], scores[3], err_msg="load() does not reach the predictions")
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_predictions_of_images_with_targets_have_losses(framework, images):
+    """The first images have targets; the losses are the main terms of the reference on these images alone."""
+    given, counts = batch(), batch()["counts"][:images]
+    first = {"labels": given["labels"][: counts.sum()], "boxes": given["boxes"][: counts.sum()], "counts": counts}
+    trainer = framework.trainer(SPEC, weights(), device="cpu")
+    found = trainer.predict({"images": given["images"]} | sizes() | first)
+    check_detections(found.arrays)
+    alone = first | {"images": given["images"][:images]}
+    case, reference = Case("loss", SPEC), frameworks.load(frameworks.REFERENCE)
+    terms = reference.trace(case, weights(), alone, device="cpu", dtype="float64")
+    assert set(found.losses) == {"loss_vfl", "loss_bbox", "loss_giou"}
+    for name, value in found.losses.items():
+        expected = float(terms[f"loss/{name.removeprefix('loss_')}"])
+        np.testing.assert_allclose(value, expected, rtol=FLOAT32_SUM, err_msg=name)

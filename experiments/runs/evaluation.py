@@ -4,7 +4,7 @@ import contextlib
 import io
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -28,7 +28,8 @@ Predict = Callable[[Arrays], Detections]
 class Evaluated:
     """COCO's statistics (-1 where COCO defines none), the results behind them, and the duration in seconds.
 
-    ``seconds`` includes the compilation of kernels, which is given apart too.
+    ``seconds`` includes the compilation of kernels, which is given apart too. ``losses`` are the weighted terms of
+    the final predictions, if they were asked for: the mean over images of the losses of their batches.
     """
 
     stats: dict[str, float]
@@ -36,10 +37,15 @@ class Evaluated:
     seconds: float
     kernels_compiled: int = 0
     compile_seconds: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(
-    predict: Predict, subset: Subset, data: DataSpec, on_images: Callable[[int], None] = lambda count: None
+    predict: Predict,
+    subset: Subset,
+    data: DataSpec,
+    on_images: Callable[[int], None] = lambda count: None,
+    losses: bool = False,
 ) -> Evaluated:
     """Detect on every image of `subset` and score with pycocotools; `on_images` receives each batch's size.
 
@@ -48,19 +54,25 @@ def evaluate(
     """
     start = time.perf_counter()
     results: list[Result] = []
+    sums: dict[str, float] = {}
     kernels, compile_seconds = 0, 0.0
     batches = evaluation_batches(subset.split, subset.ids, batch_size=data.batch_size, image_size=data.image_size)
     with contextlib.closing(cast(Generator[Batch, None, None], batches)):
         for batch in batches:
             count, sizes_wh_B2 = len(batch.image_ids), batch.arrays["original_sizes_wh"]
             images = {"images": batch.arrays["images"], "sizes_wh": sizes_wh_B2}
-            found = predict({name: _filled(array, data.batch_size) for name, array in images.items()})
+            inputs = {name: _filled(array, data.batch_size) for name, array in images.items()}
+            targets = {name: batch.arrays[name] for name in ("labels", "boxes", "counts")} if losses else {}
+            found = predict(inputs | targets)
             detections = {name: array[:count] for name, array in found.arrays.items()}
             results += coco_results(batch.image_ids, detections, subset.split.classes)
             kernels, compile_seconds = kernels + found.kernels_compiled, compile_seconds + found.compile_seconds
+            for name, value in found.losses.items():
+                sums[name] = sums.get(name, 0.0) + count * value
             on_images(count)
     stats = coco_stats(subset.split, subset.ids, results)
-    return Evaluated(stats, results, time.perf_counter() - start, kernels, compile_seconds)
+    mean = {name: value / len(subset.ids) for name, value in sums.items()}
+    return Evaluated(stats, results, time.perf_counter() - start, kernels, compile_seconds, mean)
 
 
 def _filled(array: np.ndarray, count: int) -> np.ndarray:

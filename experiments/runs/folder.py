@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data.files import write_atomically
-from experiments.runs.data import RunData
+from experiments.runs.data import SPLITS, RunData
+from experiments.runs.monitoring import Monitoring
 from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
 from frameworks.state.parameters import ModelFacts
@@ -36,6 +38,16 @@ class Run:
         """Names of the frameworks, in the order in which they run."""
         return self.meta.frameworks
 
+    @property
+    def monitoring(self) -> Monitoring:
+        """What the run does beside training."""
+        return Monitoring.read(self.meta.monitoring)
+
+    @property
+    def earlier_specs(self) -> tuple[str, ...]:
+        """Hashes of the specs that the run had before it was extended."""
+        return tuple(each["spec_hash_before"] for each in self.meta.resumed if "spec_hash_before" in each)
+
     def write_meta(self) -> None:
         """Write run.json atomically. Raises UserError if it cannot be written."""
         write_atomically(self.folder / files.META, self.meta.to_json())
@@ -45,6 +57,10 @@ class Run:
         path = self.folder / files.COMPLETE
         return list(read_object(path).get("frameworks", ())) if path.exists() else []
 
+    def reopen_finished(self) -> None:
+        """Let every framework count as unfinished again."""
+        (self.folder / files.COMPLETE).unlink(missing_ok=True)
+
     def mark_finished(self, name: str) -> None:
         """Record in complete.json that a framework is done."""
         names = [*self.finished(), name]
@@ -52,10 +68,15 @@ class Run:
 
 
 def claim(folder: Path) -> None:
-    """Make sure that `folder` exists, is empty and is writable. Raises UserError if it cannot be used."""
+    """Make sure that `folder` exists, is writable, and empty but for what a preparation left that was killed.
+
+    Raises:
+        UserError: it cannot be used.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        names = [each.name for each in folder.iterdir()]
+        if names and (LOCK not in names or files.META in names or not all(map(_is_leftover, names))):
             raise UserError(
                 f"{folder}: exists and is not empty; name a new folder, or go on with --resume {folder}"
             )
@@ -65,18 +86,25 @@ def claim(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
 
 
+def _is_leftover(name: str) -> bool:
+    """Whether a killed preparation leaves files of this name, also half written under a temporary one."""
+    names = (files.INITIAL, files.SAMPLES, files.SAMPLE_IMAGES, *map(files.manifest, SPLITS), files.META, LOCK[1:])
+    return any(re.fullmatch(rf"\.?{re.escape(each)}(\..*)?", name) for each in names)
+
+
 def release(folder: Path) -> None:
     """Remove the folder after a failed preparation; it was empty before, so it holds only files of this run."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def require_room(folder: Path, model: ModelFacts, frameworks: int) -> None:
+def require_room(folder: Path, model: ModelFacts, frameworks: int, kept: int = 0) -> None:
     """Raises UserError unless the disk has room for the weights and checkpoints of a run.
 
-    A checkpoint is four times the model (weights, two moments, average), and a second one is there while it is
-    written.
+    A checkpoint is four times the model (weights, two moments, average). Each framework has `kept` of them beside
+    the last one, and one more is there while it is written.
     """
-    needed = 4 * model.with_running_statistics * (1 + 4 * frameworks + 4) + REST_BYTES
+    checkpoints = frameworks * (1 + kept) + 1
+    needed = 4 * model.with_running_statistics * (1 + 4 * checkpoints) + REST_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(

@@ -6,32 +6,31 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from experiments.command import COMPLETE, FAILED, INTERRUPTED
 from experiments.data.files import write_atomically
 from experiments.progress import Progress, say
-from experiments.record_writer import append_all
-from experiments.runs.evaluation import evaluate
+from experiments.runs.board import Board, open_board
+from experiments.runs.checkpoint import read_reached
 from experiments.runs.folder import Run
+from experiments.runs.stepper import Environment, Machine, Unavailable, open_stepper
 from experiments.runs.training_loop import Training, train
-from experiments.runs.worker_log import WorkerLog
+from experiments.runs.validation import (
+    BEST_OF,
+    detect_and_score,
+    evaluation_row,
+    record_evaluation,
+    recorded_evaluations,
+    write_predictions,
+)
 from frameworks.arrays import load_arrays
 from frameworks.errors import UserError
 from frameworks.protocol import Stepper
-from frameworks.shared import kernels
-from frameworks.workers.client import WorkerFailure, open_framework
+from frameworks.workers.client import WorkerFailure
 from reports.run import files
 from reports.run.meta import Failure
-
-# Seconds after which a request to a worker counts as hanging. The longest takes minutes: a first step on an empty
-# cache of Jittor compiles every kernel.
-REQUEST_TIMEOUT_S = 3600.0
-
-
-class Unavailable(Exception):
-    """A framework cannot be used on this machine."""
-
 
 def execute(run: Run) -> int:
     """Train and evaluate the unfinished frameworks and build the report; returns the exit status.
@@ -65,11 +64,12 @@ def _attempt(run: Run, name: str) -> bool:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    training = Training(run.spec, run.data["train"], run.meta.seed, run.monitoring, run.earlier_specs)
     try:
-        with _stepper(run, name, folder) as stepper:
-            training = Training(run.spec, run.data["train"], run.meta.seed)
-            train(training, stepper, folder, name, say)
-            _evaluate(run, name, folder, stepper)
+        with contextlib.closing(_board(run, folder)) as board, _stepper(run, name, folder) as stepper:
+            evaluate = partial(_evaluate, run, name, training, stepper, board)
+            train(training, stepper, folder, name, say, evaluate, board)
+            evaluate(run.spec.recipe.epochs - 1)
     except WorkerFailure as error:
         failure = Failure(error.kind, error.message, error.stderr_tail)
     except FloatingPointError as error:
@@ -86,54 +86,41 @@ def _attempt(run: Run, name: str) -> bool:
 
 @contextlib.contextmanager
 def _stepper(run: Run, name: str, folder: Path) -> Iterator[Stepper]:
-    """Start the framework and load the run's initial weights."""
-    device, weights = run.meta.device, load_arrays(run.folder / files.INITIAL)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(kernels.chosen(run.meta.kernels))
-        try:
-            with Progress(name, waiting="starting (a first start may compile for minutes)"):
-                framework = stack.enter_context(
-                    open_framework(
-                        name,
-                        device=device,
-                        python=run.meta.pythons.get(name),
-                        in_process=run.meta.in_process,
-                        timeout=REQUEST_TIMEOUT_S,
-                        log=WorkerLog(folder, name),
-                    )
-                )
-                if reason := framework.supports(device, "float32"):
-                    raise Unavailable(f"{name} cannot train on {device}: {reason}")
-                run.meta.environment[name] = dict(framework.environment(device))
-                run.write_meta()
-                stepper = framework.trainer(run.spec, weights, device=device)
-        except UserError as error:
-            raise Unavailable(str(error)) from None
+    """Start the framework with the run's initial weights, and record its environment."""
+
+    def note(environment: Environment) -> None:
+        run.meta.environment[name] = environment
+        run.write_meta()
+
+    meta = run.meta
+    machine = Machine(meta.device, meta.kernels, meta.pythons, meta.in_process)
+    with open_stepper(name, machine, run.spec, load_arrays(run.folder / files.INITIAL), folder, note) as stepper:
         yield stepper
 
 
-def _evaluate(run: Run, name: str, folder: Path, stepper: Stepper) -> None:
-    """Evaluate the averaged model on both subsets, after the last epoch."""
+def _board(run: Run, folder: Path) -> Board:
+    if not run.monitoring.tensorboard:
+        return Board()
+    reached = read_reached(folder, run.meta.spec_hash, *run.earlier_specs)
+    return open_board(folder / files.TENSORBOARD, reached.steps if reached else 0)
+
+
+def _evaluate(run: Run, name: str, training: Training, stepper: Stepper, board: Board, epoch: int) -> None:
+    """Evaluate the averaged model after `epoch`: on the validation images, after the last epoch on both splits."""
+    folder, last = run.folder / name, epoch + 1 == run.spec.recipe.epochs
+    if not last and any(row["epoch"] == epoch for row in recorded_evaluations(folder)):
+        return  # done before an interruption
     rows = []
     for split, subset in run.data.items():
-        title = f"{name} evaluating {split}"
-        with Progress(title, len(subset.ids), unit="image", waiting="detecting") as progress:
-            evaluated = evaluate(stepper.predict, subset, run.spec.data, progress.advance)
-        write_atomically(folder / files.predictions(split), json.dumps(evaluated.results))
-        rows.append(
-            {
-                "epoch": run.spec.recipe.epochs - 1,
-                "split": split,
-                "images": len(subset.ids),
-                "stats": evaluated.stats,
-                "seconds": evaluated.seconds,
-                "kernels_compiled": evaluated.kernels_compiled,
-                "compile_seconds": evaluated.compile_seconds,
-            }
-        )
-        stats = evaluated.stats
-        say(f"{title}: AP {stats['AP']:.4f}, AP50 {stats['AP50']:.4f}, {evaluated.seconds:.1f} s")
-    append_all(folder / files.EVALUATION, rows)
+        if last or split == BEST_OF:
+            at = "" if last else f" after epoch {epoch + 1}"
+            title, losses = f"{name} evaluating {split}{at}", run.monitoring.validate_every > 0
+            evaluated = detect_and_score(stepper, subset, run.spec.data, title, losses=losses)
+            rows.append(evaluation_row(epoch, split, subset, evaluated))
+            board.evaluation(rows[-1], (epoch + 1) * training.steps_per_epoch)
+            if last:
+                write_predictions(folder / files.predictions(split), evaluated)
+    record_evaluation(folder, rows)
 
 
 def _report(folder: Path) -> tuple[Path, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from experiments.command import Parser, parse_frameworks, parse_pythons
 from experiments.runs.check import CheckData, check_of
+from experiments.runs.monitoring import Monitoring
 from frameworks import ADAPTERS
 from frameworks.config import RECIPES
 from frameworks.errors import UserError
@@ -20,7 +21,7 @@ DEVICES = ("cpu", "cuda")
 class Options:
     """A new run as it was asked for; None is what preset and recipe say."""
 
-    subset: int
+    subset: int | None  # None: every image of the data
     data: str | None = None
     frameworks: tuple[str, ...] = tuple(ADAPTERS)
     preset: str = "rtdetr_r18vd"
@@ -38,52 +39,74 @@ class Options:
     backbone: str | None = None
     recipe: str | None = None
     update: tuple[str, ...] = ()  # key=value
+    monitoring: Monitoring = field(default_factory=Monitoring)
 
 
 @dataclass(frozen=True)
 class Resume:
-    """An existing run to go on with, exactly as it was started."""
+    """An existing run to go on with, as it was started but for the place of its data and more epochs."""
 
     folder: Path
+    data: str | None = None
+    epochs: int | None = None
 
 
 def parse_options(arguments: list[str]) -> Options | Resume | CheckData:
-    """Read the command line.
+    """Read the command line of experiments/run.py.
 
     Raises:
         UserError: anything that no run can be made of.
     """
-    given = vars(_parser().parse_args(arguments))
+    parser = options_parser(
+        "python experiments/run.py",
+        "Train RT-DETR in each framework on the same images from the same weights, evaluate, report.",
+    )
+    parser.add_argument("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(ADAPTERS)})")
+    given = vars(parser.parse_args(arguments))
+    if not given.keys() & {"resume", "subset", "check_data"}:
+        raise UserError("--subset N is needed: the number of training images (or --resume DIR); see --help")
+    return interpret(given)
+
+
+def interpret(given: dict[str, Any]) -> Options | Resume | CheckData:
+    """Options from what a parser of ``options_parser`` returned. Raises UserError for values that no run has."""
     if given.pop("check_data", False):
         return check_of(given)
     if "resume" in given:
-        folder = given.pop("resume")
-        if given:
-            others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise UserError(f"--resume goes on with a run as it was started; leave out {others}")
-        return Resume(Path(folder))
-    if "subset" not in given:
-        raise UserError("--subset N is needed: the number of training images (or --resume DIR); see --help")
+        return _resume(given)
     options = Options(**_converted(given))
     _check(options)
     return options
 
 
-def _parser() -> Parser:
+def options_parser(prog: str, description: str) -> Parser:
+    """A parser of the options that run.py and train.py share; it returns only those that were given."""
     parser = Parser(
-        prog="python experiments/run.py",
-        description="Train RT-DETR in each framework on the same images from the same weights, evaluate, report.",
-        argument_default=argparse.SUPPRESS,  # only given options, so that --resume can refuse them
+        prog=prog,
+        description=description,
+        argument_default=argparse.SUPPRESS,  # so that --resume can refuse what does not go with it
     )
     add = parser.add_argument
     add("--subset", type=int, metavar="N", help="training images, and up to as many validation images")
     add("--data", metavar="DIR", help="COCO or VOC folder (default: $COCO_ROOT, else a download, else shapes)")
     add("--check-data", action="store_true", help="account for every object of --data and train nothing")
-    add("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(ADAPTERS)})")
     add("--epochs", type=int, metavar="N", help="default: those of the recipe")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
-    add("--out", metavar="DIR", help="run folder (default: a new one under reports/generated)")
-    add("--preset", metavar="NAME|FILE", help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)")
+    add(
+        "--out",
+        "--output-dir",
+        dest="out",
+        metavar="DIR",
+        help="run folder (default: a new one under reports/generated)",
+    )
+    add(
+        "-c",
+        "--preset",
+        "--config",
+        dest="preset",
+        metavar="NAME|FILE",
+        help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)",
+    )
     add("--device", choices=DEVICES, help="default: cpu")
     add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
     recipes = ", ".join(RECIPES)
@@ -93,7 +116,7 @@ def _parser() -> Parser:
         metavar="NAME|FILE",
         help=f"{recipes}, or a YAML file (default: see docs/training.md)",
     )
-    add("--image-size", metavar="PX|HxW", help="height and width in pixels (default: that of the recipe)")
+    add("--image-size", type=image_size, metavar="PX|HxW", help="height and width in pixels (default: that of the recipe)")
     add("--batch-size", type=int, metavar="N", help="default: that of the recipe")
     add("-u", "--update", nargs="+", action="extend", metavar="KEY=VALUE", help="a field, as in recipe.epochs=50")
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
@@ -101,27 +124,38 @@ def _parser() -> Parser:
     add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
     add("--backbone", metavar="FILE", help="the backbone alone from a file, or official: its ImageNet weights")
     add("--in-process", action="store_true", help="no workers, for a debugger")
-    add("--resume", metavar="DIR", help="go on with an interrupted run; no other option goes with it")
+    add("-r", "--resume", metavar="DIR", help="go on with a run; --data NEW if its images moved, --epochs for more")
+    add("--validate-every", type=int, metavar="K", help="AP and loss of the validation images every K epochs, too")
+    add("--keep-every", type=int, metavar="K", help="keep the checkpoints of every K-th epoch, too")
+    add("--checkpoint-minutes", type=float, metavar="M", help="most time between two (default: 5; 0: every step)")
+    add("--tensorboard", action="store_true", help="also write files for TensorBoard")
     return parser
 
 
+def _resume(given: dict[str, Any]) -> Resume:
+    changes = {name: given[name] for name in ("data", "epochs") if name in given}
+    if others := [name for name in given if name not in ("resume", *changes)]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise UserError(f"--resume goes on with a run as it was started (with --data, --epochs); leave out {names}")
+    return Resume(Path(given["resume"]).expanduser().absolute(), **changes)
+
+
 def _converted(given: dict[str, Any]) -> dict[str, Any]:
-    values = dict(given)
+    values: dict[str, Any] = {"subset": None} | given
     if "frameworks" in values:
         values["frameworks"] = parse_frameworks(values["frameworks"], ADAPTERS)
-    if "image_size" in values:
-        values["image_size"] = _image_size(values["image_size"])
     if "update" in values:
         values["update"] = tuple(values["update"])
     if "out" in values:
         values["out"] = Path(values["out"]).expanduser()
     if "python" in values:
         values["pythons"] = parse_pythons(values.pop("python"), values.get("frameworks", tuple(ADAPTERS)))
-    return values
+    monitoring = {name: values.pop(name) for name in Monitoring.names() if name in values}
+    return values | {"monitoring": Monitoring(**monitoring)}
 
 
-def _image_size(text: str) -> tuple[int, int]:
-    """Height and width in pixels from "320" or "320x640"."""
+def image_size(text: str) -> tuple[int, int]:
+    """Height and width in pixels from "320" or "320x640". Raises UserError for other text."""
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() for side in sides):
         raise UserError(f"--image-size is {text!r}; expected pixels, as in 320, or height x width, as in 320x640")

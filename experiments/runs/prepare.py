@@ -1,12 +1,12 @@
 """Prepare a new run: check everything, then fill its folder; run.json is written last and makes it a run."""
 
-import shlex
 import time
 from pathlib import Path
 
 from experiments.data.account import SplitAccount, between_lines, short_lines
 from experiments.data.files import file_hash, write_atomically
 from experiments.data.source import Source
+from experiments.runs.board import require_tensorboard
 from experiments.runs.classes import classes_line, with_classes
 from experiments.runs.data import (
     RunData,
@@ -20,10 +20,11 @@ from experiments.runs.deviations import deviations
 from experiments.runs.folder import Run, require_room
 from experiments.runs.host import GENERATED, host_record, now
 from experiments.runs.options import Options
-from experiments.runs.recipe import Resolved, frozen_sentence, resolve
+from experiments.runs.recipe import Resolved, resolve
 from experiments.weight_files.initial import log, said, starting_state
 from frameworks.arrays import save_arrays
 from frameworks.config import ExperimentSpec, load_with_account, spec_hash, to_dict
+from frameworks.errors import UserError
 from frameworks.shared import kernels
 from frameworks.state.parameters import model_facts
 from reports.run import files
@@ -38,8 +39,6 @@ def spec_of(options: Options) -> Resolved:
         print(f"{len(loaded.left_aside)} keys of {options.preset} are left aside; to see why: {show}", flush=True)
     resolved = resolve(options, loaded)
     print(f"recipe: {resolved.sentence}", flush=True)
-    if frozen := frozen_sentence(resolved.spec):
-        print(f"frozen: {frozen}", flush=True)
     return resolved
 
 
@@ -47,18 +46,24 @@ def folder_of(options: Options) -> Path:
     """The folder of --out, or a new one named after preset, subset, seed and time."""
     if options.out is not None:
         return options.out.absolute()
-    name = f"{Path(options.preset).stem}-subset{options.subset}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    images = f"subset{options.subset}" if options.subset else "all"
+    name = f"{Path(options.preset).stem}-{images}-seed{options.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     return GENERATED / name
 
 
-def prepare(options: Options, resolved: Resolved, folder: Path, arguments: list[str]) -> Run:
-    """Fill the claimed `folder` with manifests, samples, initial weights and run.json.
+def prepare(options: Options, resolved: Resolved, folder: Path, command: str) -> Run:
+    """Fill the claimed `folder` with manifests, samples, initial weights and run.json, which records `command`.
 
     Raises:
         UserError: data or weights are missing, broken or of another model, or the disk is too full.
     """
+    if options.monitoring.tensorboard:
+        require_tensorboard()
     source, data, accounts, spec = _data(options, resolved.spec)
-    require_room(folder, model_facts(spec.model), len(options.frameworks))
+    if (images := len(data["train"].ids)) < spec.data.batch_size:
+        raise UserError(f"{images} training images fill no batch of {spec.data.batch_size}; lower --batch-size")
+    kept = options.monitoring.kept_checkpoints(spec.recipe.epochs)
+    require_room(folder, model_facts(spec.model), len(options.frameworks), kept)
     weights, origin = starting_state(
         spec,
         seed=options.seed,
@@ -75,7 +80,7 @@ def prepare(options: Options, resolved: Resolved, folder: Path, arguments: list[
     save_arrays(initial, weights, {"spec_hash": spec_hash(spec), "seed": str(options.seed)})
     meta = _meta(options, spec, source, data)
     meta.data.account = {each.split: each.to_dict() for each in accounts}
-    meta.command = shlex.join(["python", "experiments/run.py", *arguments])
+    meta.command, meta.monitoring = command, options.monitoring.record()
     meta.weights, meta.initial_sha256 = origin, file_hash(initial)
     meta.recipe = resolved.sentence
     meta.deviations = deviations(resolved.official, spec, len(data["train"].ids), origin)

@@ -74,7 +74,7 @@ def _choice(options: Options, loaded: LoadedSpec) -> tuple[str, str]:
         return OFFICIAL, f"{Path(options.preset).name} says every field"
     if options.device == "cpu":
         return "quick", "the default on a CPU"
-    if options.subset >= FEW_IMAGES:
+    if options.subset is None or options.subset >= FEW_IMAGES:
         return OFFICIAL, f"the default on a GPU for {FEW_IMAGES:,} images or more"
     few = f"the default on a GPU for fewer than {FEW_IMAGES:,} images"
     drawn = options.weights is None and options.backbone is None
@@ -92,8 +92,8 @@ def _given(options: Options) -> dict[str, Any]:
 def _fitted(spec: ExperimentSpec, options: Options, loaded: LoadedSpec, name: str) -> ExperimentSpec:
     """The spec with a batch that the images fill; raises UserError if the user said a larger one."""
     batch_size = spec.data.batch_size
-    if batch_size <= options.subset:
-        return spec
+    if options.subset is None or batch_size <= options.subset:
+        return spec  # without --subset the images are not yet counted
     in_file = "batch_size" in loaded.said.get("data", {})
     in_recipe = name not in RECIPES or (name == OFFICIAL and options.recipe is not None)
     in_settings = any(setting.startswith("data.batch_size=") for setting in options.update)
@@ -123,19 +123,6 @@ def _require_trained(spec: ExperimentSpec) -> None:
     """Raises UserError if every parameter is frozen."""
     if all(spec.recipe.is_frozen(name) for name in model_facts(spec.model).trainable):
         raise UserError("every parameter is in a group with the learning rate 0, so that nothing would be trained")
-
-
-def frozen_sentence(spec: ExperimentSpec) -> str:
-    """How much the learning rate 0 freezes; empty if nothing."""
-    facts = model_facts(spec.model)
-    frozen = [name for name in facts.trainable if spec.recipe.is_frozen(name)]
-    if not frozen:
-        return ""
-    tensors, numbers = len(facts.trainable), facts.size(facts.trainable)
-    return (
-        f"{len(frozen)} of {tensors} parameter tensors ({facts.size(frozen):,} of {numbers:,} numbers) have the "
-        "learning rate 0"
-    )
 
 
 def _changes(loaded: LoadedSpec, laid: ExperimentSpec, final: ExperimentSpec, overlay: dict[Any, Any]) -> str:

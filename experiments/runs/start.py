@@ -1,11 +1,12 @@
-"""Start a new run, or resume an interrupted one."""
+"""Start a new run, or go on with one."""
 
-from pathlib import Path
+import shlex
 
+from experiments.runs.announce import announce
 from experiments.runs.check import CheckData, check_data
 from experiments.runs.folder import claim, locked, release
 from experiments.runs.job import execute, finished_report
-from experiments.runs.options import Options, parse_options
+from experiments.runs.options import Options, Resume, parse_options
 from experiments.runs.prepare import folder_of, prepare, spec_of
 from experiments.runs.resume import reopen, require_run
 
@@ -16,31 +17,40 @@ def start(arguments: list[str]) -> int:
     Raises:
         UserError: wrong arguments, data or files.
     """
-    options = parse_options(arguments)
-    if isinstance(options, CheckData):
-        return check_data(options)
-    return _new(options, arguments) if isinstance(options, Options) else _resume(options.folder)
+    return begin(parse_options(arguments), command_line("run", arguments))
 
 
-def _new(options: Options, arguments: list[str]) -> int:
+def command_line(name: str, arguments: list[str]) -> str:
+    """The command as it was typed, for the records."""
+    return shlex.join(["python", f"experiments/{name}.py", *arguments])
+
+
+def begin(asked: Options | Resume | CheckData, command: str) -> int:
+    """Start a new run, go on with one or check data; returns the exit status. Raises UserError as ``start``."""
+    if isinstance(asked, CheckData):
+        return check_data(asked)
+    return _new(asked, command) if isinstance(asked, Options) else _resume(asked)
+
+
+def _new(options: Options, command: str) -> int:
     resolved, folder = spec_of(options), folder_of(options)
     claim(folder)
     with locked(folder):
         try:
-            run = prepare(options, resolved, folder, arguments)
+            run = prepare(options, resolved, folder, command)
         except BaseException:  # also Ctrl-C: a folder that is not yet a run must not block the next attempt
             release(folder)
             raise
-        print(f"run folder: {folder}", flush=True)
+        announce(run)
         return execute(run)
 
 
-def _resume(folder: Path) -> int:
-    folder = folder.expanduser().absolute()
-    require_run(folder)
-    with locked(folder):
-        run = reopen(folder)
+def _resume(asked: Resume) -> int:
+    require_run(asked.folder)
+    with locked(asked.folder):
+        run = reopen(asked)
         if set(run.frameworks) <= set(run.finished()):
             return finished_report(run)
-        print(f"run folder: {folder}\ndata: {run.meta.data.sentence}", flush=True)
+        print(f"data: {run.meta.data.sentence}", flush=True)
+        announce(run)
         return execute(run)

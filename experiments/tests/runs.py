@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from experiments.run import main
-from experiments.runs import job
+from experiments.runs import stepper
 from experiments.tests.steppers import CountingStepper, opener
 
 Records = list[dict[str, Any]]
@@ -26,7 +26,7 @@ def resume(out: Path) -> int:
 
 def counting(monkeypatch: pytest.MonkeyPatch, **steppers: CountingStepper) -> None:
     """Let these stand in for the frameworks of their names."""
-    monkeypatch.setattr(job, "open_framework", opener(steppers))
+    monkeypatch.setattr(stepper, "open_framework", opener(steppers))
 
 
 def rows(path: Path) -> Records:

@@ -105,13 +105,16 @@ class Recorder:
 
     def __init__(self) -> None:
         self.images: list[np.ndarray] = []
+        self.counts: list[np.ndarray] = []
 
     def predict(self, images: dict[str, np.ndarray]) -> Detections:
         self.images.append(images["images"])
+        self.counts += [images["counts"]] if "counts" in images else []
         count = len(images["sizes_wh"])
         arrays = {"labels": np.zeros((count, 1), np.int64), "boxes": np.zeros((count, 1, 4))}
         arrays["scores"] = np.ones((count, 1))
-        return Detections(arrays, 0.1, kernels_compiled=2, compile_seconds=1.5)
+        losses = {"loss_vfl": float(len(self.images))} if "counts" in images else {}
+        return Detections(arrays, 0.1, kernels_compiled=2, compile_seconds=1.5, losses=losses)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
@@ -128,3 +131,16 @@ def test_every_batch_has_the_same_size_and_each_image_counts_once(batch_size: in
     filling = batch_size * batches - len(ids)
     for image in recorder.images[-1][batch_size - filling :]:
         np.testing.assert_array_equal(image, recorder.images[-1][-filling - 1])
+
+
+def test_losses_are_the_mean_over_images_and_the_filling_has_no_targets(tmp_path: Path) -> None:
+    split = load_split(shapes(tmp_path), "val")
+    recorder, ids = Recorder(), sorted(split.images)
+    data = dataclasses.replace(preset("tiny").data, batch_size=3, image_size=(64, 64))
+    assert not evaluate(recorder.predict, Subset(split, ids), data).losses and not recorder.counts
+    recorder.images.clear()
+    evaluated = evaluate(recorder.predict, Subset(split, ids), data, losses=True)
+    assert evaluated.losses == {"loss_vfl": (3 * 1.0 + 1 * 2.0) / 4}, "batches of three images and of one"
+    assert [len(each) for each in recorder.counts] == [3, 1]
+    objects = [each for image_id in ids for each in split.annotations[image_id] if not each.iscrowd]
+    assert sum(map(sum, recorder.counts)) == len(objects)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import numpy as np
 import pytest
 
 from experiments.data.coco import annotation_path
+from experiments.run import main
+from experiments.runs.extend import consequence
 from experiments.runs.folder import Run
 from experiments.runs.host import ROOT
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import TORCH, counting, meta, resume, rows, run, said_error, steps
 from experiments.tests.steppers import CountingStepper
 from frameworks.arrays import load_arrays
+from frameworks.config import preset
 from reports.run.records import read_run
 
 pytestmark = [
@@ -49,27 +53,42 @@ def until(condition: Any, seconds: float = 60.0) -> None:
         time.sleep(0.005)
 
 
-def test_a_killed_run_goes_on_bit_for_bit(root: Path, tmp_path: Path) -> None:
+def test_a_run_killed_within_epochs_goes_on_bit_for_bit(root: Path, tmp_path: Path) -> None:
+    """Two kills; `nox -s resume` does many more, in both frameworks."""
     out = tmp_path / "killed"
-    process = subprocess.Popen(command(root, out, epochs=12), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until((out / "torch" / "checkpoint.safetensors").exists)
-    until(lambda: len(rows_so_far(out / "torch" / "steps.jsonl")) >= 5)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    options = ["--checkpoint-minutes", "0", "--validate-every", "5"]
+    line = [*command(root, out, epochs=12), *options]
+    for lines in (5, 14):
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(lambda enough=lines: len(rows_so_far(out / "torch" / "steps.jsonl")) >= enough)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        line = [*line[:2], "--resume", str(out)]
     with (out / "torch" / "steps.jsonl").open("a") as stream:
         stream.write('{"step": 9999, "epo')  # what a kill in the middle of a write leaves
     (out / "torch" / "checkpoint.safetensors.new.part").write_bytes(b"half")
     assert not (out / "complete.json").exists()
 
     assert resume(out) == 0
-    assert run(root, tmp_path / "whole", *TORCH, epochs=12) == 0
-    assert steps(out) == steps(tmp_path / "whole")
-    states = [load_arrays(each / "torch" / "checkpoint.safetensors") for each in (out, tmp_path / "whole")]
-    assert states[0].keys() == states[1].keys()
-    assert all(np.array_equal(array, states[1][name]) for name, array in states[0].items())
+    assert run(root, tmp_path / "whole", *TORCH, *options, epochs=12) == 0
+    assert_same(out, tmp_path / "whole")
+    assert read_run(out).complete and len(meta(out)["resumed"]) == 2
+    assert not list((out / "torch").glob("*.new*"))
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Check that two runs of PyTorch's twin have the same records, checkpoints and predictions."""
+    assert steps(one) == steps(other)
+    evaluations = [rows(each / "torch" / "evaluation.jsonl") for each in (one, other)]
+    assert [[row["stats"] for row in each] for each in evaluations[:1]] == [
+        [row["stats"] for row in evaluations[1]]
+    ]
+    for name in ("checkpoint.safetensors", "best.safetensors"):
+        states = [load_arrays(each / "torch" / name) for each in (one, other)]
+        assert states[0].keys() == states[1].keys()
+        assert all(np.array_equal(array, states[1][key]) for key, array in states[0].items())
     for name in ("predictions_train.json", "predictions_val.json"):
-        assert (out / "torch" / name).read_bytes() == (tmp_path / "whole" / "torch" / name).read_bytes()
-    assert read_run(out).complete and len(meta(out)["resumed"]) == 1
+        assert (one / "torch" / name).read_bytes() == (other / "torch" / name).read_bytes()
 
 
 def rows_so_far(path: Path) -> list[str]:
@@ -139,9 +158,63 @@ def test_what_was_interrupted_goes_on_and_what_was_not_begun_begins(interrupted:
     assert read_run(interrupted).complete
 
 
+def test_more_epochs_are_those_of_a_longer_run(root: Path, tmp_path: Path, capsys: Capture) -> None:
+    out, whole = tmp_path / "extended", tmp_path / "whole"
+    assert run(root, out, *TORCH, epochs=2) == 0
+    capsys.readouterr()
+    assert main(["--resume", str(out), "--epochs", "4"]) == 0
+    assert "the same as in a run of 4 epochs from the start" in capsys.readouterr().err
+    assert run(root, whole, *TORCH, epochs=4) == 0
+    said, expected = meta(out), meta(whole)
+    for key in ("spec", "spec_hash", "epochs", "deviations"):
+        assert said[key] == expected[key]
+    assert said["resumed"][0]["epochs"] == 4 and read_run(out).complete
+    assert {row["epoch"] for row in rows(out / "torch" / "evaluation.jsonl")} == {1, 3}
+    assert steps(out) == steps(whole)
+    assert (out / "torch" / "predictions_val.json").read_bytes() == (
+        whole / "torch" / "predictions_val.json"
+    ).read_bytes()
+
+    assert main(["--resume", str(out), "--epochs", "4"]) == 2
+    said_error(capsys, "--epochs 4", "4 epochs already")
+
+
+def test_an_unfinished_run_is_extended_too(interrupted: Path) -> None:
+    assert main(["--resume", str(interrupted), "--epochs", "3"]) == 0
+    assert [each["step"] for each in steps(interrupted, "torch")] == list(range(6))
+    assert steps(interrupted, "torch") == steps(interrupted, "jittor")
+
+
+def test_rates_that_depend_on_the_number_of_epochs_are_named() -> None:
+    tiny = preset("tiny")
+    before = replace(tiny, recipe=replace(tiny.recipe, epochs=2, milestones=(1,)))
+    same = replace(before, recipe=replace(before.recipe, epochs=4))
+    other = replace(before, recipe=replace(before.recipe, epochs=4, milestones=(0,)))
+    assert "the same as in a run of 4" in consequence(before, same, done=2, steps_per_epoch=3)
+    assert "other rates from epoch 1 on" in consequence(before, other, done=2, steps_per_epoch=3)
+
+
+def test_the_images_may_have_moved(interrupted: Path, capsys: Capture) -> None:
+    old = Path(meta(interrupted)["data"]["root"])
+    new = old.rename(old.parent / "elsewhere")
+    assert resume(interrupted) == 2
+    said_error(capsys, old, "is not there", "--data DIR")
+    image = next((new / "val2017").iterdir())
+    content = image.read_bytes()
+    image.write_bytes(content + b" ")
+    assert main(["--resume", str(interrupted), "--data", str(new)]) == 2
+    said_error(capsys, image, "changed since the")
+    assert meta(interrupted)["data"]["root"] == str(old) and not meta(interrupted)["resumed"]
+    image.write_bytes(content)
+    assert main(["--resume", str(interrupted), "--data", str(new)]) == 0
+    said = meta(interrupted)
+    assert said["data"]["root"] == str(new) and str(new) in said["data"]["sentence"]
+    assert said["resumed"][0]["data"] == str(new)
+
+
 def test_other_arguments_are_refused(interrupted: Path, capsys: Capture) -> None:
     assert run(Path("elsewhere"), interrupted, "--resume", str(interrupted)) == 2
-    said_error(capsys, "--resume", "--epochs", "--subset", "--image-size")
+    said_error(capsys, "--resume", "--preset", "--subset", "--image-size")
 
 
 def test_a_changed_spec_is_refused(interrupted: Path, capsys: Capture) -> None:

@@ -2,22 +2,27 @@
 
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from experiments.data.coco import load_split
+from experiments.runs import training_loop
 from experiments.runs.checkpoint import read_reached
 from experiments.runs.data import Subset
+from experiments.runs.monitoring import Monitoring
 from experiments.runs.resume import repair
 from experiments.runs.training_loop import Training, train
 from experiments.tests.data_sets import shapes, user_error
 from experiments.tests.steppers import CountingStepper
+from frameworks.arrays import load_arrays
 from frameworks.config import preset, spec_hash
-from reports.run.files import CHECKPOINT, EPOCHS, STEPS
+from reports.run.files import CHECKPOINT, EPOCHS, STEPS, kept_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +35,11 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
     return Training(spec, Subset(split, list(split.images)), seed=5)
 
 
-def run(training: Training, folder: Path, stepper: CountingStepper) -> CountingStepper:
+def run(
+    training: Training, folder: Path, stepper: CountingStepper, validate: Callable[[int], None] = lambda epoch: None
+) -> CountingStepper:
     folder.mkdir(exist_ok=True)
-    train(training, stepper, folder, "counting", on_epoch=lambda line: None)
+    train(training, stepper, folder, "counting", say=lambda line: None, validate=validate)
     return stepper
 
 
@@ -92,12 +99,73 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     with pytest.raises(KeyboardInterrupt):
         run(training, folder, CountingStepper(interrupt_at(step)))
     assert len(records(folder / STEPS)) == step, "what was done until then is kept"
-    repair(folder, spec_hash(training.spec))
+    repair(folder, training.spec)
     rest = run(training, folder, CountingStepper())
     assert len(rest.calls) == 9 - step // 3 * 3, "the finished epochs are not trained again"
     assert rest.sum == whole.sum
     assert records(folder / STEPS) == records(tmp_path / "whole" / STEPS)
     assert [each["epoch"] for each in records(folder / EPOCHS)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 6])
+def test_a_checkpoint_within_an_epoch_goes_on_with_the_next_step(
+    training: Training, tmp_path: Path, step: int
+) -> None:
+    every_step = replace(training, monitoring=Monitoring(checkpoint_minutes=0))
+    whole = run(training, tmp_path / "whole", CountingStepper())
+    folder = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        run(every_step, folder, CountingStepper(interrupt_at(step)))
+    repair(folder, training.spec)
+    rest = run(training, folder, CountingStepper())
+    assert len(rest.calls) == 9 - step, "no step is trained again"
+    assert rest.sum == whole.sum
+    assert records(folder / STEPS) == records(tmp_path / "whole" / STEPS)
+    both = [[without_clock(each) for each in records(where / EPOCHS)] for where in (folder, tmp_path / "whole")]
+    assert both[0] == both[1], "an epoch's record is about all its steps"
+
+
+def without_clock(record: dict) -> dict:
+    return {key: record[key] for key in record if key != "seconds"}
+
+
+def test_checkpoints_within_an_epoch_come_by_the_clock(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    stepper = CountingStepper()  # a step takes a minute on this clock
+    clock = SimpleNamespace(monotonic=lambda: 60.0 * len(stepper.calls), perf_counter=time.perf_counter)
+    monkeypatch.setattr(training_loop, "time", clock)
+    monkeypatch.setattr(training_loop, "save_checkpoint", lambda *given, epochs, steps: saved.append(steps))
+    run(replace(training, monitoring=Monitoring(checkpoint_minutes=2)), tmp_path, stepper)
+    assert saved == [2, 3, 5, 6, 8, 9], "two minutes after the last one, and after every epoch"
+
+
+def test_every_second_epoch_is_kept_and_validated(training: Training, tmp_path: Path) -> None:
+    longer = replace(training.spec, recipe=replace(training.spec.recipe, epochs=6))
+    watched = replace(training, spec=longer, monitoring=Monitoring(validate_every=2, keep_every=2))
+    validated: list[int] = []
+    whole = run(watched, tmp_path, CountingStepper(), validated.append)
+    assert validated == [1, 3], "the last epoch is evaluated by the caller"
+    kept = sorted(path.name for path in tmp_path.glob("epoch_*"))
+    assert kept == [kept_checkpoint(2), kept_checkpoint(4), kept_checkpoint(6)]
+    assert load_arrays(tmp_path / kept[-1])["parameter/sum"] == whole.sum
+    assert load_arrays(tmp_path / kept[0])["parameter/sum"] != whole.sum, "it is not overwritten with the last one"
+
+
+def test_an_interrupted_validation_is_made_good(training: Training, tmp_path: Path) -> None:
+    watched = replace(training, monitoring=Monitoring(validate_every=1, keep_every=1))
+
+    def interrupted(epoch: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(watched, tmp_path, CountingStepper(), interrupted)
+    (tmp_path / kept_checkpoint(1)).unlink()
+    repair(tmp_path, training.spec)
+    validated: list[int] = []
+    run(watched, tmp_path, CountingStepper(), validated.append)
+    assert validated == [0, 1] and (tmp_path / kept_checkpoint(1)).exists()
 
 
 @pytest.mark.parametrize("broken", [CountingStepper(total=math.nan), CountingStepper(norm=math.inf)])
@@ -122,7 +190,7 @@ def test_records_that_do_not_lead_to_the_checkpoint_are_refused(training: Traini
     run(training, tmp_path, CountingStepper())
     lines = (tmp_path / STEPS).read_text().splitlines(keepends=True)
     (tmp_path / STEPS).write_text("".join(lines[:4] + lines[5:]))
-    user_error(lambda: repair(tmp_path, spec_hash(training.spec)), STEPS, "step 9")
+    user_error(lambda: repair(tmp_path, training.spec), STEPS, "step 9")
 
 
 def test_a_rectangle_is_trained_as_one(training: Training, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
+from frameworks.shared.trace_names import below
 
 ToArray = Callable[[Any], np.ndarray | None]
 _PADDLE = "StructuredToParameterName@@"
@@ -75,6 +76,22 @@ def to_arrays(state: Mapping[str, Any], path: Path, to_array: ToArray) -> tuple[
     if all(name.startswith("module.") for name in arrays):
         arrays = {name.removeprefix("module."): array for name, array in arrays.items()}
     return arrays, dtypes
+
+
+def weights_of_training(arrays: Arrays, *, ema: bool) -> tuple[Arrays, str]:
+    """Find the weights in a checkpoint of this project; arrays with other names stay as they are.
+
+    Args:
+        ema: prefer the averaged weights; counters, which have no average, are those of the training.
+
+    Returns:
+        the weights and their place: "ema", "parameter" or "plain".
+    """
+    weights = below("parameter", arrays)
+    if not weights:
+        return arrays, "plain"
+    average = below("ema", arrays) if ema else {}
+    return weights | average, "ema" if average else "parameter"
 
 
 def dtype_name(value: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from experiments.weight_files.payload import choose_state, to_arrays
+from experiments.weight_files.payload import choose_state, to_arrays, weights_of_training
 from experiments.weight_files.pickles import load_pickle
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
@@ -49,7 +49,9 @@ def read_weights(path: Path, *, trust: bool = False, ema: bool = True) -> Weight
         state, form = choose_state(load_torch(path, trust=trust), path, ema=ema)
         return WeightFile(path, kind, form, *to_arrays(state, path, tensor_array))
     if kind == "safetensors":
-        return WeightFile(path, kind, "plain", *_read_safetensors(path))
+        arrays, dtypes = _read_safetensors(path)
+        arrays, form = weights_of_training(arrays, ema=ema)
+        return WeightFile(path, kind, form, arrays, dtypes)
     payload = load_pickle(path, trust=trust) if kind == "pickle" else _read_npz(path)
     state, form = choose_state(payload, path, ema=ema)
     return WeightFile(path, kind, form, *to_arrays(state, path, _numpy_array))

@@ -1,7 +1,7 @@
 """One training step and its state: what this framework gives to the common training loop."""
 
-import dataclasses
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jittor as jt
@@ -11,6 +11,8 @@ from jittor import Var
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.jittor_rtdetr.criterion import criterion, total_loss
+from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
+from frameworks.jittor_rtdetr.denoising import Targets
 from frameworks.jittor_rtdetr.deploy import deploy
 from frameworks.jittor_rtdetr.ema import ModelEMA
 from frameworks.jittor_rtdetr.exchange import (
@@ -101,7 +103,7 @@ class TrainingRun:
             self.averaged = inference_model(self.spec.model, state)
         found = predict(self.averaged, images, self.spec)
         kernels, seconds = self.kernels.count_new()
-        return dataclasses.replace(found, kernels_compiled=kernels, compile_seconds=seconds)
+        return replace(found, kernels_compiled=kernels, compile_seconds=seconds)
 
     def state(self) -> Arrays:
         """Parameters, moments, averages and accumulated gradients under the names of the protocol."""
@@ -147,11 +149,25 @@ def inference_model(spec: ModelSpec, weights: Arrays) -> RTDETR:
 
 
 def predict(model: RTDETR, images: Arrays, spec: ExperimentSpec) -> Detections:
-    """Scored boxes of one batch by an ``inference_model``; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
+    """Scored boxes of one batch by an ``inference_model``; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2].
+
+    With ``labels``, ``boxes`` and ``counts`` of the first images, also the losses of these images.
+    """
     start = time.perf_counter()
     with jt.no_grad():
         outputs = model(to_tensor(images["images"], model))
         sizes_wh_B2, queries = to_tensor(images["sizes_wh"], model), spec.model.decoder.num_queries
         focal = spec.criterion.matcher.use_focal_loss
         results = postprocess(outputs.layers[-1], sizes_wh_B2, queries, use_focal_loss=focal)
-    return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)
+        found = trace_names.detections(*map(to_numpy, results))
+        seconds = time.perf_counter() - start
+        losses = final_losses(outputs, read_targets(images, model), spec) if "counts" in images else {}
+    return Detections(found, seconds, losses=losses)
+
+
+def final_losses(outputs: Outputs, targets: Targets, spec: ExperimentSpec) -> dict[str, float]:
+    """Weighted loss terms of the final predictions of the first images, those that have targets."""
+    count, final = len(targets.labels), outputs.layers[-1]
+    first = Prediction(final.logits[:count], final.boxes_cxcywh[:count])
+    terms, _ = criterion(replace(outputs, layers=[first]), targets, replace(spec.criterion, aux_loss=False))
+    return {name: float(value.item()) for name, value in terms.items()}

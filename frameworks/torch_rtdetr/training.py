@@ -1,6 +1,7 @@
 """One training step and its state: what this framework gives to the common training loop."""
 
 import time
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from frameworks.protocol import Detections, StepRecord
 from frameworks.shared import trace_names
 from frameworks.shared.memory import peak_resident_mb
 from frameworks.torch_rtdetr.criterion import criterion, total_loss
+from frameworks.torch_rtdetr.decoder import Outputs, Prediction
+from frameworks.torch_rtdetr.denoising import Targets
 from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.exchange import (
@@ -122,7 +125,10 @@ def inference_model(spec: ModelSpec, weights: Arrays, device: str) -> RTDETR:
 
 
 def predict(model: RTDETR, images: Arrays, spec: ExperimentSpec) -> Detections:
-    """Scored boxes of one batch by an ``inference_model``; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
+    """Scored boxes of one batch by an ``inference_model``; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2].
+
+    With ``labels``, ``boxes`` and ``counts`` of the first images, also the losses of these images.
+    """
     start = time.perf_counter()
     with torch.no_grad():
         pixels = to_tensor(images["images"], model).contiguous(memory_format=torch.channels_last)
@@ -130,4 +136,15 @@ def predict(model: RTDETR, images: Arrays, spec: ExperimentSpec) -> Detections:
         sizes_wh_B2, queries = to_tensor(images["sizes_wh"], model), spec.model.decoder.num_queries
         focal = spec.criterion.matcher.use_focal_loss
         results = postprocess(outputs.layers[-1], sizes_wh_B2, queries, use_focal_loss=focal)
-    return Detections(trace_names.detections(*map(to_numpy, results)), time.perf_counter() - start)
+        found = trace_names.detections(*map(to_numpy, results))
+        seconds = time.perf_counter() - start
+        losses = final_losses(outputs, read_targets(images, model), spec) if "counts" in images else {}
+    return Detections(found, seconds, losses=losses)
+
+
+def final_losses(outputs: Outputs, targets: Targets, spec: ExperimentSpec) -> dict[str, float]:
+    """Weighted loss terms of the final predictions of the first images, those that have targets."""
+    count, final = len(targets.labels), outputs.layers[-1]
+    first = Prediction(final.logits[:count], final.boxes_cxcywh[:count])
+    terms, _ = criterion(replace(outputs, layers=[first]), targets, replace(spec.criterion, aux_loss=False))
+    return {name: value.item() for name, value in terms.items()}

@@ -8,7 +8,8 @@ SAMPLES, SAMPLE_IMAGES = "samples.json", "samples.safetensors"
 WEIGHTS_LOG = "weights.log"  # every tensor that a file did not give, by name
 # of each framework, in a folder of its name
 STEPS, EPOCHS, EVALUATION = "steps.jsonl", "epochs.jsonl", "evaluation.jsonl"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+TENSORBOARD = "tensorboard"
 FAILURE = "failure.json"
 WORKER_LOG = "stderr.log"
 
@@ -21,3 +22,8 @@ def manifest(split: str) -> str:
 def predictions(split: str) -> str:
     """A framework's detections on a split."""
     return f"predictions_{split}.json"
+
+
+def kept_checkpoint(epochs: int) -> str:
+    """A checkpoint after so many epochs, kept beside the last one."""
+    return f"epoch_{epochs:04d}.safetensors"

@@ -78,6 +78,7 @@ class RunMeta:
     weights: dict[str, Any] | None = None
     deviations: list[str] = field(default_factory=list)
     resumed: list[dict[str, Any]] = field(default_factory=list)
+    monitoring: dict[str, Any] = field(default_factory=dict)  # empty in runs from before there was a choice
     initial_sha256: str = ""
     recipe: str = ""  # its name, why, and what it changed; runs from before there were recipes have none
     others: dict[str, Any] = field(default_factory=dict)
@@ -115,6 +116,8 @@ class RunMeta:
             del values["recipe"]
         if self.data.account is None:
             del values["data"]["account"]
+        if not self.monitoring:
+            del values["monitoring"]  # a run of an earlier version stays as it was
         for part in (values, values["data"], values["parameters"]):
             part |= part.pop("others")
         return json.dumps(values, indent=1) + "\n"

@@ -1,0 +1,57 @@
+"""More epochs for a run: what changes in its description, and what that means for its schedule."""
+
+from dataclasses import replace
+
+from experiments.runs.folder import Run
+from frameworks.config import ExperimentSpec, RecipeSpec, spec_hash, to_dict
+from frameworks.errors import UserError
+from frameworks.shared.schedules import learning_rates
+
+_EPOCHS = "`recipe.epochs` is "
+
+
+def extended(run: Run, epochs: int) -> Run:
+    """The same run with `epochs` epochs in all; its description is changed, but not yet written.
+
+    Raises:
+        UserError: the run has as many epochs already.
+    """
+    before = run.spec.recipe.epochs
+    if epochs <= before:
+        raise UserError(f"--epochs {epochs}: this run has {before} epochs already; give a larger number in all")
+    spec = replace(run.spec, recipe=replace(run.spec.recipe, epochs=epochs))
+    meta = run.meta
+    meta.spec, meta.spec_hash, meta.epochs = to_dict(spec), spec_hash(spec), epochs
+    meta.deviations = _deviations(meta.deviations, before, epochs)
+    return replace(run, spec=spec)
+
+
+def consequence(before: ExperimentSpec, after: ExperimentSpec, *, done: int, steps_per_epoch: int) -> str:
+    """One sentence for people about the learning rates, after ``done`` epochs of the schedule ``before``."""
+    old, new = before.recipe, after.recipe
+    changed = [
+        each for each in range(done) if _rates(old, each, steps_per_epoch) != _rates(new, each, steps_per_epoch)
+    ]
+    begin, end = (max(_rates(new, each, steps_per_epoch)[-1]) for each in (done, new.epochs - 1))
+    rates = f"{new.epochs} epochs instead of {old.epochs}; learning rate from now on {begin:.2g}, at last {end:.2g}"
+    if not changed:
+        return f"{rates}: the same as in a run of {new.epochs} epochs from the start"
+    return (
+        f"{rates}: the schedule depends on the number of epochs, and a run of {new.epochs} from the start would "
+        f"have had other rates from epoch {changed[0] + 1} on"
+    )
+
+
+def _rates(recipe: RecipeSpec, epoch: int, steps_per_epoch: int) -> list[list[float]]:
+    """Rates of the groups in the first and the last step of an epoch."""
+    steps = (epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch - 1)
+    return [learning_rates(recipe, step, epoch) for step in steps]
+
+
+def _deviations(lines: list[str], before: int, after: int) -> list[str]:
+    """The differences from the official training, with the new number of epochs."""
+    old = next((line for line in lines if line.startswith(_EPOCHS)), f"{_EPOCHS}{before} instead of {before}")
+    official = old.rpartition(" ")[2]
+    new = [] if official == str(after) else [f"{_EPOCHS}{after} instead of {official}"]
+    at = lines.index(old) if old in lines else len(lines)
+    return lines[:at] + new + lines[at + 1 :]
