@@ -144,3 +144,17 @@ def test_gradients_are_those_of_the_values(name, traces: Traces):
     above, below = (float(traces.run(case, subject, inputs | side, *TRUTH)["loss/total"]) for side in sides)
     slope = sum(float((truth[f"gradient_input/{n}"] * way[n]).sum()) for n in start)
     assert slope == pytest.approx((above - below) / (2 * step), rel=1e-6)
+
+
+@pytest.mark.parametrize("losses", [("boxes",), ("focal",)])
+def test_training_without_one_kind_of_loss(losses, traces: Traces, record):
+    """A whole pass: the heads that no loss reaches have no gradient, which is not a gradient of zero."""
+    subject = subjects.subject("tiny")
+    spec = replace(subject.spec, criterion=replace(subject.spec.criterion, losses=losses))
+    case, inputs = Case("loss", spec, training=True), subject.training_inputs()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    unused, used = ("score", "bbox") if losses == ("boxes",) else ("bbox", "score")
+    assert not any(f"_{unused}_head." in name for name in truth if name.startswith("gradient/"))
+    assert any(f"_{used}_head." in name for name in truth if name.startswith("gradient/"))
+    outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
+    assert_agreement(outputs, truth, record(subject, f"training, only {losses[0]}", "float64", "cpu"))
