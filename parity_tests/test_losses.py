@@ -21,6 +21,7 @@ from parity_tests.cases.subjects import Subject
 from parity_tests.traces import TRUTH, Traces, rounded
 
 Drawn = list[tuple[np.ndarray, np.ndarray]]  # labels [N] and cxcywh boxes [N, 4] of each image
+Prediction = tuple[np.ndarray, np.ndarray]  # logits [B, Q, K] and cxcywh boxes [B, Q, 4]
 
 
 def given(subject: Subject, traces: Traces) -> Arrays:
@@ -71,26 +72,32 @@ def test_terms_against_loops(name, traces: Traces):
     targets = [(label, box.astype(np.float64)) for label, box in zip(labels, boxes, strict=True)]
     spec = subject.spec.criterion
     predictions = {n: a.astype(np.float64) for n, a in trace_names.below("prediction", inputs).items()}
-    layers, encoder, denoising = trace_names.read_predictions(predictions, lambda *pair: pair)
-    matchings = matched_by_loops([layers[-1], *layers[:-1], encoder], targets, spec)
+    layers, encoder, denoising = trace_names.read_predictions(predictions, prediction_of)
+    matching = [layers[-1], *layers[:-1], encoder]
     count, groups = max(float(sum(map(len, labels))), 1.0), int(queries["denoising/groups"])
     wanted: dict[str, float] = {}
-    for place, (prediction, indices) in enumerate(zip([layers[-1], *layers[:-1], encoder], matchings, strict=True)):
+    for place, indices in enumerate(matched_by_loops(matching, targets, spec)):
         for image, pair in enumerate(indices):
             for side, array in zip(("queries", "targets"), pair, strict=True):
                 np.testing.assert_array_equal(truth[f"match/{place}/{image}/{side}"], array)
         suffix = f"_aux_{place - 1}" if place else ""
-        wanted |= {f"{kind}{suffix}": v for kind, v in terms(*prediction, targets, indices, count, spec).items()}
+        wanted |= {
+            f"{kind}{suffix}": v for kind, v in terms(matching[place], targets, indices, count, spec).items()
+        }
     positives = [queries[f"denoising/positive/{image}"] for image in range(len(targets))]
     indices = [(p, np.tile(np.arange(len(own)), groups)) for p, own in zip(positives, labels, strict=True)]
     for layer, prediction in enumerate(denoising):
-        found = terms(*prediction, targets, indices, count * groups, spec)
+        found = terms(prediction, targets, indices, count * groups, spec)
         wanted |= {f"{kind}_dn_{layer}": value for kind, value in found.items()}
     given_terms = {n: float(v) for n, v in trace_names.below("loss", truth).items() if n != "total"}
     assert given_terms == pytest.approx(wanted, rel=1e-11)
 
 
-def matched_by_loops(predictions: list[tuple[np.ndarray, np.ndarray]], targets: Drawn, spec: CriterionSpec):
+def prediction_of(logits: np.ndarray, boxes: np.ndarray) -> Prediction:
+    return logits, boxes
+
+
+def matched_by_loops(predictions: list[Prediction], targets: Drawn, spec: CriterionSpec) -> list[Indices]:
     """SciPy's matching of each prediction; with shared indices the first counts for all but the last."""
     found: list[Indices] = []
     for logits, boxes in predictions:
@@ -102,9 +109,11 @@ def matched_by_loops(predictions: list[tuple[np.ndarray, np.ndarray]], targets: 
     return [found[0]] * (len(found) - 1) + found[-1:] if spec.share_matched_indices else found
 
 
-def terms(logits, boxes, targets: Drawn, indices: Indices, count: float, spec: CriterionSpec) -> dict[str, float]:
+def terms(
+    prediction: Prediction, targets: Drawn, indices: Indices, count: float, spec: CriterionSpec
+) -> dict[str, float]:
     """The weighted terms of one prediction, by kind."""
-    form = spec.boxes_weight_format
+    (logits, boxes), form = prediction, spec.boxes_weight_format
     values: dict[str, float] = {}
     if "labels" in spec.losses:
         values["ce"] = closed_forms.cross_entropy(logits, targets, indices, spec.eos_coef)
@@ -135,3 +144,17 @@ def test_gradients_are_those_of_the_values(name, traces: Traces):
     above, below = (float(traces.run(case, subject, inputs | side, *TRUTH)["loss/total"]) for side in sides)
     slope = sum(float((truth[f"gradient_input/{n}"] * way[n]).sum()) for n in start)
     assert slope == pytest.approx((above - below) / (2 * step), rel=1e-6)
+
+
+@pytest.mark.parametrize("losses", [("boxes",), ("focal",)])
+def test_training_without_one_kind_of_loss(losses, traces: Traces, record):
+    """A whole pass: the heads that no loss reaches have no gradient, which is not a gradient of zero."""
+    subject = subjects.subject("tiny")
+    spec = replace(subject.spec, criterion=replace(subject.spec.criterion, losses=losses))
+    case, inputs = Case("loss", spec, training=True), subject.training_inputs()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    unused, used = ("score", "bbox") if losses == ("boxes",) else ("bbox", "score")
+    assert not any(f"_{unused}_head." in name for name in truth if name.startswith("gradient/"))
+    assert any(f"_{used}_head." in name for name in truth if name.startswith("gradient/"))
+    outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
+    assert_agreement(outputs, truth, record(subject, f"training, only {losses[0]}", "float64", "cpu"))

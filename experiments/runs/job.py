@@ -32,6 +32,7 @@ from frameworks.workers.client import WorkerFailure
 from reports.run import files
 from reports.run.meta import Failure
 
+
 def execute(run: Run) -> int:
     """Train and evaluate the unfinished frameworks and build the report; returns the exit status.
 

@@ -116,7 +116,12 @@ def options_parser(prog: str, description: str) -> Parser:
         metavar="NAME|FILE",
         help=f"{recipes}, or a YAML file (default: see docs/training.md)",
     )
-    add("--image-size", type=image_size, metavar="PX|HxW", help="height and width in pixels (default: that of the recipe)")
+    add(
+        "--image-size",
+        type=image_size,
+        metavar="PX|HxW",
+        help="height and width in pixels (default: that of the recipe)",
+    )
     add("--batch-size", type=int, metavar="N", help="default: that of the recipe")
     add("-u", "--update", nargs="+", action="extend", metavar="KEY=VALUE", help="a field, as in recipe.epochs=50")
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")

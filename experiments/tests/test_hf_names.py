@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from frameworks.arrays import Arrays
-from frameworks.config import ExperimentSpec, preset
+from frameworks.config import CriterionSpec, ExperimentSpec, preset
 from frameworks.errors import UserError
 from frameworks.hf_rtdetr.names import (
     RULES,
@@ -216,6 +216,22 @@ def test_a_model_that_hugging_face_cannot_express_is_refused() -> None:
         require_supported(preset("rtdetr_dla34").model)
     with pytest.raises(UserError, match="every decoder layer runs"):
         require_supported(preset("rtdetr_r50vd_m").model)
+
+
+@needs_transformers
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"losses": ("focal", "boxes")}, "always vfl and boxes, not focal, boxes"),
+        ({"boxes_weight_format": "iou"}, "no boxes_weight_format"),
+        ({"share_matched_indices": True}, "share_matched_indices"),
+    ],
+)
+def test_losses_that_hugging_face_does_not_have_are_refused(changes: dict[str, Any], reason: str) -> None:
+    from frameworks.hf_rtdetr.model import configuration
+
+    with pytest.raises(UserError, match=f"loss cannot represent this one: .*{reason}"):
+        configuration(SPEC.model, CriterionSpec(**changes))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from experiments import benchmark
 from experiments.benchmarks import timing
 from experiments.benchmarks.publish import RECORDS
 from experiments.tests.official_stand_in import write_checkout
+from frameworks.config import preset
+from frameworks.errors import UserError
+from frameworks.official_rtdetr.adapter import configuration
+from frameworks.official_rtdetr.source import VARIABLE
 from frameworks.shared.tolerances import SAME_PREDICTIONS_OFFICIAL
 
 TINY = ["--preset", "tiny", "--image-size", "64", "--frameworks", "torch", "--rounds", "1", "--warm-up", "1"]
@@ -60,3 +65,10 @@ def test_a_wrong_entrant_is_one_line(
     assert benchmark.main([*arguments, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and re.search(message, error)
+
+
+def test_other_losses_than_those_of_its_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(write_checkout(tmp_path / "rtdetr_pytorch")))
+    spec = preset("tiny")
+    with pytest.raises(UserError, match="trains with the losses of its own file for tiny"):
+        configuration(replace(spec, criterion=replace(spec.criterion, weight_vfl=2.0)))

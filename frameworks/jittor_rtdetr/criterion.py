@@ -224,17 +224,21 @@ def _terms(
     terms: dict[str, Var] = {}
     for loss in spec.losses:
         if loss == "labels":
-            terms["ce"] = cross_entropy(prediction, pairs, spec)
+            terms["ce"] = _weighted(spec.weight_ce, cross_entropy(prediction, pairs, spec))
         elif loss == "bce":
-            terms["bce"] = bce_loss(prediction, pairs, num_boxes)
+            terms["bce"] = _weighted(spec.weight_bce, bce_loss(prediction, pairs, num_boxes))
         elif loss == "focal":
-            terms["focal"] = focal_loss(prediction, pairs, num_boxes, spec)
+            terms["focal"] = _weighted(spec.weight_focal, focal_loss(prediction, pairs, num_boxes, spec))
         elif loss == "vfl":
-            terms["vfl"] = varifocal_loss(prediction, pairs, num_boxes, spec)
+            terms["vfl"] = _weighted(spec.weight_vfl, varifocal_loss(prediction, pairs, num_boxes, spec))
         else:
-            terms["bbox"], terms["giou"] = box_losses(prediction, pairs, num_boxes, spec)
-    weights = {kind: getattr(spec, f"weight_{kind}") for kind in terms}
-    return {f"loss_{kind}{suffix}": constant(weights[kind], term) * term for kind, term in terms.items()}
+            l1, giou = box_losses(prediction, pairs, num_boxes, spec)
+            terms |= {"bbox": _weighted(spec.weight_bbox, l1), "giou": _weighted(spec.weight_giou, giou)}
+    return {f"loss_{kind}{suffix}": term for kind, term in terms.items()}
+
+
+def _weighted(weight: float, term: Var) -> Var:
+    return constant(weight, term) * term
 
 
 def _overlap(boxes_M4: Var, target_M4: Var, spec: CriterionSpec) -> Var:

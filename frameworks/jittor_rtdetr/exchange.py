@@ -13,7 +13,11 @@ from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.shared import trace_names
 
 COUNTER = "num_batches_tracked"
-UNUSED_WITHOUT_DENOISING = "decoder.denoising_class_embed.weight"
+# Parameters, by the start of their names, that no gradient reaches without denoising queries, without any loss of
+# classes, without the loss of boxes: boxes and scores that lead from one layer to the next are detached.
+UNUSED_WITHOUT_DENOISING = ("decoder.denoising_class_embed.",)
+UNUSED_WITHOUT_CLASSES = ("decoder.enc_score_head.", "decoder.dec_score_head.")
+UNUSED_WITHOUT_BOXES = ("decoder.enc_bbox_head.", "decoder.dec_bbox_head.")
 
 
 def build(spec: ModelSpec, weights: Arrays, dtype: str) -> RTDETR:
@@ -80,12 +84,16 @@ def freeze(model: RTDETR, recipe: RecipeSpec) -> None:
             parameter.stop_grad()
 
 
-def connected(model: RTDETR, outputs: Outputs) -> dict[str, Var]:
-    """Trainable parameters that this pass used; ``jt.grad`` returns zeros, not None, for the others."""
-    parameters = trainable(model)
+def connected(model: RTDETR, outputs: Outputs, losses: tuple[str, ...]) -> dict[str, Var]:
+    """Trainable parameters that these losses of this pass reach; ``jt.grad`` gives zeros, not None, for others."""
+    unused: tuple[str, ...] = ()
     if outputs.queries is None:
-        parameters.pop(UNUSED_WITHOUT_DENOISING, None)
-    return parameters
+        unused += UNUSED_WITHOUT_DENOISING
+    if "boxes" not in losses:
+        unused += UNUSED_WITHOUT_BOXES
+    if losses == ("boxes",):
+        unused += UNUSED_WITHOUT_CLASSES
+    return {name: p for name, p in trainable(model).items() if not name.startswith(unused)}
 
 
 def to_tensor(array: np.ndarray, model: nn.Module) -> Var:

@@ -198,16 +198,17 @@ def _terms(
     terms: dict[str, Tensor] = {}
     for loss in spec.losses:
         if loss == "labels":
-            terms["ce"] = cross_entropy(prediction, pairs, spec)
+            terms["ce"] = spec.weight_ce * cross_entropy(prediction, pairs, spec)
         elif loss == "bce":
-            terms["bce"] = bce_loss(prediction, pairs, num_boxes)
+            terms["bce"] = spec.weight_bce * bce_loss(prediction, pairs, num_boxes)
         elif loss == "focal":
-            terms["focal"] = focal_loss(prediction, pairs, num_boxes, spec)
+            terms["focal"] = spec.weight_focal * focal_loss(prediction, pairs, num_boxes, spec)
         elif loss == "vfl":
-            terms["vfl"] = varifocal_loss(prediction, pairs, num_boxes, spec)
+            terms["vfl"] = spec.weight_vfl * varifocal_loss(prediction, pairs, num_boxes, spec)
         else:
-            terms["bbox"], terms["giou"] = box_losses(prediction, pairs, num_boxes, spec)
-    return {f"loss_{kind}{suffix}": getattr(spec, f"weight_{kind}") * term for kind, term in terms.items()}
+            l1, giou = box_losses(prediction, pairs, num_boxes, spec)
+            terms |= {"bbox": spec.weight_bbox * l1, "giou": spec.weight_giou * giou}
+    return {f"loss_{kind}{suffix}": term for kind, term in terms.items()}
 
 
 def _overlap(boxes_M4: Tensor, target_M4: Tensor, spec: CriterionSpec) -> Tensor:
