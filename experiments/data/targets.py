@@ -26,17 +26,12 @@ class ImageTargets(NamedTuple):
     boxes_cxcywh: np.ndarray
 
 
-def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -> ImageTargets:
-    """Drop crowds, clamp boxes to the image of `size_wh` pixels, drop boxes without width or height, normalise.
+def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -> PixelTargets:
+    """Drop crowds, clamp boxes to the image of `size_wh` pixels, drop boxes without width or height.
 
     An image without boxes gives arrays of length 0 and stays in training as a negative. Raises UserError for a
     category outside COCO's 80.
     """
-    return normalised(pixel_targets(annotations, size_wh), size_wh)
-
-
-def pixel_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int]) -> PixelTargets:
-    """The same targets before they are normalised. Raises UserError as `build_targets` does."""
     single = [annotation for annotation in annotations if not annotation.iscrowd]
     labels_A = np.array([category_to_label(annotation.category_id) for annotation in single], dtype=np.int64)
     boxes_xyxy_A4 = np.array([annotation.bbox_xywh for annotation in single], dtype=np.float32).reshape(-1, 4)
