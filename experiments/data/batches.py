@@ -18,7 +18,7 @@ from experiments.data.images import to_chw
 from experiments.data.keyed_random import Draws, uniform
 from experiments.data.preparation.client import prepare_elsewhere
 from experiments.data.preparation.example import ExampleTask
-from experiments.data.targets import ImageTargets, pixel_targets
+from experiments.data.targets import ImageTargets, build_targets
 from frameworks.config import AugmentationSpec
 from frameworks.errors import UserError
 
@@ -153,7 +153,7 @@ def _plain_task(split: CocoSplit, image_id: int, image_size: tuple[int, int]) ->
     """The task to decode and resize an image, without a random change."""
     record = split.images[image_id]
     size_wh = (record.width, record.height)
-    targets = pixel_targets(split.annotations[image_id], size_wh, split.classes)
+    targets = build_targets(split.annotations[image_id], size_wh, split.classes)
     path = split.image_folder / record.file_name
     return ExampleTask(path, size_wh, targets, DrawKey(0, 0, image_id), image_size, image_size)
 

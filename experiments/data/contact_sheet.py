@@ -2,8 +2,8 @@
 
     python -m experiments.data.contact_sheet --data COCO --image 139 --out sheet.png
 
-The first tile is the image as evaluation sees it, the others are those of epochs 0, 1, 2, ... of a training with
-the same seed, but for their size.
+The first tile is the image as evaluation sees it, the others are those of the epochs of a training with the
+same seed, but for their size.
 """
 
 import itertools

@@ -26,17 +26,12 @@ class ImageTargets(NamedTuple):
     boxes_cxcywh: np.ndarray
 
 
-def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int], classes: Classes) -> ImageTargets:
-    """Drop crowds, clamp boxes to the image of `size_wh` pixels, drop boxes without width or height, normalise.
+def build_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int], classes: Classes) -> PixelTargets:
+    """Drop crowds, clamp boxes to the image of `size_wh` pixels, drop boxes without width or height.
 
     An image without boxes gives arrays of length 0 and stays in training as a negative. Raises UserError for a
     category that is none of `classes`.
     """
-    return normalised(pixel_targets(annotations, size_wh, classes), size_wh)
-
-
-def pixel_targets(annotations: Sequence[Annotation], size_wh: tuple[int, int], classes: Classes) -> PixelTargets:
-    """The same targets before they are normalised. Raises UserError as `build_targets` does."""
     single = [annotation for annotation in annotations if not annotation.iscrowd]
     labels_A = np.array([classes.label_of(annotation.category_id) for annotation in single], dtype=np.int64)
     boxes_xyxy_A4 = clamped_boxes(single, size_wh)

@@ -15,7 +15,7 @@ from experiments.data.batches import Batch, EpochOrder, batch_count, epoch_batch
 from experiments.data.coco import CocoSplit, load_split
 from experiments.data.images import flip_horizontal, load_annotated, resize_bilinear, resize_nearest, to_chw
 from experiments.data.keyed_random import Draws, uniform
-from experiments.data.targets import build_targets
+from experiments.data.targets import build_targets, normalised
 from experiments.tests.data_sets import shapes, user_error
 from frameworks.config import AugmentationSpec, preset
 
@@ -71,7 +71,8 @@ def test_contents_are_those_of_the_images_to_the_bit(split: CocoSplit, flip: boo
         for index, image_id in enumerate(batch.image_ids):
             record, image = split.images[image_id], load_annotated(split, image_id)
             size_wh = (record.width, record.height)
-            labels_N, boxes_N4 = build_targets(split.annotations[image_id], size_wh, split.classes)
+            pixel_targets = build_targets(split.annotations[image_id], size_wh, split.classes)
+            labels_N, boxes_N4 = normalised(pixel_targets, size_wh)
             if flip:
                 image, boxes_N4 = flip_horizontal(image, boxes_N4)
             mine = slice(stops[index] - batch.arrays["counts"][index], stops[index])

@@ -11,7 +11,7 @@ from PIL import Image
 from experiments.data.categories import COCO
 from experiments.data.coco import Annotation
 from experiments.data.images import flip_horizontal, load_annotated, load_image, resize_bilinear, to_chw
-from experiments.data.targets import build_targets
+from experiments.data.targets import build_targets, normalised
 from experiments.tests.data_sets import real_coco, user_error
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -151,9 +151,8 @@ def test_targets_are_the_boxes_cut_to_the_image(
         across, down = interval(x, w, width), interval(y, h, height)
         if across and down and not crowd:
             expected.append((across[0], down[0], across[1], down[1]))
-    targets = build_targets(
-        [annotate((x, y, w, h), crowd=crowd) for x, y, w, h, crowd in rows], (width, height), COCO
-    )
+    annotations = [annotate((x, y, w, h), crowd=crowd) for x, y, w, h, crowd in rows]
+    targets = normalised(build_targets(annotations, (width, height), COCO), (width, height))
     assert targets.boxes_cxcywh.dtype == np.float32 and targets.labels.dtype == np.int64
     assert targets.boxes_cxcywh.shape == (len(expected), 4) and targets.labels.shape == (len(expected),)
     np.testing.assert_allclose(targets.boxes_cxcywh, np.array(expected).reshape(-1, 4), atol=1e-6)
@@ -161,7 +160,7 @@ def test_targets_are_the_boxes_cut_to_the_image(
 
 def test_labels_stay_with_their_boxes() -> None:
     rows = [annotate((0, 0, 0, 9), 3), annotate((0, 0, 5, 5), 90), annotate((1, 1, 5, 5), 2, crowd=True)]
-    targets = build_targets([*rows, annotate((5, 5, 5, 5), 13)], (10, 10), COCO)
+    targets = normalised(build_targets([*rows, annotate((5, 5, 5, 5), 13)], (10, 10), COCO), (10, 10))
     assert targets.labels.tolist() == [79, 11]
     np.testing.assert_allclose(targets.boxes_cxcywh, [[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]])
     user_error(lambda: build_targets([annotate((0, 0, 5, 5), 12)], (10, 10), COCO), "category id 12")

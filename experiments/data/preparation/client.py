@@ -88,7 +88,9 @@ def prepare_elsewhere(task: ExampleTask) -> Example:
             _idle.append(worker)
 
 
-@atexit.register
 def _close_all() -> None:
     while _idle:
         _idle.pop().close()
+
+
+atexit.register(_close_all)
