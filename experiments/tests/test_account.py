@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.data.account import NORMALISED, account_of, between_lines, full_lines, short_lines
-from experiments.data.coco import CocoSplit, parse_split
+from experiments.data.coco import CocoSplit, load_split, parse_split
 from experiments.data.targets import build_targets
 from experiments.tests.data_sets import ROOT, annotation, document, real_coco, shapes
 from frameworks.config import preset
@@ -143,8 +143,6 @@ def test_real_images_look_right() -> None:
 
 
 def test_a_data_set_of_shapes_drops_its_crowd_alone(tmp_path: Path) -> None:
-    from experiments.data.coco import load_split
-
     split = load_split(shapes(tmp_path), "train")
     account = account_of(split, list(split.images), DATA)
     assert [(each.reason, each.count) for each in account.findings] == [("marked as crowd", 1)]

@@ -18,7 +18,7 @@ from experiments.data.source import Source
 from experiments.data.voc import VOC_NAMES
 from experiments.runs.classes import classes_line, with_classes
 from experiments.tests.data_sets import user_error
-from frameworks.config import preset
+from frameworks.config import load_spec, preset
 
 TINY = preset("tiny")
 HELMETS = Classes((1, 2), ("helmet", "vest"))
@@ -87,8 +87,6 @@ def test_a_preset_takes_the_classes_of_the_data() -> None:
     ],
 )
 def test_what_a_file_says_is_law(tmp_path: Path, text: str, fragments: list[str] | None) -> None:
-    from frameworks.config import load_spec
-
     (tmp_path / "base.yml").write_text("inherit: tiny\nname: base\nmodel: {num_classes: 7}\n")
     path = tmp_path / "mine.yml"
     path.write_text(text)
