@@ -63,7 +63,14 @@ def resolve(options: Options, loaded: LoadedSpec) -> Resolved:
         sentence += f"; batch_size {options.subset}, as many as there are images"
     if kept := _kept(loaded, laid, overlay):
         sentence += f"; kept as {Path(options.preset).name} says: {kept}"
-    return Resolved(fitted, sentence, preset(loaded.base) if loaded.base else loaded.spec)
+    official = preset(loaded.base) if loaded.base else loaded.spec
+    scales = fitted.data.augmentation.scales
+    if scales and fitted.data.image_size != official.data.image_size:
+        sentence += (
+            f"; but batches have sides of {min(scales)} to {max(scales)} px: for {_size(fitted.data.image_size)} "
+            "alone add -u data.augmentation.scales=[]"
+        )
+    return Resolved(fitted, sentence, official)
 
 
 def _choice(options: Options, loaded: LoadedSpec) -> tuple[str, str]:

@@ -164,6 +164,13 @@ def test_too_few_tokens_for_the_queries_are_said_before_anything_starts() -> Non
         resolved(update=("data.augmentation.scales=[64, 640]",))
 
 
+def test_sizes_drawn_for_batches_are_said_beside_another_image_size() -> None:
+    given: dict[str, Any] = {"recipe": "official", "image_size": (320, 320)}
+    hint = "; but batches have sides of 480 to 800 px: for 320x320 alone add -u data.augmentation.scales=[]"
+    assert resolved(**given).sentence.endswith(hint)
+    assert hint not in resolved(**given, update=("data.augmentation.scales=[]",)).sentence
+
+
 def test_a_training_without_a_parameter_is_refused() -> None:
     with pytest.raises(UserError, match="nothing would be trained"):
         resolved(update=("recipe.groups={lr: 0}",))

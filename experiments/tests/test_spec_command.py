@@ -106,7 +106,9 @@ def test_run_takes_a_file(capsys: Capture, tmp_path: Path) -> None:
     spec = spec_of(options).spec
     assert (spec.name, spec.model.decoder.num_queries) == ("mine", 7)
     assert folder_of(options).name.startswith("my.spec-subset4-")
-    assert "left aside" not in capsys.readouterr().out
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("recipe: quick (")
     official = write(tmp_path, r50vd_v1())
-    assert spec_of(Options(subset=16, preset=str(official))).spec.model == preset("rtdetr_r50vd").model
+    found = spec_of(Options(subset=16, preset=str(official))).spec
+    assert (found.model, found.recipe) == (preset("rtdetr_r50vd").model, preset("rtdetr_r50vd").recipe)
     assert f"spec.py show {official}" in capsys.readouterr().out
