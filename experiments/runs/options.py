@@ -108,11 +108,17 @@ def options_parser(prog: str, description: str) -> Parser:
     add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
     add("--in-process", action="store_true", help="no workers, for a debugger")
     add("-r", "--resume", metavar="DIR", help="go on with a run; --data NEW if its images moved, --epochs for more")
+    _add_monitoring(parser)
+    return parser
+
+
+def _add_monitoring(parser: Parser) -> None:
+    """Add the options that are the fields of ``Monitoring``."""
+    add = parser.add_argument
     add("--validate-every", type=int, metavar="K", help="AP and loss of the validation images every K epochs, too")
     add("--keep-every", type=int, metavar="K", help="keep the checkpoints of every K-th epoch, too")
     add("--checkpoint-minutes", type=float, metavar="M", help="most time between two (default: 5; 0: every step)")
     add("--tensorboard", action="store_true", help="also write files for TensorBoard")
-    return parser
 
 
 def _resume(given: dict[str, Any]) -> Resume:
