@@ -84,21 +84,8 @@ def options_parser(prog: str, description: str) -> Parser:
     add("--data", metavar="DIR", help="folder in COCO's layout (default: $COCO_ROOT, else a download, else shapes)")
     add("--epochs", type=int, metavar="N", help="default: the official 72 on cuda, a few on cpu")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
-    add(
-        "--out",
-        "--output-dir",
-        dest="out",
-        metavar="DIR",
-        help="run folder (default: a new one under reports/generated)",
-    )
-    add(
-        "-c",
-        "--preset",
-        "--config",
-        dest="preset",
-        metavar="NAME|FILE",
-        help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)",
-    )
+    add("--out", "--output-dir", dest="out", metavar="DIR", help="run folder (default: new in reports/generated)")
+    add("-c", "--preset", "--config", dest="preset", metavar="NAME|FILE", help="or YAML (default: rtdetr_r18vd)")
     add("--device", choices=DEVICES, help="default: cpu")
     add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
     add("--image-size", type=int, metavar="PX", help="default: the official 640 on cuda, less on cpu")
