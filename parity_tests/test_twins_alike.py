@@ -71,7 +71,6 @@ IMPORTS = {
         "Jittor compiles while it trains: the records say how much",
         "training",
     ),
-    ("dataclasses", "only jittor"): ("Jittor compiles while it trains: the records say how much", "training"),
     ("pathlib", "only jittor"): ("Jittor compiles while it trains: the records say how much", "training"),
     ("gc", "only jittor"): ("Jittor keeps freed memory until it is collected", "adapter"),
     ("TWIN.runtime.environment", "only jittor"): ("Jittor is prepared and started before its import", "adapter"),

@@ -92,21 +92,8 @@ def options_parser(prog: str, description: str) -> Parser:
     add("--check-data", action="store_true", help="account for every object of --data and train nothing")
     add("--epochs", type=int, metavar="N", help="default: those of the recipe")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
-    add(
-        "--out",
-        "--output-dir",
-        dest="out",
-        metavar="DIR",
-        help="run folder (default: a new one under reports/generated)",
-    )
-    add(
-        "-c",
-        "--preset",
-        "--config",
-        dest="preset",
-        metavar="NAME|FILE",
-        help="model and recipe: a preset or a YAML file (default: rtdetr_r18vd)",
-    )
+    add("--out", "--output-dir", dest="out", metavar="DIR", help="run folder (default: new in reports/generated)")
+    add("-c", "--preset", "--config", dest="preset", metavar="NAME|FILE", help="or YAML (default: rtdetr_r18vd)")
     add("--device", choices=DEVICES, help="default: cpu")
     add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
     recipes = ", ".join(RECIPES)
@@ -130,11 +117,17 @@ def options_parser(prog: str, description: str) -> Parser:
     add("--backbone", metavar="FILE", help="the backbone alone from a file, or official: its ImageNet weights")
     add("--in-process", action="store_true", help="no workers, for a debugger")
     add("-r", "--resume", metavar="DIR", help="go on with a run; --data NEW if its images moved, --epochs for more")
+    _add_monitoring(parser)
+    return parser
+
+
+def _add_monitoring(parser: Parser) -> None:
+    """Add the options that are the fields of ``Monitoring``."""
+    add = parser.add_argument
     add("--validate-every", type=int, metavar="K", help="AP and loss of the validation images every K epochs, too")
     add("--keep-every", type=int, metavar="K", help="keep the checkpoints of every K-th epoch, too")
     add("--checkpoint-minutes", type=float, metavar="M", help="most time between two (default: 5; 0: every step)")
     add("--tensorboard", action="store_true", help="also write files for TensorBoard")
-    return parser
 
 
 def _resume(given: dict[str, Any]) -> Resume:

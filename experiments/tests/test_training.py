@@ -129,16 +129,17 @@ def without_clock(record: dict) -> dict:
     return {key: record[key] for key in record if key != "seconds"}
 
 
-def test_checkpoints_within_an_epoch_come_by_the_clock(
-    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("minutes", "steps"), [(2, [2, 3, 5, 6, 8, 9]), (0, list(range(1, 10)))])
+def test_checkpoints_come_by_the_clock_and_after_every_epoch(
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int, steps: list[int]
 ) -> None:
     saved: list[int] = []
     stepper = CountingStepper()  # a step takes a minute on this clock
     clock = SimpleNamespace(monotonic=lambda: 60.0 * len(stepper.calls), perf_counter=time.perf_counter)
     monkeypatch.setattr(training_loop, "time", clock)
     monkeypatch.setattr(training_loop, "save_checkpoint", lambda *given, epochs, steps: saved.append(steps))
-    run(replace(training, monitoring=Monitoring(checkpoint_minutes=2)), tmp_path, stepper)
-    assert saved == [2, 3, 5, 6, 8, 9], "two minutes after the last one, and after every epoch"
+    run(replace(training, monitoring=Monitoring(checkpoint_minutes=minutes)), tmp_path, stepper)
+    assert saved == steps
 
 
 def test_every_second_epoch_is_kept_and_validated(training: Training, tmp_path: Path) -> None:
