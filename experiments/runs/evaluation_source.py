@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from experiments.data.coco import SplitName
-from experiments.data.splits import load_splits
 from experiments.data.source import resolve_source
+from experiments.data.splits import load_splits
 from experiments.data.subset import choose_subset
 from experiments.runs.checkpoint import read_spec
 from experiments.runs.data import VAL_IMAGES, Subset
