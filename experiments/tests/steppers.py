@@ -20,6 +20,7 @@ class CountingStepper:
         self.fault, self.total, self.norm = fault, total, norm
         self.sum = np.zeros((), np.float64)
         self.calls: list[tuple[Arrays, list[float], float]] = []
+        self.parts: list[tuple[bool, float]] = []  # of updates
 
     def step(
         self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
@@ -27,6 +28,7 @@ class CountingStepper:
         if self.fault:
             self.fault(len(self.calls))
         self.calls.append((batch, learning_rates, ema_decay))
+        self.parts.append((update, share))
         seen = sum(float(array.astype(np.float64).sum()) for array in batch.values())
         self.sum = np.asarray(0.5 * self.sum + seen + sum(learning_rates) + ema_decay)
         return StepRecord({"loss_vfl": self.total}, self.total, self.norm, 0.25, f"{float(self.sum):.6f}")

@@ -60,6 +60,17 @@ def test_every_step_is_recorded_with_its_schedule(training: Training, tmp_path: 
     assert epochs[0]["first_step_seconds"] == 0.25 and epochs[0]["peak_memory_mb"] == 12.5
 
 
+def test_batches_accumulate_and_schedules_count_updates(training: Training, tmp_path: Path) -> None:
+    """3 batches an epoch, 2 an update: the second update of an epoch has one batch."""
+    recipe = replace(training.spec.recipe, accumulate=2, warmup_steps=6, milestones=())
+    stepper = run(replace(training, spec=replace(training.spec, recipe=recipe)), tmp_path, CountingStepper())
+    assert stepper.parts == [(False, 0.5), (True, 0.5), (True, 1.0)] * 3
+    rates = [rates[0] / recipe.groups[0].lr * 6 for _, rates, _ in stepper.calls]
+    assert rates == pytest.approx([1, 1, 2, 3, 3, 4, 5, 5, 6])
+    decays = [decay for _, _, decay in stepper.calls]
+    assert decays[0] == decays[1] < decays[2] < decays[3] == decays[4]
+
+
 def test_noise_comes_with_every_batch_and_differs_between_steps(training: Training, tmp_path: Path) -> None:
     calls = run(training, tmp_path, CountingStepper()).calls
     noises = [batch["noise/part"] for batch, _, _ in calls if "noise/part" in batch]
