@@ -18,7 +18,6 @@ from experiments.runs.folder import Run
 from experiments.runs.stepper import Environment, Machine, Unavailable, open_stepper
 from experiments.runs.training_loop import Training, train
 from experiments.runs.validation import (
-    BEST_OF,
     detect_and_score,
     evaluation_row,
     record_evaluation,
@@ -107,13 +106,13 @@ def _board(run: Run, folder: Path) -> Board:
 
 
 def _evaluate(run: Run, name: str, training: Training, stepper: Stepper, board: Board, epoch: int) -> None:
-    """Evaluate the averaged model after `epoch`: on the validation images, after the last epoch on both splits."""
+    """Evaluate the averaged model after `epoch`: on one split, after the last epoch on both."""
     folder, last = run.folder / name, epoch + 1 == run.spec.recipe.epochs
     if not last and any(row["epoch"] == epoch for row in recorded_evaluations(folder)):
         return  # done before an interruption
     rows = []
     for split, subset in run.data.items():
-        if last or split == BEST_OF:
+        if last or split == run.monitoring.validate_on:
             at = "" if last else f" after epoch {epoch + 1}"
             title, losses = f"{name} evaluating {split}{at}", run.monitoring.validate_every > 0
             evaluated = detect_and_score(stepper, subset, run.spec.data, title, losses=losses)
@@ -121,7 +120,7 @@ def _evaluate(run: Run, name: str, training: Training, stepper: Stepper, board: 
             board.evaluation(rows[-1], (epoch + 1) * training.steps_per_epoch)
             if last:
                 write_predictions(folder / files.predictions(split), evaluated)
-    record_evaluation(folder, rows)
+    record_evaluation(folder, rows, run.monitoring.validate_on)
 
 
 def _report(folder: Path) -> tuple[Path, str]:

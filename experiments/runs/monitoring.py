@@ -15,10 +15,11 @@ class Monitoring:
     last one; 0 minutes: after every step.
     """
 
-    validate_every: int = 0  # AP and losses of the validation images; after the last epoch there is an AP anyway
+    validate_every: int = 0  # AP and losses of ``validate_on``; after the last epoch there is an AP anyway
     keep_every: int = 0  # checkpoints that later ones do not replace
     checkpoint_minutes: float = 5.0
     tensorboard: bool = False
+    validate_on: str = "val"  # the split of validations, whose AP also decides which checkpoint is the best
 
     def __post_init__(self) -> None:
         for field in ("validate_every", "keep_every", "checkpoint_minutes"):

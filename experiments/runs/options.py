@@ -63,7 +63,7 @@ def parse_options(arguments: list[str]) -> Options | Resume | CheckData:
     )
     parser.add_argument("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(ADAPTERS)})")
     given = vars(parser.parse_args(arguments))
-    if not given.keys() & {"resume", "subset", "check_data"}:
+    if not given.keys() & {"resume", "subset", "check_data", "overfit"}:
         raise UserError("--subset N is needed: the number of training images (or --resume DIR); see --help")
     return interpret(given)
 
@@ -88,6 +88,7 @@ def options_parser(prog: str, description: str) -> Parser:
     )
     add = parser.add_argument
     add("--subset", type=int, metavar="N", help="training images, and up to as many validation images")
+    add("--overfit", type=int, metavar="N", help="learn N images by heart, with their AP every 10 epochs")
     add("--data", metavar="DIR", help="COCO or VOC folder (default: $COCO_ROOT, else a download, else shapes)")
     add("--check-data", action="store_true", help="account for every object of --data and train nothing")
     add("--epochs", type=int, metavar="N", help="default: those of the recipe")
@@ -139,7 +140,7 @@ def _resume(given: dict[str, Any]) -> Resume:
 
 
 def _converted(given: dict[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {"subset": None} | given
+    values: dict[str, Any] = {"subset": None} | (_overfitting(given) if "overfit" in given else given)
     if "frameworks" in values:
         values["frameworks"] = parse_frameworks(values["frameworks"], ADAPTERS)
     if "update" in values:
@@ -150,6 +151,14 @@ def _converted(given: dict[str, Any]) -> dict[str, Any]:
         values["pythons"] = parse_pythons(values.pop("python"), values.get("frameworks", tuple(ADAPTERS)))
     monitoring = {name: values.pop(name) for name in Monitoring.names() if name in values}
     return values | {"monitoring": Monitoring(**monitoring)}
+
+
+def _overfitting(given: dict[str, Any]) -> dict[str, Any]:
+    """What ``--overfit N`` stands for, under what else was given."""
+    if "subset" in given:
+        raise UserError("--overfit N is the number of images, and --subset is given, too; leave one out")
+    usual = {"recipe": "overfit", "validate_every": 10, "validate_on": "train"}
+    return usual | {name: value for name, value in given.items() if name != "overfit"} | {"subset": given["overfit"]}
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -76,7 +76,7 @@ def resolve(options: Options, loaded: LoadedSpec) -> Resolved:
 def _choice(options: Options, loaded: LoadedSpec) -> tuple[str, str]:
     """The name of the recipe, and why it is this one."""
     if options.recipe is not None:
-        return options.recipe, "as --recipe says"
+        return options.recipe, "as the command says"
     if not loaded.base:
         return OFFICIAL, f"{Path(options.preset).name} says every field"
     if options.device == "cpu":

@@ -16,8 +16,6 @@ from frameworks.protocol import Stepper
 from reports.jsonl import read_lines
 from reports.run import files
 
-BEST_OF = "val"  # the split whose AP decides which checkpoint is the best
-
 
 def detect_and_score(
     stepper: Stepper, subset: Subset, data: DataSpec, title: str, *, losses: bool = False
@@ -50,15 +48,16 @@ def write_predictions(path: Path, evaluated: Evaluated) -> None:
     write_atomically(path, json.dumps(evaluated.results))
 
 
-def record_evaluation(folder: Path, rows: list[dict[str, Any]]) -> None:
-    """Append the rows of an epoch to a framework's records, and keep the checkpoint if it is the best so far.
+def record_evaluation(folder: Path, rows: list[dict[str, Any]], best_of: str) -> None:
+    """Append the rows of an epoch to a framework's records, and keep the checkpoint if its AP on the
+    split `best_of` is the best so far.
 
     The checkpoint in ``folder`` has to be that of the epoch. It is kept before the rows are written, so that an
     interruption between the two is made good by evaluating again.
     """
     earlier = [row for row in recorded_evaluations(folder) if row["epoch"] < rows[0]["epoch"]]
-    best = max((_average_precision(row) for row in earlier if row["split"] == BEST_OF), default=-math.inf)
-    if any(_average_precision(row) > best for row in rows if row["split"] == BEST_OF):
+    best = max((_average_precision(row) for row in earlier if row["split"] == best_of), default=-math.inf)
+    if any(_average_precision(row) > best for row in rows if row["split"] == best_of):
         keep_checkpoint(folder, files.BEST)
     append_all(folder / files.EVALUATION, rows)
 

@@ -66,7 +66,7 @@ def test_the_default_on_a_cpu_says_what_it_changes() -> None:
 def test_the_official_recipe_changes_nothing(device: str) -> None:
     found = resolved(recipe="official", device=device)
     assert found.spec == OFFICIAL
-    assert found.sentence == "official (as --recipe says): nothing is changed"
+    assert found.sentence == "official (as the command says): nothing is changed"
     assert deviations(OFFICIAL, found.spec, train_images=TRAIN_IMAGES) == [PRETRAINED]
 
 
@@ -133,7 +133,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     path = file(tmp_path, "recipe: {epochs: 9, optimizer: sgd, momentum: 0.9}\n")
     found = resolved(recipe=path)
     assert (found.spec.recipe.epochs, found.spec.recipe.momentum) == (9, 0.9)
-    assert found.sentence.endswith("(as --recipe says): epochs 9, optimizer sgd, momentum 0.9")
+    assert found.sentence.endswith("(as the command says): epochs 9, optimizer sgd, momentum 0.9")
     (tmp_path / "mine.yml").write_text("recipe: {epoch: 9}\n")
     with pytest.raises(UserError, match=r"--recipe .*mine\.yml: .*no field 'epoch'. Did you mean 'epochs'"):
         resolved(recipe=path)

@@ -120,6 +120,21 @@ def test_a_folder_that_cannot_be_written(root: Path, tmp_path: Path, capsys: Cap
     assert (tmp_path / "full" / "thesis.tex").read_text() == "irreplaceable"
 
 
+def test_a_preparation_that_was_killed_is_not_in_the_way(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in (".lock", "manifest_train.json", ".run.json.x1y2", "initial.safetensors.part"):
+        (out / name).write_text("half")
+    (out / "thesis.tex").write_text("irreplaceable")
+    assert run(root, out) == 2
+    said_error(capsys, out, "is not empty")
+    (out / "thesis.tex").unlink()
+    counting(monkeypatch, torch=CountingStepper())
+    assert run(root, out, *TORCH) == 0
+
+
 def test_a_disk_without_room(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1 << 20)
     monkeypatch.setattr(folder.shutil, "disk_usage", lambda path: usage)
