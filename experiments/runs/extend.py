@@ -5,7 +5,7 @@ from dataclasses import replace
 from experiments.runs.folder import Run
 from frameworks.config import ExperimentSpec, RecipeSpec, spec_hash, to_dict
 from frameworks.errors import UserError
-from frameworks.shared.schedules import learning_rates
+from frameworks.shared.schedules import learning_rates, updates_per_epoch
 
 _EPOCHS = "`recipe.epochs` is "
 
@@ -43,9 +43,10 @@ def consequence(before: ExperimentSpec, after: ExperimentSpec, *, done: int, ste
 
 
 def _rates(recipe: RecipeSpec, epoch: int, steps_per_epoch: int) -> list[list[float]]:
-    """Rates of the groups in the first and the last step of an epoch."""
-    steps = (epoch * steps_per_epoch, (epoch + 1) * steps_per_epoch - 1)
-    return [learning_rates(recipe, step, epoch) for step in steps]
+    """Rates of the groups in the first and the last update of an epoch."""
+    updates = updates_per_epoch(recipe, steps_per_epoch)
+    ends = (epoch * updates, (epoch + 1) * updates - 1)
+    return [learning_rates(recipe, update, epoch, updates) for update in ends]
 
 
 def _deviations(lines: list[str], before: int, after: int) -> list[str]:

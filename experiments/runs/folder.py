@@ -88,7 +88,8 @@ def claim(folder: Path) -> None:
 
 def _is_leftover(name: str) -> bool:
     """Whether a killed preparation leaves files of this name, also half written under a temporary one."""
-    names = (files.INITIAL, files.SAMPLES, files.SAMPLE_IMAGES, *map(files.manifest, SPLITS), files.META, LOCK[1:])
+    written = (files.INITIAL, files.SAMPLES, files.SAMPLE_IMAGES, files.WEIGHTS_LOG, files.META)
+    names = (*written, *map(files.manifest, SPLITS), LOCK[1:])
     return any(re.fullmatch(rf"\.?{re.escape(each)}(\..*)?", name) for each in names)
 
 

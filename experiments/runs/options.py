@@ -158,7 +158,9 @@ def _overfitting(given: dict[str, Any]) -> dict[str, Any]:
     if "subset" in given:
         raise UserError("--overfit N is the number of images, and --subset is given, too; leave one out")
     usual = {"recipe": "overfit", "validate_every": 10, "validate_on": "train"}
-    return usual | {name: value for name, value in given.items() if name != "overfit"} | {"subset": given["overfit"]}
+    return (
+        usual | {name: value for name, value in given.items() if name != "overfit"} | {"subset": given["overfit"]}
+    )
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -37,7 +37,7 @@ def start(arguments: list[str]) -> int:
         return run_evaluation(_request(given, framework))
     if "tuning" in given:
         given |= {"weights": given.pop("tuning"), "partial_weights": True}
-    if "resume" not in given:
+    if not given.keys() & {"resume", "check_data"}:
         if framework is None:
             raise UserError(f"--framework is needed: one of {', '.join(ADAPTERS)}")
         given["frameworks"] = framework
