@@ -8,7 +8,7 @@ from typing import Any
 from frameworks.errors import exit_status
 from reports import formatting as show
 from reports.publish import install, render
-from reports.run import captions, detections, figures, tables
+from reports.run import captions, detections, figures, precision_curves, tables
 from reports.run.differences import TrainingDifference, compare_run
 from reports.run.records import RunRecords, read_run
 from reports.run.verdict import verdict
@@ -60,9 +60,11 @@ def _run_figures(
         path = figures.loss_curves(run, comparisons, folder / "report_loss.png")
         made["loss"] = path, captions.loss_curves(run, comparisons)
         made["terms"] = figures.loss_terms(run, folder / "report_terms.png"), captions.loss_terms(run)
+    if path := precision_curves.precision_curves(run, folder / "report_precision.png"):
+        made["precision"] = path, precision_curves.caption(run)
     path = detections.detection_grid(run, folder / "report_detections.png")
     made["detections"] = path, captions.detections(run)
-    shown: dict[str, dict[str, str] | None] = dict.fromkeys(("loss", "terms", "detections"))
+    shown: dict[str, dict[str, str] | None] = dict.fromkeys(("loss", "terms", "precision", "detections"))
     return shown | {key: {"file": path.name, "caption": text} for key, (path, text) in made.items() if path}
 
 

@@ -105,7 +105,7 @@ def test_every_figure_of_the_page_exists_is_a_picture_and_has_a_caption(pristine
     text = (pristine / "report.md").read_text()
     found = re.findall(r"!\[[^\]]+\]\(([^)]+)\)\n\n\*(.+)\*\n", text)
     assert {name for name, _ in found} == {path.name for path in pristine.glob("*.png")}
-    assert len(found) == 4
+    assert len(found) == 5
     for name, caption in found:
         assert len(caption) > 80
         with Image.open(pristine / name) as picture:
@@ -282,3 +282,14 @@ def test_compiled_kernels_of_steps_and_evaluations_are_added_up(tmp_path):
         path.write_text("\n".join([json.dumps(record), *others]) + "\n")
     text = build_report(run_dir).read_text()
     assert "Jittor compiled 35 kernels in 22 s while it trained and evaluated." in text
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_precision_is_drawn_over_the_epochs_if_a_split_was_evaluated_twice(run_dir: Path) -> None:
+    text = build_report(run_dir).read_text()
+    assert "on the training images during the training: PyTorch reaches AP50 0.00 and AP 0.00 after epoch 5" in text
+    for name in ("torch", "jittor"):
+        path = run_dir / name / "evaluation.jsonl"
+        path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines() if '"epoch": 4' in line))
+    text = build_report(run_dir).read_text()
+    assert "report_precision" not in text and not (run_dir / "report_precision.png").exists()
