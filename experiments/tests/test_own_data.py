@@ -152,7 +152,7 @@ def test_voc_trains_with_its_twenty_classes(tmp_path: Path, monkeypatch: pytest.
                 "--epochs",
                 "1",
                 "--image-size",
-                "64",
+                "128",
             ]
         )
         == 0

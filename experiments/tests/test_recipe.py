@@ -193,3 +193,14 @@ def test_another_kind_of_backbone_is_one_difference() -> None:
     other = replace(OFFICIAL, model=replace(OFFICIAL.model, backbone=preset("rtdetr_dla34").model.backbone))
     said = deviations(OFFICIAL, other, train_images=TRAIN_IMAGES)
     assert any(line.startswith("`model.backbone` is") for line in said)
+
+
+def test_overfitting_is_a_subset_a_recipe_and_precision_on_the_way() -> None:
+    options = parse_options(["--overfit", "8"])
+    assert isinstance(options, Options)
+    assert (options.subset, options.recipe) == (8, "overfit")
+    assert (options.monitoring.validate_every, options.monitoring.validate_on) == (10, "train")
+    other = parse_options(["--overfit", "8", "--recipe", "quick", "--validate-every", "3"])
+    assert isinstance(other, Options) and (other.recipe, other.monitoring.validate_every) == ("quick", 3)
+    with pytest.raises(UserError, match="--overfit N .* --subset is given, too"):
+        parse_options(["--overfit", "8", "--subset", "8"])

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.data.coco import load_split
 from experiments.data.manifest import read_manifest
+from experiments.run import main
 from experiments.runs.host import ROOT
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import TORCH, counting, meta, resume, rows, run, steps
@@ -106,6 +107,19 @@ def test_both_frameworks_are_given_the_same(
     out = capsys.readouterr().out
     assert f"report: {tmp_path / 'run' / 'report.md'}" in out
     assert "PyTorch and Jittor each trained `tiny`" in out, "the verdict"
+
+
+def test_overfitting_evaluates_the_training_images_on_the_way(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting(monkeypatch, torch=CountingStepper())
+    out = tmp_path / "run"
+    size = ("--preset", "tiny", "--image-size", "64", "--batch-size", "2")
+    asked = ("--overfit", "4", "--epochs", "3", "--validate-every", "1", "--frameworks", "torch")
+    assert main([*asked, *size, "--data", str(root), "--out", str(out)]) == 0
+    evaluated = [(row["epoch"], row["split"]) for row in rows(out / "torch" / "evaluation.jsonl")]
+    assert evaluated == [(0, "train"), (1, "train"), (2, "train"), (2, "val")]
+    assert "![AP50 and AP over the epochs](report_precision.png)" in (out / "report.md").read_text()
 
 
 def raise_(error: BaseException) -> None:
