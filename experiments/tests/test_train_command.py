@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
 ]
 Capture = pytest.CaptureFixture[str]
-TINY = ("--framework", "torch", "-c", "tiny", "--image-size", "64", "--in-process")
+TINY = ("--framework", "torch", "-c", "tiny", "--image-size", "64", "--batch-size", "2", "--in-process")
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_tuning_begins_with_the_averaged_weights_of_a_checkpoint(trained: Path, 
 
 def test_a_run_says_what_it_trains_and_how_long_that_takes(tuned: tuple[Path, str]) -> None:
     said = tuned[1]
-    assert "trained parameters: backbone 53,656 at lr 0.0002, encoder" in said
+    assert "trained parameters: backbone 53,656 at lr 0.0004, encoder" in said
     assert "3 epochs of 2 steps with 2 images of 64x64 px, in torch on cpu" in said
     assert "torch: about 0 s for the remaining 1 steps" in said
     assert "torch evaluating val after epoch 2: loss " in said
