@@ -91,12 +91,25 @@ def options_parser(prog: str, description: str) -> Parser:
     add("--overfit", type=int, metavar="N", help="learn N images by heart, with their AP every 10 epochs")
     add("--data", metavar="DIR", help="COCO or VOC folder (default: $COCO_ROOT, else a download, else shapes)")
     add("--check-data", action="store_true", help="account for every object of --data and train nothing")
-    add("--epochs", type=int, metavar="N", help="default: those of the recipe")
     add("--seed", type=int, help="of subset, weights, order, flips and noise (default: 0)")
     add("--out", "--output-dir", dest="out", metavar="DIR", help="run folder (default: new in reports/generated)")
     add("-c", "--preset", "--config", dest="preset", metavar="NAME|FILE", help="or YAML (default: rtdetr_r18vd)")
     add("--device", choices=DEVICES, help="default: cpu")
     add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
+    add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
+    add("--weights", metavar="FILE", help="initial weights, or the word official (default: drawn from the seed)")
+    add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
+    add("--backbone", metavar="FILE", help="the backbone alone from a file, or official: its ImageNet weights")
+    add("--in-process", action="store_true", help="no workers, for a debugger")
+    add("-r", "--resume", metavar="DIR", help="go on with a run; --data NEW if its images moved, --epochs for more")
+    _add_recipe(parser)
+    _add_monitoring(parser)
+    return parser
+
+
+def _add_recipe(parser: Parser) -> None:
+    """Add the options that change the spec of a run."""
+    add = parser.add_argument
     recipes = ", ".join(RECIPES)
     add(
         "--recipe",
@@ -110,16 +123,9 @@ def options_parser(prog: str, description: str) -> Parser:
         metavar="PX|HxW",
         help="height and width in pixels (default: that of the recipe)",
     )
+    add("--epochs", type=int, metavar="N", help="default: those of the recipe")
     add("--batch-size", type=int, metavar="N", help="default: that of the recipe")
     add("-u", "--update", nargs="+", action="extend", metavar="KEY=VALUE", help="a field, as in recipe.epochs=50")
-    add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
-    add("--weights", metavar="FILE", help="initial weights, or the word official (default: drawn from the seed)")
-    add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
-    add("--backbone", metavar="FILE", help="the backbone alone from a file, or official: its ImageNet weights")
-    add("--in-process", action="store_true", help="no workers, for a debugger")
-    add("-r", "--resume", metavar="DIR", help="go on with a run; --data NEW if its images moved, --epochs for more")
-    _add_monitoring(parser)
-    return parser
 
 
 def _add_monitoring(parser: Parser) -> None:

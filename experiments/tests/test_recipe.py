@@ -202,5 +202,5 @@ def test_overfitting_is_a_subset_a_recipe_and_precision_on_the_way() -> None:
     assert (options.monitoring.validate_every, options.monitoring.validate_on) == (10, "train")
     other = parse_options(["--overfit", "8", "--recipe", "quick", "--validate-every", "3"])
     assert isinstance(other, Options) and (other.recipe, other.monitoring.validate_every) == ("quick", 3)
-    with pytest.raises(UserError, match="--overfit N .* --subset is given, too"):
+    with pytest.raises(UserError, match=r"--overfit N .* --subset is given, too"):
         parse_options(["--overfit", "8", "--subset", "8"])
