@@ -45,7 +45,7 @@ def test_the_default_on_a_cpu_says_what_it_changes() -> None:
     found = resolved()
     assert found.sentence == (
         "quick (the default on a CPU): lr 0.0004 for all parameters, warmup_steps 10, "
-        "epochs 20, image_size 160x160, batch_size 4, no augmentation"
+        "epochs 20, schedule cosine, schedule_by step, image_size 160x160, batch_size 4, no augmentation"
     )
     spec = found.spec
     assert spec.model == OFFICIAL.model and spec.criterion == OFFICIAL.criterion
