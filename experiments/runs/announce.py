@@ -4,6 +4,7 @@ from experiments.data.batches import batch_count
 from experiments.runs.folder import Run
 from frameworks.config import RecipeSpec
 from frameworks.state.parameters import STATISTICS, ModelFacts, model_facts
+from reports.formatting import count
 
 
 def announce(run: Run) -> None:
@@ -14,7 +15,8 @@ def announce(run: Run) -> None:
     print(f"run folder: {run.folder}")
     print("\n".join(parameter_lines(facts, recipe)))
     print(
-        f"{recipe.epochs} epochs of {steps} steps with {run.spec.data.batch_size} images of {height}x{width} px, "
+        f"{count(recipe.epochs, 'epoch')} of {count(steps, 'step')} with {count(run.spec.data.batch_size, 'image')} "
+        f"of {height}x{width} px, "
         f"in {' and then '.join(run.frameworks)} on {run.meta.device}; how long it takes is said after some steps",
         flush=True,
     )
