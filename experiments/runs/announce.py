@@ -14,9 +14,9 @@ def announce(run: Run) -> None:
     height, width = run.spec.data.image_size
     print(f"run folder: {run.folder}")
     print("\n".join(parameter_lines(facts, recipe)))
+    images = count(run.spec.data.batch_size, "image")
     print(
-        f"{count(recipe.epochs, 'epoch')} of {count(steps, 'step')} with {count(run.spec.data.batch_size, 'image')} "
-        f"of {height}x{width} px, "
+        f"{count(recipe.epochs, 'epoch')} of {count(steps, 'step')} with {images} of {height}x{width} px, "
         f"in {' and then '.join(run.frameworks)} on {run.meta.device}; how long it takes is said after some steps",
         flush=True,
     )
