@@ -48,11 +48,20 @@ Samples = list[tuple[int, float]]  # steps so far, MB
 
 @dataclass(frozen=True)
 class Judgement:
-    """One curve: MB right after the steps of settling and at the end, and the greatest growth, as a fraction."""
+    """One curve: MB of its windows, which begin after the steps of settling; the greatest growth, as a fraction."""
 
-    begin: float
-    end: float
+    windows: list[float]
     growth: float
+
+    @property
+    def begin(self) -> float:
+        """MB right after the steps of settling."""
+        return self.windows[0]
+
+    @property
+    def end(self) -> float:
+        """MB at the end."""
+        return self.windows[-1]
 
     @property
     def flat(self) -> bool:
@@ -77,7 +86,7 @@ def judge(samples: Samples) -> Judgement:
         raise UserError(f"{len(windows)} windows of {WINDOW} steps after the first {SETTLED}; expected 2 or more")
     medians = [statistics.median(windows[number]) for number in sorted(windows)]
     rises = [each - min(medians[: place + 1]) for place, each in enumerate(medians)]
-    return Judgement(medians[0], medians[-1], max(rises) / medians[0])
+    return Judgement(medians, max(rises) / medians[0])
 
 
 def resident_mb(process: int) -> float:
@@ -210,8 +219,14 @@ def report(curves: dict[str, Samples], preset: str, folder: Path) -> int:
         sizes = f"{found.begin:.1f} MB after step {SETTLED}, {found.end:.1f} MB at the end"
         print(f"{title(curve)}: {sizes}, greatest growth {growth}", flush=True)
     titles = {curve: title(curve) for curve in curves}
-    begins = {curve: found.begin for curve, found in judgements.items()}
-    print(f"figure: {draw(curves, titles, begins, preset, folder / FIGURE)}", flush=True)
+    changes = {
+        curve: [
+            (SETTLED + int(WINDOW * (place + 0.5)), 100 * (size / found.begin - 1))
+            for place, size in enumerate(found.windows)
+        ]
+        for curve, found in judgements.items()
+    }
+    print(f"figure: {draw(curves, changes, titles, preset, folder / FIGURE)}", flush=True)
     return COMPLETE if all(found.flat for found in judgements.values()) else FAILED
 
 

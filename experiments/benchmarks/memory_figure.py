@@ -7,25 +7,26 @@ from typing import Any
 from reports import style
 from reports.frameworks import style_of
 
+Curve = Sequence[tuple[int, float]]
+
 
 def draw(
-    curves: Mapping[str, Sequence[tuple[int, float]]],
+    curves: Mapping[str, Curve],
+    changes: Mapping[str, Curve],
     titles: Mapping[str, str],
-    begins: Mapping[str, float],
     preset: str,
     path: Path,
 ) -> Path:
-    """Draw every curve, (step, MB), above in MB and below as change relative to its MB in ``begins``.
+    """Draw above every reading of each curve, (step, MB), below the ``changes`` of its windows, (step, percent).
 
     A curve is named by a framework, or by another process and a framework: "runner, torch".
     """
     figure = style.new_figure(6.0)
     above, beneath = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     for curve, samples in curves.items():
-        steps = [step for step, _ in samples]
         look = _look(curve)
-        above.plot(steps, [size for _, size in samples], label=titles[curve], **look)
-        beneath.plot(steps, [100 * (size / begins[curve] - 1) for _, size in samples], **look)
+        above.plot(*zip(*samples, strict=True), label=titles[curve], **look)
+        beneath.plot(*zip(*changes[curve], strict=True), **look)
     for limit in (-2, 2):
         beneath.axhline(limit, color="#999999", linewidth=0.9, linestyle="--", zorder=1)
     beneath.set_ylim(-4, 4)
@@ -33,7 +34,7 @@ def draw(
     above.set_title(f"Resident memory while training {preset}", fontsize=12, loc="left")
     above.set_ylabel("MB")
     above.legend(frameon=False, fontsize=9, ncols=2)
-    beneath.set_title("Change since steps 201 to 300, and the limit", fontsize=11, loc="left")
+    beneath.set_title("Medians of 100 steps: change since step 200, and the limit", fontsize=11, loc="left")
     beneath.set_ylabel("%")
     beneath.set_xlabel("step")
     style.tidy(above)
