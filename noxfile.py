@@ -65,6 +65,13 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def memory(session: nox.Session) -> None:
+    """Train 2,200 steps in each framework and plot their memory; fails if it grows by over 2 %: 10 minutes."""
+    session.install("-e", ".")
+    session.run("python", "-m", "experiments.benchmarks.memory", *session.posargs)
+
+
+@nox.session
 def parity_gpu(session: nox.Session) -> None:
     """Parity on a machine with a GPU: fails where none is, because skipped tests prove nothing."""
     session.install("-e", ".")
