@@ -39,6 +39,7 @@ class Options:
     backbone: str | None = None
     recipe: str | None = None
     update: tuple[str, ...] = ()  # key=value
+    use_amp: bool = False
     monitoring: Monitoring = field(default_factory=Monitoring)
 
 
@@ -97,12 +98,11 @@ def options_parser(prog: str, description: str) -> Parser:
     add("-c", "--preset", "--config", dest="preset", metavar="NAME|FILE", help="or YAML (default: rtdetr_r18vd)")
     add("--device", choices=DEVICES, help="default: cpu")
     add("--kernels", choices=kernels.CHOICES, help="C++ operators or the formulas that define them (default: fast)")
-    recipes = ", ".join(RECIPES)
     add(
         "--recipe",
         "--budget",
         metavar="NAME|FILE",
-        help=f"{recipes}, or a YAML file (default: see docs/training.md)",
+        help=f"{', '.join(RECIPES)}, or a YAML file (default: see docs/training.md)",
     )
     add(
         "--image-size",
@@ -112,6 +112,7 @@ def options_parser(prog: str, description: str) -> Parser:
     )
     add("--batch-size", type=int, metavar="N", help="default: that of the recipe")
     add("-u", "--update", nargs="+", action="extend", metavar="KEY=VALUE", help="a field, as in recipe.epochs=50")
+    add("--use-amp", action="store_true", help="mixed precision, in frameworks that have it (default: float32)")
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
     add("--weights", metavar="FILE", help="initial weights, or the word official (default: drawn from the seed)")
     add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")

@@ -1,0 +1,129 @@
+"""Mixed precision of the PyTorch twin: as far from float32 as rounding to bfloat16 takes it, and no further.
+
+Selected queries and matched pairs hang on the smallest differences of scores and costs. Where float32 and bfloat16
+are compared, both have those of float32.
+"""
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from frameworks import require_precision
+from frameworks.arrays import Arrays
+from frameworks.config import preset
+from frameworks.errors import UserError
+from frameworks.shared import drawn_inputs
+from frameworks.shared.noise import draw_noise
+from frameworks.state.parameters import state_shapes
+from frameworks.torch_rtdetr import deformable, training
+from frameworks.torch_rtdetr.training import TrainingRun
+
+SPEC = preset("tiny")
+MIXED = replace(SPEC, recipe=replace(SPEC.recipe, amp=True))
+WEIGHTS = drawn_inputs.weights(state_shapes(SPEC.model), "mixed precision")
+PARTS = ("backbone", "encoder", "decoder")
+
+
+def drawn_batch() -> Arrays:
+    """A training step's inputs: two images with three and two objects."""
+    targets = drawn_inputs.targets("mixed precision", (3, 2))
+    noise = draw_noise(SPEC.model, targets["counts"], np.random.default_rng(0))
+    return {"images": drawn_inputs.images(2, 128, 128, "mixed precision")} | targets | noise
+
+
+def perturbed(arrays: Arrays, seed: int) -> Arrays:
+    """Floating arrays with every number off by up to 2^-8 of itself, the distance of two bfloat16 numbers."""
+    draw = np.random.default_rng(seed)
+    return {
+        name: (a * (1 + draw.uniform(-1, 1, a.shape) / 256)).astype(a.dtype) if a.dtype == np.float32 else a
+        for name, a in arrays.items()
+    }
+
+
+class Measured:
+    """Losses and gradients of one batch, with the selected queries and matchings of the first measurement."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.fixed: dict[str, Any] = {}
+        criterion = training.criterion
+
+        def recording(outputs: Any, targets: Any, spec: Any) -> Any:
+            terms, matchings = criterion(outputs, targets, spec, self.fixed.get("matchings"))
+            self.fixed.setdefault("matchings", matchings)
+            self.fixed.setdefault("topk_BQ", outputs.topk_BQ)
+            return terms, matchings
+
+        monkeypatch.setattr(training, "criterion", recording)
+
+    def __call__(self, run: TrainingRun, batch: Arrays) -> dict[str, Tensor]:
+        if self.fixed:
+            run.model.forward = functools.partial(run.model.forward, topk_BQ=self.fixed["topk_BQ"])
+        terms, gradients, _ = run._loss_and_gradients(batch)
+        found = {"loss": torch.stack([term.detach() for term in terms.values()])}
+        for part in PARTS:
+            found[part] = torch.cat([g.flatten() for name, g in gradients.items() if name.startswith(part)])
+        return found
+
+
+def distances(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict[str, float]:
+    """Relative L2 distance of losses and of the gradients of every part."""
+    return {name: float((a[name] - b[name]).norm() / b[name].norm()) for name in b}
+
+
+@pytest.mark.parametrize("kernels", ["fast", "reference"])
+def test_losses_and_gradients_differ_from_float32_by_rounding(
+    kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operation in bfloat16 rounds weights, inputs and result once each, by up to half of what ``perturbed``
+    moves a weight: of that noise, measured in float32, mixed precision may have twice, and has at least an eighth."""
+    monkeypatch.setenv("TWIN_DETR_KERNELS", kernels)
+    batch, measure = drawn_batch(), Measured(monkeypatch)
+    exact = measure(TrainingRun(SPEC, WEIGHTS, "cpu"), batch)
+    draws = [perturbed(WEIGHTS | {"images": batch["images"]}, seed) for seed in range(4)]
+    noises = [
+        distances(
+            measure(TrainingRun(SPEC, {n: d[n] for n in WEIGHTS}, "cpu"), batch | {"images": d["images"]}), exact
+        )
+        for d in draws
+    ]
+    found = distances(measure(TrainingRun(MIXED, WEIGHTS, "cpu"), batch), exact)
+    print(found, noises)
+    for name, distance in found.items():
+        noise = [each[name] for each in noises]
+        assert min(noise) / 8 < distance < 2 * max(noise), name
+
+
+def test_all_that_is_kept_is_in_float32_and_a_loaded_run_goes_on_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+    call = deformable._call
+
+    def watched(name: str, levels: np.ndarray, *tensors: Tensor) -> None:
+        seen.extend(tensor.dtype for tensor in tensors)
+        call(name, levels, *tensors)
+
+    monkeypatch.setattr(deformable, "_call", watched)
+    batch, first = drawn_batch(), TrainingRun(MIXED, WEIGHTS, "cpu")
+    rates = [1e-3] * len(MIXED.recipe.groups)
+    first.step(batch, rates, 0.5, update=False, share=0.5)
+    state = first.state()
+    assert {a.dtype for a in state.values()} == {np.dtype("float32"), np.dtype("int64")}
+    again = TrainingRun(MIXED, WEIGHTS, "cpu")
+    again.load(state)
+    for run in (first, again):
+        run.step(batch, rates, 0.5, share=0.5)
+    ends = first.state(), again.state()
+    assert {a.dtype for a in ends[0].values()} == {np.dtype("float32"), np.dtype("int64")}
+    assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert not seen or set(seen) == {torch.float32}  # without a compiler there is no C++ form
+
+
+def test_another_framework_refuses_in_one_line() -> None:
+    require_precision(SPEC.recipe, "torch", "jittor")
+    require_precision(MIXED.recipe, "torch")
+    with pytest.raises(UserError, match=r"--use-amp .*: jittor cannot train in mixed precision on any device"):
+        require_precision(MIXED.recipe, "torch", "jittor")
