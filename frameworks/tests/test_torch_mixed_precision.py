@@ -17,16 +17,17 @@ from frameworks import require_precision
 from frameworks.arrays import Arrays
 from frameworks.config import preset
 from frameworks.errors import UserError
-from frameworks.shared import drawn_inputs
+from frameworks.shared import drawn_inputs, kernels
 from frameworks.shared.noise import draw_noise
-from frameworks.state.parameters import state_shapes
+from frameworks.state.initialisation import initial_weights
 from frameworks.torch_rtdetr import deformable, training
 from frameworks.torch_rtdetr.training import TrainingRun
 
 SPEC = preset("tiny")
 MIXED = replace(SPEC, recipe=replace(SPEC.recipe, amp=True))
-WEIGHTS = drawn_inputs.weights(state_shapes(SPEC.model), "mixed precision")
-PARTS = ("backbone", "encoder", "decoder")
+WEIGHTS = initial_weights(SPEC.model, 0)
+# Of the losses, and of the gradients of the parts. The losses read logits that are rounded themselves.
+LIMITS = {"loss": 6, "backbone": 2, "encoder": 2, "decoder": 2}
 
 
 def drawn_batch() -> Arrays:
@@ -65,7 +66,7 @@ class Measured:
             run.model.forward = functools.partial(run.model.forward, topk_BQ=self.fixed["topk_BQ"])
         terms, gradients, _ = run._loss_and_gradients(batch)
         found = {"loss": torch.stack([term.detach() for term in terms.values()])}
-        for part in PARTS:
+        for part in ("backbone", "encoder", "decoder"):
             found[part] = torch.cat([g.flatten() for name, g in gradients.items() if name.startswith(part)])
         return found
 
@@ -75,27 +76,26 @@ def distances(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict[str, float]:
     return {name: float((a[name] - b[name]).norm() / b[name].norm()) for name in b}
 
 
-@pytest.mark.parametrize("kernels", ["fast", "reference"])
-def test_losses_and_gradients_differ_from_float32_by_rounding(
-    kernels: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An operation in bfloat16 rounds weights, inputs and result once each, by up to half of what ``perturbed``
-    moves a weight: of that noise, measured in float32, mixed precision may have twice, and has at least an eighth."""
-    monkeypatch.setenv("TWIN_DETR_KERNELS", kernels)
+def test_losses_and_gradients_differ_from_float32_by_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed precision has the noise of a model in float32 that is ``perturbed``, times at most ``LIMITS``.
+
+    An operation in bfloat16 rounds weights, inputs and result, each by up to half of what ``perturbed`` moves a
+    weight. An eighth is the least: below, nothing would be in bfloat16.
+    """
     batch, measure = drawn_batch(), Measured(monkeypatch)
     exact = measure(TrainingRun(SPEC, WEIGHTS, "cpu"), batch)
-    draws = [perturbed(WEIGHTS | {"images": batch["images"]}, seed) for seed in range(4)]
-    noises = [
-        distances(
-            measure(TrainingRun(SPEC, {n: d[n] for n in WEIGHTS}, "cpu"), batch | {"images": d["images"]}), exact
-        )
-        for d in draws
-    ]
-    found = distances(measure(TrainingRun(MIXED, WEIGHTS, "cpu"), batch), exact)
-    print(found, noises)
-    for name, distance in found.items():
-        noise = [each[name] for each in noises]
-        assert min(noise) / 8 < distance < 2 * max(noise), name
+    noises = []
+    for seed in range(3):
+        drawn = perturbed(WEIGHTS | {"images": batch["images"]}, seed)
+        weights = {name: drawn[name] for name in WEIGHTS}
+        run = TrainingRun(SPEC, weights, "cpu")
+        noises.append(distances(measure(run, batch | {"images": drawn["images"]}), exact))
+    for form in kernels.CHOICES:
+        monkeypatch.setenv(kernels.VARIABLE, form)
+        found = distances(measure(TrainingRun(MIXED, WEIGHTS, "cpu"), batch), exact)
+        for name, limit in LIMITS.items():
+            noise = [each[name] for each in noises]
+            assert min(noise) / 8 < found[name] < limit * max(noise), (form, name, found[name], noise)
 
 
 def test_all_that_is_kept_is_in_float32_and_a_loaded_run_goes_on_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_all_that_is_kept_is_in_float32_and_a_loaded_run_goes_on_the_same(monkey
     ends = first.state(), again.state()
     assert {a.dtype for a in ends[0].values()} == {np.dtype("float32"), np.dtype("int64")}
     assert all(np.array_equal(ends[0][name], ends[1][name]) for name in ends[0])
-    assert not seen or set(seen) == {torch.float32}  # without a compiler there is no C++ form
+    assert set(seen) <= {torch.float32}  # empty where no compiler has made the C++ form
 
 
 def test_another_framework_refuses_in_one_line() -> None:
