@@ -3,6 +3,7 @@
 import importlib
 from typing import cast
 
+from frameworks.config import RecipeSpec
 from frameworks.errors import UserError
 from frameworks.protocol import Framework
 
@@ -14,11 +15,22 @@ ADAPTERS = {
 # Independent implementations that judge the twins. A run does not train them; a benchmark may time them.
 JUDGES = {"hf": "frameworks.hf_rtdetr.adapter", "official": "frameworks.official_rtdetr.adapter"}
 REFERENCE = next(iter(ADAPTERS))
+MIXED_PRECISION = ("torch",)  # the frameworks that can train with ``recipe.amp``
 
 
 def candidates() -> tuple[str, ...]:
     """Every framework but the reference, in the order of ``ADAPTERS``."""
     return tuple(name for name in ADAPTERS if name != REFERENCE)
+
+
+def require_precision(recipe: RecipeSpec, *names: str) -> None:
+    """Raise UserError if the recipe asks for mixed precision and one of the named frameworks has none."""
+    lacking = [name for name in names if name not in MIXED_PRECISION]
+    if recipe.amp and lacking:
+        raise UserError(
+            f"--use-amp (recipe.amp): {' and '.join(lacking)} cannot train in mixed precision on any device; train "
+            f"{' and '.join(MIXED_PRECISION)} alone (run.py --frameworks, train.py --framework), or all in float32"
+        )
 
 
 def adapter_of(name: str) -> str:

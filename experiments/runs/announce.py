@@ -12,12 +12,13 @@ def announce(run: Run) -> None:
     recipe, facts = run.spec.recipe, model_facts(run.spec.model)
     steps = batch_count(len(run.data["train"].ids), run.spec.data.batch_size, drop_last=True)
     height, width = run.spec.data.image_size
+    where = f"on {run.meta.device}{' in mixed precision' if recipe.amp else ''}"
     print(f"run folder: {run.folder}")
     print("\n".join(parameter_lines(facts, recipe)))
     images = count(run.spec.data.batch_size, "image")
     print(
         f"{count(recipe.epochs, 'epoch')} of {count(steps, 'step')} with {images} of {height}x{width} px, "
-        f"in {' and then '.join(run.frameworks)} on {run.meta.device}; how long it takes is said after some steps",
+        f"in {' and then '.join(run.frameworks)} {where}; how long it takes is said after some steps",
         flush=True,
     )
 

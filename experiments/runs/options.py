@@ -39,6 +39,7 @@ class Options:
     backbone: str | None = None
     recipe: str | None = None
     update: tuple[str, ...] = ()  # key=value
+    use_amp: bool = False
     monitoring: Monitoring = field(default_factory=Monitoring)
 
 
@@ -110,12 +111,11 @@ def options_parser(prog: str, description: str) -> Parser:
 def _add_recipe(parser: Parser) -> None:
     """Add the options that change the spec of a run."""
     add = parser.add_argument
-    recipes = ", ".join(RECIPES)
     add(
         "--recipe",
         "--budget",
         metavar="NAME|FILE",
-        help=f"{recipes}, or a YAML file (default: see docs/training.md)",
+        help=f"{', '.join(RECIPES)}, or a YAML file (default: see docs/training.md)",
     )
     add(
         "--image-size",
@@ -126,6 +126,7 @@ def _add_recipe(parser: Parser) -> None:
     add("--epochs", type=int, metavar="N", help="default: those of the recipe")
     add("--batch-size", type=int, metavar="N", help="default: that of the recipe")
     add("-u", "--update", nargs="+", action="extend", metavar="KEY=VALUE", help="a field, as in recipe.epochs=50")
+    add("--use-amp", action="store_true", help="mixed precision, in frameworks that have it (default: float32)")
 
 
 def _add_monitoring(parser: Parser) -> None:

@@ -1,7 +1,7 @@
 """The spec that a run trains: what the user says, and a recipe where nothing is said.
 
-In rising order: the preset, the recipe, the values of the user's own file, --epochs, --image-size and --batch-size,
--u. All frameworks train with the same resolved spec.
+In rising order: the preset, the recipe, the values of the user's own file, --epochs, --image-size, --batch-size
+and --use-amp, -u. All frameworks train with the same resolved spec.
 """
 
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs.options import Options
+from frameworks import require_precision
 from frameworks.config import (
     OFFICIAL,
     RECIPES,
@@ -46,7 +47,7 @@ def resolve(options: Options, loaded: LoadedSpec) -> Resolved:
 
     Raises:
         SpecError: an unknown recipe or key, or a value that no spec allows.
-        UserError: the spec cannot be trained with these images.
+        UserError: the spec cannot be trained with these images, or not by one of the frameworks.
     """
     name, why = _choice(options, loaded)
     overlay = load_recipe(name)
@@ -58,6 +59,7 @@ def resolve(options: Options, loaded: LoadedSpec) -> Resolved:
     fitted = _fitted(spec, options, loaded, name)
     require_tokens(fitted)
     _require_trained(fitted)
+    require_precision(fitted.recipe, *options.frameworks)
     sentence = f"{name} ({why}): {_changes(loaded, laid, fitted, overlay)}"
     if fitted is not spec:
         sentence += f"; batch_size {options.subset}, as many as there are images"
@@ -91,7 +93,7 @@ def _choice(options: Options, loaded: LoadedSpec) -> tuple[str, str]:
 def _given(options: Options) -> dict[str, Any]:
     """The values of single options, as an overlay."""
     data = {"image_size": options.image_size and list(options.image_size), "batch_size": options.batch_size}
-    recipe = {"epochs": options.epochs}
+    recipe = {"epochs": options.epochs, "amp": options.use_amp or None}
     parts = {"data": data, "recipe": recipe}
     return {part: {k: v for k, v in values.items() if v is not None} for part, values in parts.items()}
 

@@ -26,13 +26,13 @@ def start(arguments: list[str]) -> int:
     """
     given = vars(_parser().parse_args(arguments))
     framework, test_only = given.pop("framework", None), given.pop("test_only", False)
-    if given.pop("use_amp", False):
-        raise UserError("--use-amp: neither twin trains in mixed precision yet; leave it out to train in float32")
     if "tuning" in given and ("resume" in given or "weights" in given):
         other = "resume" if "resume" in given else "weights"
         raise UserError(
             f"--tuning begins a new training with weights, and --{other} is given, too; give one of the two"
         )
+    if test_only and "use_amp" in given:
+        raise UserError("--use-amp is of a training, and --test-only evaluates in float32; leave one of them out")
     if test_only:
         return run_evaluation(_request(given, framework))
     if "tuning" in given:
@@ -84,5 +84,4 @@ def _parser() -> Parser:
         help="begin with what fits of these weights (--weights, --partial-weights)",
     )
     add("--test-only", action="store_true", help="evaluate what --resume or --tuning names, and train nothing")
-    add("--use-amp", action="store_true", help="mixed precision; not there yet")
     return parser

@@ -112,6 +112,7 @@ class RecipeSpec:
     div_factor: float = added(25.0)  # top of the cycle / its start
     final_div_factor: float = added(1e4)  # start of the cycle / its end
     accumulate: int = added(1)  # batches whose gradients are averaged for one update
+    amp: bool = added(False)  # mixed precision: the model computes in bfloat16, all that is kept is in float32
 
     def __post_init__(self) -> None:
         require(len(self.groups) > 0, self, "groups", "at least one group")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from frameworks import require_precision
 from frameworks.arrays import Arrays
 from frameworks.config import CriterionSpec, ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
@@ -187,6 +188,7 @@ class HuggingFace:
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
         """A model in training, started from canonical ``weights``."""
+        require_precision(spec.recipe, self.name)
         return TrainingRun(spec, weights, device)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:

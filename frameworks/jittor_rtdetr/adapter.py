@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from frameworks import require_precision
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
@@ -80,6 +81,7 @@ class JittorFramework:
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
         """A training run in float32 that starts from these weights."""
         self._require(device, "float32")
+        require_precision(spec.recipe, self.name)
         return TrainingRun(spec, weights, device)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:

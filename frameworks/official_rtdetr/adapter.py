@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from frameworks import require_precision
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, preset
 from frameworks.errors import UserError
@@ -167,6 +168,7 @@ class Official:
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
         """A model in training, started from canonical ``weights``."""
+        require_precision(spec.recipe, self.name)
         return TrainingRun(spec, weights, device)
 
 

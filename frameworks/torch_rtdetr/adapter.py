@@ -78,7 +78,7 @@ class TorchFramework:
         return QUESTIONS[case.question](case, model, inputs)
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
-        """A training run in float32 that starts from these weights."""
+        """A training run that starts from these weights; in float32, or as ``recipe.amp`` says."""
         self._require(device, "float32")
         return TrainingRun(spec, weights, device)
 

@@ -228,9 +228,11 @@ class RTDETRTransformer(nn.Module):
 def make_anchors(spatial_shapes: list[tuple[int, int]], eps: float, like: Tensor) -> tuple[Tensor, Tensor]:
     """Anchor logits [1, N, 4] (cxcywh, side 0.05 * 2^level) and validity [1, N, 1].
 
-    Anchors within ``eps`` of the border are invalid and get the logit +inf, as in the official code.
+    Anchors within ``eps`` of the border are invalid and get the logit +inf, as in the official code. They are at
+    least in float32, also where ``like`` is in half precision.
     """
-    return _make_anchors(tuple(spatial_shapes), eps, like.dtype, like.device)
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return _make_anchors(tuple(spatial_shapes), eps, dtype, like.device)
 
 
 @functools.lru_cache(maxsize=32)  # the same in every pass; nobody writes to them

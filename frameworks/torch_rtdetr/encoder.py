@@ -96,9 +96,10 @@ def position_embedding(h: int, w: int, dim: int, temperature: float, like: Tenso
 
     As in the official code, positions run with x outermost while feature maps are flattened with y outermost.
     At square inputs that only swaps the axes; at others positions are scrambled, and the official checkpoints
-    depend on it (docs/pitfalls.md B.3).
+    depend on it (docs/pitfalls.md B.3). It is at least in float32, also where ``like`` is in half precision.
     """
-    return _position_embedding(h, w, dim, temperature, like.dtype, like.device)
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return _position_embedding(h, w, dim, temperature, dtype, like.device)
 
 
 @functools.lru_cache(maxsize=32)  # the same in every pass; nobody writes to it

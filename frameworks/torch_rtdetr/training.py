@@ -32,9 +32,11 @@ from frameworks.torch_rtdetr.model import RTDETR
 from frameworks.torch_rtdetr.optimizer import Optimizer, add_gradients, clip_gradients
 from frameworks.torch_rtdetr.postprocess import postprocess
 
+TOTAL = "total"  # name of the sum among the loss terms
+
 
 class TrainingRun:
-    """Model, optimizer and average of one run, in float32."""
+    """Model, optimizer and average of one run, in float32; with ``recipe.amp`` the model computes in bfloat16."""
 
     def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
         self.spec = spec
@@ -56,14 +58,8 @@ class TrainingRun:
         """
         start = time.perf_counter()
         self.averaged = None
-        set_training(self.model, True)
-        targets = read_targets(batch, self.model)
-        outputs = self.model(to_tensor(batch["images"], self.model), targets, read_noise(batch, self.model))
-        terms, matchings = criterion(outputs, targets, self.spec.criterion)
-        total = total_loss(terms)
-        parameters = trainable(self.model)
-        results = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-        gradients = {n: g for n, g in zip(parameters, results, strict=True) if g is not None}
+        terms, gradients, matching = self._loss_and_gradients(batch)
+        total = terms.pop(TOTAL)
         self.accumulated = add_gradients(self.accumulated, gradients, share)
         clipped, norm = clip_gradients(self.accumulated, self.spec.recipe.clip_max_norm)
         losses = {name: value.item() for name, value in terms.items()}
@@ -74,8 +70,21 @@ class TrainingRun:
             self.optimizer.step(clipped, learning_rates)
             self.ema.update(self.model, ema_decay)
         self._synchronise()
-        seconds, matching = time.perf_counter() - start, trace_names.matching_hash(matchings)
+        seconds = time.perf_counter() - start
         return StepRecord(losses, total.item(), norm.item(), seconds, matching)
+
+    def _loss_and_gradients(self, batch: Arrays) -> tuple[dict[str, Tensor], dict[str, Tensor], str]:
+        """Loss terms with their sum, gradients by parameter, hash of matchings; all in float32."""
+        set_training(self.model, True)
+        targets = read_targets(batch, self.model)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.spec.recipe.amp):
+            outputs = self.model(to_tensor(batch["images"], self.model), targets, read_noise(batch, self.model))
+        terms, matchings = criterion(in_float32(outputs), targets, self.spec.criterion)
+        total = total_loss(terms)
+        parameters = trainable(self.model)
+        results = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        gradients = {n: g for n, g in zip(parameters, results, strict=True) if g is not None}
+        return terms | {TOTAL: total}, gradients, trace_names.matching_hash(matchings)
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""
@@ -114,6 +123,16 @@ class TrainingRun:
 def training_state(model: RTDETR, optimizer: Optimizer, ema: ModelEMA) -> Arrays:
     """Parameters, moments and averages under the names of the protocol."""
     return trace_names.training_state(state_arrays(model), to_arrays(optimizer.state()), to_arrays(ema.state()))
+
+
+def in_float32(outputs: Outputs) -> Outputs:
+    """The outputs with every logit and box that a loss reads in float32."""
+
+    def converted(prediction: Prediction) -> Prediction:
+        return Prediction(prediction.logits.float(), prediction.boxes_cxcywh.float())
+
+    layers, denoising = (list(map(converted, part)) for part in (outputs.layers, outputs.denoising))
+    return replace(outputs, layers=layers, encoder=converted(outputs.encoder), denoising=denoising)
 
 
 def inference_model(spec: ModelSpec, weights: Arrays, device: str) -> RTDETR:

@@ -20,7 +20,7 @@ _WRITING = "output_dir log_dir log_step summary_dir print_freq checkpoint_step c
 _ASIDE = {  # reason -> keys that change nothing on one machine
     "where and how often a run writes": _WRITING,
     "only with several processes": "sync_bn find_unused_parameters",
-    "training is in float32, as with the official commands without --amp or --use-amp": "use_amp scaler",
+    "--amp and --use-amp of the official commands decide, not the file; here --use-amp": "use_amp scaler",
     "COCO's evaluation of boxes, always": "evaluator",
     "chosen where training starts": "seed device",
     LOADING: "num_workers",
