@@ -9,7 +9,7 @@ import pytest
 from experiments.runs.deviations import TRAIN_IMAGES, deviations
 from experiments.runs.options import Options, parse_options
 from experiments.runs.recipe import FEW_IMAGES, NO_AUGMENTATION, Resolved, resolve
-from frameworks.config import RECIPES, dump_yaml, load_with_account, preset
+from frameworks.config import RECIPES, dump_yaml, load_with_account, preset, spec_hash
 from frameworks.errors import UserError
 
 OFFICIAL = preset("rtdetr_r18vd")
@@ -193,3 +193,12 @@ def test_another_kind_of_backbone_is_one_difference() -> None:
     other = replace(OFFICIAL, model=replace(OFFICIAL.model, backbone=preset("rtdetr_dla34").model.backbone))
     said = deviations(OFFICIAL, other, train_images=TRAIN_IMAGES)
     assert any(line.startswith("`model.backbone` is") for line in said)
+
+
+def test_mixed_precision_is_part_of_the_spec_and_refused_for_a_framework_that_lacks_it() -> None:
+    alone = {"frameworks": ("torch",), "device": "cpu"}
+    spec = resolved(use_amp=True, **alone).spec
+    assert spec.recipe.amp and spec == resolved(update=("recipe.amp=true",), **alone).spec
+    assert spec_hash(spec) != spec_hash(resolved(**alone).spec)
+    with pytest.raises(UserError, match=r"jittor cannot train in mixed precision.*train torch alone"):
+        resolved(use_amp=True)
