@@ -114,13 +114,19 @@ def options_parser(prog: str, description: str) -> Parser:
     add("-u", "--update", nargs="+", action="extend", metavar="KEY=VALUE", help="a field, as in recipe.epochs=50")
     add("--use-amp", action="store_true", help="mixed precision, in frameworks that have it (default: float32)")
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
+    add("--in-process", action="store_true", help="no workers, for a debugger")
+    add("-r", "--resume", metavar="DIR", help="go on with a run; --data NEW if its images moved, --epochs for more")
+    _add_start(parser)
+    _add_monitoring(parser)
+    return parser
+
+
+def _add_start(parser: Parser) -> None:
+    """Add the options that say with which weights a training begins."""
+    add = parser.add_argument
     add("--weights", metavar="FILE", help="initial weights, or the word official (default: drawn from the seed)")
     add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
     add("--backbone", metavar="FILE", help="the backbone alone from a file, or official: its ImageNet weights")
-    add("--in-process", action="store_true", help="no workers, for a debugger")
-    add("-r", "--resume", metavar="DIR", help="go on with a run; --data NEW if its images moved, --epochs for more")
-    _add_monitoring(parser)
-    return parser
 
 
 def _add_monitoring(parser: Parser) -> None:
