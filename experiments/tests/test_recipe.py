@@ -9,7 +9,7 @@ import pytest
 from experiments.runs.deviations import TRAIN_IMAGES, deviations
 from experiments.runs.options import Options, parse_options
 from experiments.runs.recipe import FEW_IMAGES, NO_AUGMENTATION, Resolved, resolve
-from frameworks.config import RECIPES, dump_yaml, load_with_account, preset
+from frameworks.config import RECIPES, dump_yaml, load_with_account, preset, spec_hash
 from frameworks.errors import UserError
 
 OFFICIAL = preset("rtdetr_r18vd")
@@ -204,3 +204,12 @@ def test_overfitting_is_a_subset_a_recipe_and_precision_on_the_way() -> None:
     assert isinstance(other, Options) and (other.recipe, other.monitoring.validate_every) == ("quick", 3)
     with pytest.raises(UserError, match=r"--overfit N .* --subset is given, too"):
         parse_options(["--overfit", "8", "--subset", "8"])
+
+
+def test_mixed_precision_is_part_of_the_spec_and_refused_for_a_framework_that_lacks_it() -> None:
+    alone = {"frameworks": ("torch",), "device": "cpu"}
+    spec = resolved(use_amp=True, **alone).spec
+    assert spec.recipe.amp and spec == resolved(update=("recipe.amp=true",), **alone).spec
+    assert spec_hash(spec) != spec_hash(resolved(**alone).spec)
+    with pytest.raises(UserError, match=r"jittor cannot train in mixed precision.*train torch alone"):
+        resolved(use_amp=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from frameworks import require_precision
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
@@ -80,6 +81,7 @@ class TorchFramework:
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
         """A training run that starts from these weights; in float32, or as ``recipe.amp`` says."""
         self._require(device, "float32")
+        require_precision(spec.recipe, self.name)
         return TrainingRun(spec, weights, device)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
