@@ -28,18 +28,22 @@ def extended(run: Run, epochs: int) -> Run:
 
 def consequence(before: ExperimentSpec, after: ExperimentSpec, *, done: int, steps_per_epoch: int) -> str:
     """One sentence for people about the learning rates, after ``done`` epochs of the schedule ``before``."""
-    old, new = before.recipe, after.recipe
-    changed = [
-        each for each in range(done) if _rates(old, each, steps_per_epoch) != _rates(new, each, steps_per_epoch)
-    ]
+    new, changed = after.recipe, changed_epochs(before, after, done=done, steps_per_epoch=steps_per_epoch)
     begin, end = (max(_rates(new, each, steps_per_epoch)[-1]) for each in (done, new.epochs - 1))
-    rates = f"{new.epochs} epochs instead of {old.epochs}; learning rate from now on {begin:.2g}, at last {end:.2g}"
+    epochs = f"{new.epochs} epochs instead of {before.recipe.epochs}"
+    rates = f"{epochs}; learning rate from now on {begin:.2g}, at last {end:.2g}"
     if not changed:
         return f"{rates}: the same as in a run of {new.epochs} epochs from the start"
     return (
         f"{rates}: the schedule depends on the number of epochs, and a run of {new.epochs} from the start would "
         f"have had other rates from epoch {changed[0] + 1} on"
     )
+
+
+def changed_epochs(before: ExperimentSpec, after: ExperimentSpec, *, done: int, steps_per_epoch: int) -> list[int]:
+    """Those of the first ``done`` epochs, from 0, that have other learning rates in the schedule ``after``."""
+    pairs = ([_rates(spec.recipe, epoch, steps_per_epoch) for spec in (before, after)] for epoch in range(done))
+    return [epoch for epoch, (old, new) in enumerate(pairs) if old != new]
 
 
 def _rates(recipe: RecipeSpec, epoch: int, steps_per_epoch: int) -> list[list[float]]:

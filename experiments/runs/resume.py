@@ -1,5 +1,6 @@
 """Reopen an interrupted run: check that it is the same experiment, and cut its records back to the checkpoints."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from experiments.progress import say
 from experiments.record_writer import keep_records
 from experiments.runs.checkpoint import read_reached
 from experiments.runs.data import RunData, reload_data
-from experiments.runs.extend import consequence, extended
+from experiments.runs.extend import changed_epochs, consequence, extended
 from experiments.runs.folder import Run
 from experiments.runs.host import host_record, now
 from experiments.runs.options import Resume
@@ -102,10 +103,22 @@ def _extend(run: Run, epochs: int) -> tuple[Run, dict[str, Any]]:
     per_epoch = batch_count(len(run.data["train"].ids), before.data.batch_size, drop_last=True)
     run = extended(run, epochs)
     done = max((each.epochs for each in reached if each), default=0)
+    _require_equal_rates(run, before, [each.steps if each else 0 for each in reached], per_epoch)
     sentence = consequence(before, run.spec, done=done, steps_per_epoch=per_epoch)
     say(sentence)
     run.reopen_finished()  # before run.json: cut off between the two, the run is as before, to be evaluated again
     return run, {"epochs": epochs, "spec_hash_before": hash_before, "schedule": sentence}
+
+
+def _require_equal_rates(run: Run, before: ExperimentSpec, steps: list[int], per_epoch: int) -> None:
+    """Raises UserError if some frameworks would have steps of the old schedule where others have the new one."""
+    begun = math.ceil(max(steps) / per_epoch)
+    if len(set(steps)) > 1 and changed_epochs(before, run.spec, done=begun, steps_per_epoch=per_epoch):
+        raise UserError(
+            f"--epochs {run.spec.recipe.epochs}: the learning rates depend on the number of epochs, and "
+            f"{' and '.join(run.frameworks)} have done {' and '.join(map(str, steps))} steps, so that their rates "
+            f"would differ; first finish the run with --resume {run.folder}, then give it more epochs"
+        )
 
 
 def _reload(folder: Path, meta: RunMeta, spec: ExperimentSpec, moved: str | None) -> RunData:

@@ -140,13 +140,15 @@ def test_an_interrupted_preparation_leaves_nothing_in_the_way(
 
 
 @pytest.fixture
-def interrupted(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Path:
-    """A run of two stand-ins whose first was interrupted at step 3, in the second epoch."""
+def interrupted(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, request: pytest.FixtureRequest
+) -> Path:
+    """A run of two stand-ins whose first was interrupted at step 3, in the second epoch; parameters are options."""
     own = tmp_path / "data"
     shutil.copytree(root, own)
     steppers = {"torch": CountingStepper(lambda number: interrupt(0) if number == 3 else None)}
     counting(monkeypatch, **steppers)
-    assert run(own, tmp_path / "run") == 130
+    assert run(own, tmp_path / "run", *getattr(request, "param", ())) == 130
     counting(monkeypatch, torch=CountingStepper(), jittor=CountingStepper())
     capsys.readouterr()
     return tmp_path / "run"
@@ -160,11 +162,12 @@ def test_what_was_interrupted_goes_on_and_what_was_not_begun_begins(interrupted:
 
 def test_more_epochs_are_those_of_a_longer_run(root: Path, tmp_path: Path, capsys: Capture) -> None:
     out, whole = tmp_path / "extended", tmp_path / "whole"
-    assert run(root, out, *TORCH, epochs=2) == 0
+    constant = ("-u", "recipe.schedule=multistep")  # quick's schedule depends on the number of epochs
+    assert run(root, out, *TORCH, *constant, epochs=2) == 0
     capsys.readouterr()
     assert main(["--resume", str(out), "--epochs", "4"]) == 0
     assert "the same as in a run of 4 epochs from the start" in capsys.readouterr().err
-    assert run(root, whole, *TORCH, epochs=4) == 0
+    assert run(root, whole, *TORCH, *constant, epochs=4) == 0
     said, expected = meta(out), meta(whole)
     for key in ("spec", "spec_hash", "epochs", "deviations"):
         assert said[key] == expected[key]
@@ -179,6 +182,17 @@ def test_more_epochs_are_those_of_a_longer_run(root: Path, tmp_path: Path, capsy
     said_error(capsys, "--epochs 4", "4 epochs already")
 
 
+def test_frameworks_of_an_unfinished_run_keep_equal_rates(interrupted: Path, capsys: Capture) -> None:
+    before = meta(interrupted)
+    assert main(["--resume", str(interrupted), "--epochs", "3"]) == 2
+    said_error(capsys, "depend on the number of epochs", "torch and jittor have done 2 and 0 steps", "first finish")
+    assert meta(interrupted) == before
+    assert resume(interrupted) == 0
+    assert main(["--resume", str(interrupted), "--epochs", "3"]) == 0
+    assert steps(interrupted, "torch") == steps(interrupted, "jittor")
+
+
+@pytest.mark.parametrize("interrupted", [("-u", "recipe.schedule=multistep")], indirect=True)
 def test_an_unfinished_run_is_extended_too(interrupted: Path) -> None:
     assert main(["--resume", str(interrupted), "--epochs", "3"]) == 0
     assert [each["step"] for each in steps(interrupted, "torch")] == list(range(6))

@@ -94,8 +94,8 @@ def mix_levels(
     if method == "discrete":
         for h, w in spatial_shapes:
             require_readable(h, w)
-    # Under autocast the values alone are in half precision: sampling takes all in the locations' dtype.
-    value_BNHd, weights_BQHK = value_BNHd.to(locations_BQHK2.dtype), weights_BQHK.to(locations_BQHK2.dtype)
+    if value_BNHd.dtype == torch.bfloat16:  # under autocast: sampling takes all in the locations' dtype
+        value_BNHd, weights_BQHK = value_BNHd.to(locations_BQHK2.dtype), weights_BQHK.to(locations_BQHK2.dtype)
     if deformable.available(value_BNHd):
         return deformable.mix_levels(value_BNHd, locations_BQHK2, weights_BQHK, spatial_shapes, points, method)
     sampled_BQHKd = sample_levels(value_BNHd, locations_BQHK2, spatial_shapes, points, method)
