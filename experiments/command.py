@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +31,14 @@ def run_command(command: Callable[[], int], interrupted: str = "interrupted") ->
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
+
+
+def require_positive(given: Mapping[str, Any], *names: str) -> None:
+    """Raise UserError for the first of the options ``names`` that is given, not as None, and below 1."""
+    for name in names:
+        value = given.get(name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; expected 1 or more")
 
 
 def parse_frameworks(text: str, known: Collection[str]) -> tuple[str, ...]:

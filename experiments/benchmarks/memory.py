@@ -11,18 +11,18 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.benchmarks.memory_figure import draw
+from experiments.benchmarks.new_folder import new_folder
 from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, run_command
 from experiments.data.shapes import write_shapes
 from experiments.progress import say
 from experiments.record_writer import RecordWriter
 from experiments.runs.data import Subset, choose_data
-from experiments.runs.host import GENERATED, host_record, now
+from experiments.runs.host import host_record, now
 from experiments.runs.options import Options
 from experiments.runs.recipe import resolve
 from experiments.runs.stepper import Machine, Unavailable, open_stepper
@@ -184,7 +184,7 @@ def start(arguments: list[str] | None) -> int:
     least = SETTLED + 2 * WINDOW
     if given.steps < least:
         raise UserError(f"--steps is {given.steps}; expected {least} or more")
-    folder = _claim(given.out)
+    folder = new_folder(given.out, "memory", "a measurement", RECORDS)
     curves: dict[str, Samples] = {}
     with tempfile.TemporaryDirectory() as scratch, RecordWriter(folder / RECORDS) as writer:
         root = Path(scratch) / "shapes"
@@ -198,17 +198,6 @@ def start(arguments: list[str] | None) -> int:
                 raise UserError(f"{name}: {error}") from None
         writer.sync()
     return report(curves, training.spec.name, folder)
-
-
-def _claim(out: str | None) -> Path:
-    folder = Path(out).expanduser().absolute() if out else GENERATED / time.strftime("memory-%Y%m%d-%H%M%S")
-    if (folder / RECORDS).exists():
-        raise UserError(f"{folder} holds a measurement already; name another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
-    return folder
 
 
 def report(curves: dict[str, Samples], preset: str, folder: Path) -> int:

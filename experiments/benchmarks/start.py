@@ -2,17 +2,16 @@
 
 import argparse
 import dataclasses
-import time
 from pathlib import Path
 
 from experiments.benchmarks.cells import find, read_records, read_rows
+from experiments.benchmarks.new_folder import new_folder
 from experiments.benchmarks.page import control_text
 from experiments.benchmarks.publish import RECORDS, publish, write_report
 from experiments.benchmarks.session import Plan
 from experiments.benchmarks.timing import run
-from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons
+from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons, require_positive
 from experiments.record_writer import RecordWriter
-from experiments.runs.host import GENERATED
 from frameworks import ADAPTERS, JUDGES, REFERENCE
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
@@ -33,7 +32,7 @@ def start(arguments: list[str] | None) -> int:
         UserError: wrong arguments, a missing framework, or frameworks that do not compute the same.
     """
     given = _parser().parse_args(arguments)
-    plan, folder = make_plan(given), _claim(given.out)
+    plan, folder = make_plan(given), new_folder(given.out, "benchmark", "a benchmark", RECORDS)
     print(f"benchmark folder: {folder}", flush=True)
     with RecordWriter(folder / RECORDS) as writer:
         run(plan, writer, lambda line: print(line, flush=True))
@@ -48,9 +47,7 @@ def start(arguments: list[str] | None) -> int:
 
 def make_plan(given: argparse.Namespace) -> Plan:
     """The plan that the parsed arguments describe. Raises UserError if it cannot be timed."""
-    for name in ("rounds", "warm_up"):
-        if getattr(given, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {getattr(given, name)}; expected 1 or more")
+    require_positive(vars(given), "rounds", "warm_up")
     names = parse_frameworks(given.frameworks, ENTRANTS)
     if REFERENCE not in names:
         raise UserError(f"--frameworks is {given.frameworks}; expected {REFERENCE} (the reference) among them")
@@ -103,18 +100,6 @@ def _sized(spec: ExperimentSpec, side: int, batch_size: int) -> ExperimentSpec:
             f"--image-size {side} gives {tokens} tokens, but {spec.name} selects {queries}: take a larger one"
         )
     return dataclasses.replace(spec, data=data)
-
-
-def _claim(out: str | None) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    folder = Path(out).expanduser().absolute() if out else GENERATED / f"benchmark-{stamp}"
-    if (folder / RECORDS).exists():
-        raise UserError(f"{folder} holds a benchmark already; name another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
-    return folder
 
 
 def _parser() -> Parser:

@@ -1,6 +1,5 @@
 """What a run says before it trains: what is trained, what is frozen, and for how many steps."""
 
-from experiments.data.batches import batch_count
 from experiments.runs.folder import Run
 from frameworks.config import RecipeSpec
 from frameworks.state.parameters import STATISTICS, ModelFacts, model_facts
@@ -10,7 +9,7 @@ from reports.formatting import count
 def announce(run: Run) -> None:
     """Print the folder and one line each on what is trained, what is frozen, and how long the training is."""
     recipe, facts = run.spec.recipe, model_facts(run.spec.model)
-    steps = batch_count(len(run.data["train"].ids), run.spec.data.batch_size, drop_last=True)
+    steps = run.steps_per_epoch
     height, width = run.spec.data.image_size
     where = f"on {run.meta.device}{' in mixed precision' if recipe.amp else ''}"
     print(f"run folder: {run.folder}")

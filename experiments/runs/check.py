@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.command import require_positive
 from experiments.data.account import between_lines, full_lines
 from experiments.runs.classes import classes_line, with_classes
 from experiments.runs.data import account_for, choose_data, require_images
@@ -26,8 +27,7 @@ def check_of(given: dict[str, Any]) -> CheckData:
     if others:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         raise UserError(f"--check-data trains nothing; leave out {names}")
-    if given.get("subset", 1) < 1:
-        raise UserError(f"--subset is {given['subset']}; expected 1 or more")
+    require_positive(given, "subset")
     return CheckData(**given)
 
 

@@ -49,8 +49,7 @@ def choose_data(
     `class_names` are the classes by label; without them they are the data set's own. Raises UserError for missing
     or broken data and for too large a subset. Images are not opened here; see `require_images`.
     """
-    if subset is None and data is None and not os.environ.get("COCO_ROOT"):
-        raise UserError("--data DIR (or $COCO_ROOT) is needed to take all images; or choose some with --subset N")
+    require_data(data, subset)
     wanted = sys.maxsize if subset is None else subset
     source = resolve_source(data, train_count=wanted, val_count=min(wanted, VAL_IMAGES), seed=seed)
     splits = load_splits(source.root, class_names)
@@ -60,6 +59,12 @@ def choose_data(
         "val": Subset(val, choose_subset(val, min(wanted, len(val.images)), seed)),
     }
     return source, chosen
+
+
+def require_data(data: str | None, subset: int | None) -> None:
+    """Raise UserError if all images are wanted (``subset`` is None) and nobody says where they are."""
+    if subset is None and data is None and not os.environ.get("COCO_ROOT"):
+        raise UserError("--data DIR (or $COCO_ROOT) is needed to take all images; or choose some with --subset N")
 
 
 def account_for(data: RunData, spec: DataSpec) -> list[SplitAccount]:

@@ -5,10 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tabulate import tabulate
 
-from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons
+from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons, require_positive
 from experiments.data.files import file_hash, write_atomically
 from experiments.progress import say
 from experiments.runs.evaluation_source import Evaluation, Request, find
@@ -17,10 +16,9 @@ from experiments.runs.host import GENERATED, now
 from experiments.runs.options import DEVICES, image_size
 from experiments.runs.stepper import Unavailable, open_stepper
 from experiments.runs.validation import detect_and_score, write_predictions
+from experiments.weight_files.initial import in_float32
 from frameworks import ADAPTERS
-from frameworks.arrays import Arrays
 from frameworks.config import spec_hash
-from frameworks.errors import UserError
 from frameworks.shared import kernels
 from frameworks.workers.client import WorkerFailure
 from reports.run import files
@@ -44,9 +42,7 @@ def run_evaluation(request: Request) -> int:
     Raises:
         UserError: as ``find``; or the weights do not fit, or the folder for the results cannot be used.
     """
-    for name in ("subset", "batch_size"):
-        if (value := getattr(request, name)) is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; expected 1 or more")
+    require_positive(vars(request), "subset", "batch_size")
     found = find(request)
     print(f"data: {found.sentence}: {len(found.subset.ids)} images of {request.split}", flush=True)
     folder = request.out or GENERATED / f"evaluation-{Path(request.source).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -56,7 +52,7 @@ def run_evaluation(request: Request) -> int:
         (folder / name).mkdir()
         try:
             with open_stepper(
-                name, found.machine, found.spec, _in_float32(loaded.weights), folder / name
+                name, found.machine, found.spec, in_float32(loaded.weights), folder / name
             ) as stepper:
                 scored = detect_and_score(
                     stepper, found.subset, found.spec.data, f"{name} evaluating {request.split}"
@@ -71,11 +67,6 @@ def run_evaluation(request: Request) -> int:
     print(_table({name: row["stats"] for name, row in rows.items()}))
     print(f"predictions: {folder}", flush=True)
     return COMPLETE if rows.keys() == found.weights.keys() else FAILED
-
-
-def _in_float32(weights: Arrays) -> Arrays:
-    """The weights as runs take them: counters stay integers."""
-    return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in weights.items()}
 
 
 def _record(request: Request, found: Evaluation, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:

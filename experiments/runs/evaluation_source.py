@@ -1,6 +1,5 @@
 """What experiments/evaluate.py evaluates, and on which images: a run, a checkpoint, or a file of weights."""
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,7 @@ from experiments.data.source import resolve_source
 from experiments.data.splits import load_splits
 from experiments.data.subset import choose_subset
 from experiments.runs.checkpoint import read_spec
-from experiments.runs.data import VAL_IMAGES, Subset
+from experiments.runs.data import VAL_IMAGES, Subset, require_data
 from experiments.runs.folder import Run
 from experiments.runs.resume import open_run
 from experiments.runs.stepper import Machine
@@ -128,8 +127,7 @@ def _images(request: Request, run: Run | None, spec: ExperimentSpec) -> tuple[Su
     """The run's images of the split; with --data, --subset or without a run, those of a data set."""
     if run and request.data is None and request.subset is None:
         return run.data[request.split], run.meta.data.sentence
-    if request.data is None and request.subset is None and not os.environ.get("COCO_ROOT"):
-        raise UserError("to evaluate on all images, --data DIR or $COCO_ROOT is needed; or give --subset N")
+    require_data(request.data, request.subset)
     wanted = sys.maxsize if request.subset is None else request.subset
     seed = run.meta.seed if run else 0
     counts = {"train": 1, "val": 1} | {request.split: min(wanted, VAL_IMAGES)}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.data.batches import batch_count
 from experiments.data.files import write_atomically
 from experiments.runs.data import SPLITS, RunData
 from experiments.runs.monitoring import Monitoring
@@ -42,6 +43,11 @@ class Run:
     def monitoring(self) -> Monitoring:
         """What the run does beside training."""
         return Monitoring.read(self.meta.monitoring)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of full batches of an epoch."""
+        return batch_count(len(self.data["train"].ids), self.spec.data.batch_size, drop_last=True)
 
     @property
     def earlier_specs(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.command import Parser, parse_frameworks, parse_pythons
+from experiments.command import Parser, parse_frameworks, parse_pythons, require_positive
 from experiments.runs.check import CheckData, check_of
 from experiments.runs.monitoring import Monitoring
 from frameworks import ADAPTERS
@@ -179,10 +179,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def _check(options: Options) -> None:
-    for name in ("subset", "epochs", "batch_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; expected 1 or more")
+    require_positive(vars(options), "subset", "epochs", "batch_size")
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}; expected 0 or more")
     if options.partial_weights and options.weights is None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.data.batches import batch_count
 from experiments.data.files import file_hash
 from experiments.progress import say
 from experiments.record_writer import keep_records
@@ -100,8 +99,8 @@ def _extend(run: Run, epochs: int) -> tuple[Run, dict[str, Any]]:
     before, hash_before = run.spec, run.meta.spec_hash
     known = (hash_before, *run.earlier_specs)
     reached = [read_reached(run.folder / name, *known) for name in run.frameworks]
-    per_epoch = batch_count(len(run.data["train"].ids), before.data.batch_size, drop_last=True)
     run = extended(run, epochs)
+    per_epoch = run.steps_per_epoch
     done = max((each.epochs for each in reached if each), default=0)
     _require_equal_rates(run, before, [each.steps if each else 0 for each in reached], per_epoch)
     sentence = consequence(before, run.spec, done=done, steps_per_epoch=per_epoch)

@@ -163,11 +163,15 @@ def _frozen_as_drawn(drawn: list[str], spec: ExperimentSpec) -> list[str]:
 
 def _over_drawn(read: Arrays, spec: ExperimentSpec, seed: int) -> Arrays:
     """Weights drawn from the seed, replaced by those that were read, in float32."""
-    narrowed = {
+    return initial_weights(spec.model, seed) | in_float32(read)
+
+
+def in_float32(weights: Arrays) -> Arrays:
+    """The weights as runs take them: counters stay integers."""
+    return {
         name: array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
-        for name, array in read.items()
+        for name, array in weights.items()
     }
-    return initial_weights(spec.model, seed) | narrowed
 
 
 def _weights(names: Iterable[str]) -> list[str]:

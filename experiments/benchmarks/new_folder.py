@@ -1,0 +1,22 @@
+"""The folder that a benchmark writes to."""
+
+import time
+from pathlib import Path
+
+from experiments.runs.host import GENERATED
+from frameworks.errors import UserError
+
+
+def new_folder(out: str | None, kind: str, content: str, records: str) -> Path:
+    """Make the folder ``out``, by default a new one named after ``kind`` and the time.
+
+    Raises UserError if it has a file ``records``, so that it holds ``content`` already, or cannot be made.
+    """
+    folder = Path(out).expanduser().absolute() if out else GENERATED / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+    if (folder / records).exists():
+        raise UserError(f"{folder} holds {content} already; name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from None
+    return folder
