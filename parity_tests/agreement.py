@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.judge.blame import find_culprit
+from frameworks.judge.compare import Comparison, compare, compare_float32
+from frameworks.judge.record import Record
 from frameworks.shared.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
-from parity_tests.judge.blame import find_culprit
-from parity_tests.judge.compare import Comparison, compare, compare_float32
-from parity_tests.judge.record import Record
 from parity_tests.traces import TRUTH
 
 DTYPES = ("float64", "float32")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import frameworks
+from frameworks.judge.record import Record, Recorder
 from frameworks.shared import kernels
-from parity_tests.cases.subjects import Subject, module_paths
-from parity_tests.judge.record import Record, Recorder
+from frameworks.state.module_paths import module_paths
+from parity_tests.cases.subjects import Subject
 from parity_tests.traces import Traces, Workers
 
 REPOSITORY = Path(__file__).resolve().parent.parent

@@ -15,6 +15,7 @@ import pytest
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
+from frameworks.judge.compare import compare
 from frameworks.protocol import QUESTIONS, Case, StepRecord
 from frameworks.shared.schedules import learning_rates
 from frameworks.shared.tolerances import DEPLOY, FLOAT32_SCALED, FLOAT32_SUM
@@ -37,7 +38,6 @@ from parity_tests.cases.contract import (
     trace,
     weights,
 )
-from parity_tests.judge.compare import compare
 
 REFUSAL = (client.WorkerFailure, UserError)
 PRETEND_DEVICE, PRETEND_DTYPE = "abacus", "float13"

@@ -8,12 +8,12 @@ import torch
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.judge.compare import compare
 from frameworks.protocol import Case
 from frameworks.shared.tolerances import DEPLOY
 from frameworks.torch_rtdetr import deploy
 from parity_tests.agreement import DTYPES, assert_agreement
 from parity_tests.cases import subjects
-from parity_tests.judge.compare import compare
 from parity_tests.traces import TRUTH, Traces
 
 

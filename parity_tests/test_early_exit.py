@@ -7,12 +7,12 @@ import pytest
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.judge.compare import compare
+from frameworks.judge.record import Record
 from frameworks.protocol import Case
 from frameworks.shared.tolerances import float64_limit
 from parity_tests.agreement import assert_same_function
 from parity_tests.cases import subjects
-from parity_tests.judge.compare import compare
-from parity_tests.judge.record import Record
 from parity_tests.traces import TRUTH, Traces
 
 LAYERS = 3

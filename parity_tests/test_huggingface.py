@@ -13,12 +13,12 @@ import pytest
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
+from frameworks.judge.compare import compare
+from frameworks.judge.record import Record, Recorder
 from frameworks.protocol import Case
 from frameworks.shared.tolerances import HUGGINGFACE
 from parity_tests.cases.huggingface import captured_by_both, hf_subject, untouched_by_look_forward_twice
 from parity_tests.cases.subjects import Subject, in_zoo
-from parity_tests.judge.compare import compare
-from parity_tests.judge.record import Record, Recorder
 from parity_tests.traces import TRUTH, Traces
 
 ZOO = (

@@ -9,21 +9,23 @@ import pytest
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.judge.blame import Culprit, find_culprit, replay_inputs
+from frameworks.judge.compare import Comparison, EmptyComparisonError, compare, compare_float32, relative_error
+from frameworks.judge.decisions import updates
+from frameworks.judge.record import Recorder
 from frameworks.protocol import Case
 from frameworks.shared import kernels
 from frameworks.shared.tolerances import FLOAT32_KINKS, float64_limit
+from frameworks.state.module_paths import module_paths
 from parity_tests.agreement import float32_comparisons
 from parity_tests.cases import subjects
 from parity_tests.cases.faults import FAULTS, Fault
 from parity_tests.cases.subjects import training_case
-from parity_tests.judge.blame import Culprit, find_culprit, replay_inputs
-from parity_tests.judge.compare import Comparison, EmptyComparisonError, compare, compare_float32, relative_error
-from parity_tests.judge.record import Recorder
-from parity_tests.traces import TRUTH, Traces, updates
+from parity_tests.traces import TRUTH, Traces
 
 SEEDS = range(20)
 SUBJECT = subjects.subject("tiny")
-MODULES = subjects.module_paths(SUBJECT.spec.model)
+MODULES = module_paths(SUBJECT.spec.model)
 
 
 def trace(
@@ -44,7 +46,7 @@ class Clean:
 
     def __init__(self, subject: subjects.Subject) -> None:
         self.subject = subject
-        self.modules = subjects.module_paths(subject.spec.model)
+        self.modules = module_paths(subject.spec.model)
         self.trace = trace(subject, training_case(subject), subject.training_inputs(), None)
         self.replay = functools.cache(functools.partial(self.replayed, None, "torch"))
 

@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 import frameworks
+from frameworks.judge.blame import replay_inputs
+from frameworks.judge.record import Record
 from frameworks.protocol import Case
 from parity_tests import test_model, test_modules, test_steps
 from parity_tests.agreement import DTYPES, assert_same_function
 from parity_tests.cases import subjects
-from parity_tests.judge.blame import replay_inputs
-from parity_tests.judge.record import Record
 from parity_tests.traces import TRUTH, Traces, rounded
 
 LAYER = "decoder.decoder.layers.1"

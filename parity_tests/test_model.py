@@ -11,12 +11,13 @@ import pytest
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.judge.compare import compare
+from frameworks.judge.decisions import forced_decisions
 from frameworks.protocol import Case
 from frameworks.shared.tolerances import FLOAT32_KINKS
 from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
 from parity_tests.cases import subjects
-from parity_tests.judge.compare import compare
-from parity_tests.traces import TRUTH, Traces, forced_decisions
+from parity_tests.traces import TRUTH, Traces
 
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),

@@ -2,17 +2,18 @@
 
 import pytest
 
+from frameworks.judge.blame import replay_inputs
 from frameworks.protocol import Case
+from frameworks.state.module_paths import module_paths
 from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
 from parity_tests.cases import subjects
-from parity_tests.judge.blame import replay_inputs
 from parity_tests.traces import TRUTH, Traces, rounded
 
 ZOO = tuple(name for name in subjects.TINY if name not in subjects.FAST)
 MODULES = [
     pytest.param(name, path, marks=[pytest.mark.zoo] * (name in ZOO))
     for name in (*subjects.FAST, *ZOO)
-    for path in subjects.module_paths(subjects.subject(name).spec.model)
+    for path in module_paths(subjects.subject(name).spec.model)
 ]
 
 

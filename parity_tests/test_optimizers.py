@@ -9,11 +9,12 @@ import torch
 
 from frameworks.arrays import Arrays
 from frameworks.config import ParameterGroup, RecipeSpec
+from frameworks.judge.decisions import updates
 from frameworks.protocol import Case
 from frameworks.state.parameters import trainable_names
 from parity_tests.agreement import DEVICES, assert_agreement, assert_same_function
 from parity_tests.cases import subjects
-from parity_tests.traces import TRUTH, Traces, updates
+from parity_tests.traces import TRUTH, Traces
 
 STEPS = 3
 FIRST = "backbone"

@@ -17,6 +17,8 @@ import pytest
 import frameworks
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
+from frameworks.judge.compare import Comparison, relative_error
+from frameworks.judge.record import Record, Recorder
 from frameworks.protocol import Case
 from frameworks.shared import drawn_inputs
 from frameworks.shared.tolerances import NEGLIGIBLE, ORACLE, ORACLE_CHANGES, ORACLE_ZERO, SMALLEST_CHANGE
@@ -24,8 +26,6 @@ from frameworks.state.backbones import stem_and_stages
 from frameworks.state.parameters import trainable_names
 from parity_tests.cases import subjects
 from parity_tests.cases.subjects import given_gradients, in_zoo
-from parity_tests.judge.compare import Comparison, relative_error
-from parity_tests.judge.record import Record, Recorder
 from parity_tests.traces import Traces
 
 ORACLE_FOLDER = Path(__file__).parent / "oracle"

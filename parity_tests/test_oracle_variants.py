@@ -17,6 +17,8 @@ import pytest
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.judge.compare import Comparison, compare_float32, relative_error
+from frameworks.judge.record import Recorder
 from frameworks.protocol import Case
 from frameworks.shared import drawn_inputs
 from frameworks.shared.tolerances import (
@@ -29,8 +31,6 @@ from frameworks.shared.tolerances import (
 )
 from parity_tests.cases import subjects
 from parity_tests.cases.subjects import given_gradients
-from parity_tests.judge.compare import Comparison, compare_float32, relative_error
-from parity_tests.judge.record import Recorder
 from parity_tests.test_oracle import FILES, golden, sampled_modules, term, without_warm_up
 from parity_tests.traces import Traces
 

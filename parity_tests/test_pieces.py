@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from frameworks.arrays import Arrays
+from frameworks.judge.decisions import forced_decisions, updates
 from frameworks.protocol import Case
 from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
 from parity_tests.cases import subjects
-from parity_tests.traces import TRUTH, Traces, forced_decisions, rounded, updates
+from parity_tests.traces import TRUTH, Traces, rounded
 
 pytestmark = [
     pytest.mark.parametrize("device", DEVICES),

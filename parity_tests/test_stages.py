@@ -6,6 +6,7 @@ import pytest
 
 from frameworks.config import PRESETS, preset
 from frameworks.shared.stages import module_position
+from frameworks.state.module_paths import module_paths
 from parity_tests.cases import subjects
 
 VARIANTS = (subjects.hgnetv2_variant, subjects.dla_variant, subjects.regnet_variant, subjects.bottleneck_variant)
@@ -14,6 +15,6 @@ SPECS = {spec.name: spec for spec in (*map(preset, PRESETS), *(variant() for var
 
 @pytest.mark.parametrize("name", SPECS)
 def test_modules_are_sorted_as_data_flows(name: str) -> None:
-    paths = subjects.module_paths(SPECS[name].model)
+    paths = module_paths(SPECS[name].model)
     shuffled = random.Random(0).sample(paths, len(paths))
     assert sorted(shuffled, key=module_position) == paths

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from frameworks.arrays import Arrays
+from frameworks.judge.decisions import forced_at_every_step, updates
 from parity_tests.agreement import DEVICES, DTYPES, assert_same_arithmetic, assert_same_function
 from parity_tests.cases import subjects
-from parity_tests.traces import TRUTH, Traces, forced_at_every_step, updates
+from parity_tests.traces import TRUTH, Traces
 
 # Five float64 steps of r18vd take Jittor minutes. The fast session has one step of it and five of the small models.
 SLOW = {

@@ -4,11 +4,12 @@ import functools
 
 import pytest
 
+from frameworks.judge.decisions import updates
 from frameworks.protocol import Case
 from frameworks.shared.tolerances import zoo_limit
 from parity_tests.agreement import DEVICES, assert_same_function
 from parity_tests.cases import subjects
-from parity_tests.traces import TRUTH, Traces, updates
+from parity_tests.traces import TRUTH, Traces
 
 # One of each backbone, and each form of the decoder: RT-DETR's, RT-DETRv2's, discrete, and eval_idx before the end.
 UPDATED = (

@@ -8,11 +8,12 @@ import numpy as np
 
 import frameworks
 from frameworks.arrays import Arrays
+from frameworks.judge.blame import replay_inputs
+from frameworks.judge.decisions import forced_decisions
 from frameworks.protocol import Case, Framework
 from frameworks.shared import kernels
 from frameworks.workers.client import Worker, WorkerFailure, open_framework
 from parity_tests.cases import subjects
-from parity_tests.judge.blame import replay_inputs
 
 # Framework, dtype and device of the trace that all others are compared with. test_oracle.py compares this one
 # with the official implementation.
@@ -100,36 +101,6 @@ class Traces:
         inputs = rounded(replay_inputs(self.training(subject, *TRUTH), module))
         case = Case("module", subject.spec, training=True, module=module)
         return self.run(case, subject, inputs, framework, dtype, device)
-
-
-def forced_decisions(truth: Arrays) -> Arrays:
-    """The truth's top-k and matchings as inputs: a framework then uses them and takes no decision of its own."""
-    decisions = {"forced/topk": truth["select/topk"]}
-    return decisions | {f"forced/{name}": array for name, array in truth.items() if name.startswith("match/")}
-
-
-def forced_at_every_step(truth: Arrays, count: int) -> Arrays:
-    """The truth's decisions at each of ``count`` training steps."""
-    forced: Arrays = {}
-    for prefix in (f"step{step}/" for step in range(count)):
-        part = {name.removeprefix(prefix): array for name, array in truth.items() if name.startswith(prefix)}
-        forced |= {f"{prefix}{name}": array for name, array in forced_decisions(part).items()}
-    return forced
-
-
-def updates(trace: Arrays, before: Arrays) -> Arrays:
-    """The trace with ``parameter/NAME`` replaced by its change, ``update/NAME``, which is small beside it.
-
-    Args:
-        before: the weights before the first step.
-    """
-    result = {name: array for name, array in trace.items() if not name.startswith("parameter/")}
-    for name in (name.removeprefix("parameter/") for name in trace if name.startswith("parameter/")):
-        after, start = trace[f"parameter/{name}"], before[name]
-        if after.dtype.kind == "f":
-            after, start = after.astype(np.float64), start.astype(np.float64)
-        result[f"update/{name}"] = after - start
-    return result
 
 
 def rounded(arrays: Arrays) -> Arrays:

@@ -20,6 +20,7 @@ from frameworks.arrays import Arrays
 from frameworks.hf_rtdetr.adapter import FRAMEWORK as HF
 from frameworks.hf_rtdetr.model import Matcher, build, configuration, empty
 from frameworks.hf_rtdetr.tracing import prediction
+from frameworks.judge.compare import compare
 from frameworks.protocol import Case
 from frameworks.shared.tolerances import HF_AGREES, HF_DIFFERS
 from frameworks.shared.tolerances import HUGGINGFACE as LIMITS
@@ -30,7 +31,6 @@ from frameworks.torch_rtdetr.denoising import Targets
 from frameworks.torch_rtdetr.encoder import position_embedding
 from parity_tests.cases.huggingface import hf_subject, untouched_by_look_forward_twice
 from parity_tests.cases.subjects import Subject
-from parity_tests.judge.compare import compare
 
 
 @dataclass(frozen=True)

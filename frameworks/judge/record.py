@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from frameworks.judge.compare import Comparison
 from frameworks.shared import tolerances
-from parity_tests.judge.compare import Comparison
 
 MOST_LINES = 20
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from frameworks.arrays import Arrays
-from parity_tests.judge.compare import Comparison, compare
+from frameworks.judge.compare import Comparison, compare
 
 # The first module that runs on selected queries.
 FIRST_AFTER_SELECTION = "decoder.query_pos_head"
