@@ -82,6 +82,7 @@ class StepRecord:
     matching: str  # hash of every matching: shows the step at which two frameworks begin to differ
     kernels_compiled: int = 0  # since the last step or prediction; for frameworks that compile while they run
     compile_seconds: float = 0.0  # the part of ``seconds`` that this took
+    overflow: bool = False  # beyond float16: the norm is not finite, and loss scaling skips the update
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ class Stepper(Protocol):
         """Everything that continuing needs: ``parameter/``, ``moment1/``, ``moment2/``, ``steps/``, ``ema/``.
 
         Between the batches of an update also their gradients so far, ``accumulated/``. SGD has ``moment1/`` alone.
+        Training with a scaled loss adds ``scaler/``; accumulated gradients are then multiples of the scale.
         """
         ...
 

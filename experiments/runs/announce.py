@@ -11,7 +11,7 @@ def announce(run: Run) -> None:
     recipe, facts = run.spec.recipe, model_facts(run.spec.model)
     steps = run.steps_per_epoch
     height, width = run.spec.data.image_size
-    where = f"on {run.meta.device}{' in mixed precision' if recipe.amp else ''}"
+    where = f"on {run.meta.device}{f' in mixed precision ({recipe.amp_dtype})' if recipe.amp else ''}"
     print(f"run folder: {run.folder}")
     print("\n".join(parameter_lines(facts, recipe)))
     images = count(run.spec.data.batch_size, "image")

@@ -39,7 +39,7 @@ class Options:
     backbone: str | None = None
     recipe: str | None = None
     update: tuple[str, ...] = ()  # key=value
-    use_amp: bool = False
+    use_amp: str | bool = False  # a dtype; True: that of the spec
     monitoring: Monitoring = field(default_factory=Monitoring)
 
 
@@ -126,7 +126,13 @@ def _add_recipe(parser: Parser) -> None:
     add("--epochs", type=int, metavar="N", help="default: those of the recipe")
     add("--batch-size", type=int, metavar="N", help="default: that of the recipe")
     add("-u", "--update", nargs="+", action="extend", metavar="KEY=VALUE", help="a field, as in recipe.epochs=50")
-    add("--use-amp", action="store_true", help="mixed precision, in frameworks that have it (default: float32)")
+    add(
+        "--use-amp",
+        nargs="?",
+        const=True,
+        choices=("bfloat16", "float16"),
+        help="mixed precision, in frameworks that have it; without a dtype bfloat16 (default: float32)",
+    )
 
 
 def _add_monitoring(parser: Parser) -> None:

@@ -93,7 +93,8 @@ def _choice(options: Options, loaded: LoadedSpec) -> tuple[str, str]:
 def _given(options: Options) -> dict[str, Any]:
     """The values of single options, as an overlay."""
     data = {"image_size": options.image_size and list(options.image_size), "batch_size": options.batch_size}
-    recipe = {"epochs": options.epochs, "amp": options.use_amp or None}
+    recipe: dict[str, Any] = {"epochs": options.epochs, "amp": bool(options.use_amp) or None}
+    recipe["amp_dtype"] = None if isinstance(options.use_amp, bool) else options.use_amp
     parts = {"data": data, "recipe": recipe}
     return {part: {k: v for k, v in values.items() if v is not None} for part, values in parts.items()}
 

@@ -167,9 +167,12 @@ class _Loop:
             "match_hash": done.matching,
             "kernels_compiled": done.kernels_compiled,
             "compile_seconds": done.compile_seconds,
+            "overflow": done.overflow,
         }
         writer.append(record)
-        if not (math.isfinite(done.total) and math.isfinite(done.gradient_norm)):
+        if done.overflow:
+            self.say(f"{self.title} step {step}: gradients beyond float16; no update, and half the loss scale")
+        if not (math.isfinite(done.total) and (done.overflow or math.isfinite(done.gradient_norm))):
             raise FloatingPointError(f"step {step}: total loss is {done.total}, gradient norm {done.gradient_norm}")
         self.board.step(record)
         self.pace.step_done()

@@ -16,8 +16,10 @@ Fault = Callable[[int], None]  # called before every step with its number in thi
 class CountingStepper:
     """Its state is a running sum over everything it is given, so that any other input gives another state."""
 
-    def __init__(self, fault: Fault | None = None, total: float = 3.0, norm: float = 1.0) -> None:
-        self.fault, self.total, self.norm = fault, total, norm
+    def __init__(
+        self, fault: Fault | None = None, total: float = 3.0, norm: float = 1.0, overflow: bool = False
+    ) -> None:
+        self.fault, self.total, self.norm, self.overflow = fault, total, norm, overflow
         self.sum = np.zeros((), np.float64)
         self.calls: list[tuple[Arrays, list[float], float]] = []
         self.parts: list[tuple[bool, float]] = []  # of updates
@@ -31,7 +33,8 @@ class CountingStepper:
         self.parts.append((update, share))
         seen = sum(float(array.astype(np.float64).sum()) for array in batch.values())
         self.sum = np.asarray(0.5 * self.sum + seen + sum(learning_rates) + ema_decay)
-        return StepRecord({"loss_vfl": self.total}, self.total, self.norm, 0.25, f"{float(self.sum):.6f}")
+        losses, matching = {"loss_vfl": self.total}, f"{float(self.sum):.6f}"
+        return StepRecord(losses, self.total, self.norm, 0.25, matching, overflow=self.overflow)
 
     def predict(self, images: Arrays) -> Detections:
         count = len(images["images"])

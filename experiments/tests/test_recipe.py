@@ -211,5 +211,10 @@ def test_mixed_precision_is_part_of_the_spec_and_refused_for_a_framework_that_la
     spec = resolved(use_amp=True, **alone).spec
     assert spec.recipe.amp and spec == resolved(update=("recipe.amp=true",), **alone).spec
     assert spec_hash(spec) != spec_hash(resolved(**alone).spec)
+    half = resolved(use_amp="float16", **alone).spec
+    assert half == resolved(update=("recipe.amp=true", "recipe.amp_dtype=float16"), **alone).spec
+    assert spec_hash(half) != spec_hash(spec)
+    options = parse_options(["--subset", "2", "--use-amp", "--seed", "1"])
+    assert isinstance(options, Options) and options.use_amp is True
     with pytest.raises(UserError, match=r"jittor cannot train in mixed precision.*train torch alone"):
         resolved(use_amp=True)

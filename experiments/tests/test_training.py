@@ -180,7 +180,20 @@ def test_an_interrupted_validation_is_made_good(training: Training, tmp_path: Pa
     assert validated == [0, 1] and (tmp_path / kept_checkpoint(1)).exists()
 
 
-@pytest.mark.parametrize("broken", [CountingStepper(total=math.nan), CountingStepper(norm=math.inf)])
+def test_an_overflow_of_float16_is_recorded_and_ends_nothing(training: Training, tmp_path: Path) -> None:
+    run(training, tmp_path, CountingStepper(norm=math.inf, overflow=True))
+    rows = records(tmp_path / STEPS)
+    assert len(rows) == 9 and {(row["grad_norm"], row["overflow"]) for row in rows} == {(None, True)}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        CountingStepper(total=math.nan),
+        CountingStepper(norm=math.inf),
+        CountingStepper(total=math.nan, norm=math.nan, overflow=True),
+    ],
+)
 def test_a_number_that_is_not_finite_ends_the_training(
     training: Training, tmp_path: Path, broken: CountingStepper
 ) -> None:

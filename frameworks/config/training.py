@@ -112,7 +112,8 @@ class RecipeSpec:
     div_factor: float = added(25.0)  # top of the cycle / its start
     final_div_factor: float = added(1e4)  # start of the cycle / its end
     accumulate: int = added(1)  # batches whose gradients are averaged for one update
-    amp: bool = added(False)  # mixed precision: the model computes in bfloat16, all that is kept is in float32
+    amp: bool = added(False)  # mixed precision: the model computes in amp_dtype, all that is kept is in float32
+    amp_dtype: str = added("bfloat16")  # "float16": its gradients need a scaled loss, and updates may be skipped
 
     def __post_init__(self) -> None:
         require(len(self.groups) > 0, self, "groups", "at least one group")
@@ -124,6 +125,8 @@ class RecipeSpec:
         require(self.ema_warmup_steps >= 1, self, "ema_warmup_steps", "at least 1")
         require(self.epochs >= 1, self, "epochs", "at least 1")
         require(self.accumulate >= 1, self, "accumulate", "at least 1")
+        require_choice(self, "amp_dtype", ("bfloat16", "float16"))
+        require(self.amp or self.amp_dtype == "bfloat16", self, "amp_dtype", "bfloat16 where amp is false")
         self._check_optimizer()
         self._check_schedule()
 

@@ -1,7 +1,7 @@
-"""Mixed precision of the PyTorch twin: as far from float32 as rounding to bfloat16 takes it, and no further.
+"""Mixed precision of the PyTorch twin: as far from float32 as rounding to its dtype takes it, and no further.
 
-Selected queries and matched pairs hang on the smallest differences of scores and costs. Where float32 and bfloat16
-are compared, both have those of float32.
+Selected queries and matched pairs hang on the smallest differences of scores and costs. Where float32 and half
+precision are compared, both have those of float32.
 """
 
 import functools
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from frameworks import require_precision
 from frameworks.arrays import Arrays
-from frameworks.config import preset
+from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
 from frameworks.native import library
 from frameworks.shared import drawn_inputs, kernels
@@ -25,8 +25,8 @@ from frameworks.torch_rtdetr import deformable, training
 from frameworks.torch_rtdetr.training import TrainingRun
 
 SPEC = preset("tiny")
-MIXED = replace(SPEC, recipe=replace(SPEC.recipe, amp=True))
 WEIGHTS = initial_weights(SPEC.model, 0)
+STEPS = {"bfloat16": 2**-8, "float16": 2**-11}  # from a number to the next, relative to it, at most
 # Of the losses, and of the gradients of the parts. The losses read logits that are rounded themselves.
 LIMITS = {"loss": 6, "backbone": 2, "encoder": 2, "decoder": 2}
 
@@ -38,11 +38,16 @@ def drawn_batch() -> Arrays:
     return {"images": drawn_inputs.images(2, 128, 128, "mixed precision")} | targets | noise
 
 
-def perturbed(arrays: Arrays, seed: int) -> Arrays:
-    """Floating arrays with every number off by up to 2^-8 of itself, the distance of two bfloat16 numbers."""
+def in_mixed_precision(dtype: str) -> ExperimentSpec:
+    """``SPEC`` trained in this dtype."""
+    return replace(SPEC, recipe=replace(SPEC.recipe, amp=True, amp_dtype=dtype))
+
+
+def perturbed(arrays: Arrays, seed: int, step: float) -> Arrays:
+    """Floating arrays with every number off by up to ``step`` of itself."""
     draw = np.random.default_rng(seed)
     return {
-        name: (a * (1 + draw.uniform(-1, 1, a.shape) / 256)).astype(a.dtype) if a.dtype == np.float32 else a
+        name: (a * (1 + draw.uniform(-1, 1, a.shape) * step)).astype(a.dtype) if a.dtype == np.float32 else a
         for name, a in arrays.items()
     }
 
@@ -66,9 +71,10 @@ class Measured:
         if self.fixed:
             run.model.forward = functools.partial(run.model.forward, topk_BQ=self.fixed["topk_BQ"])
         terms, gradients, _ = run._loss_and_gradients(batch)
+        scale = run.optimizer.scaler.get_scale()
         found = {"loss": torch.stack([term.detach() for term in terms.values()])}
         for part in ("backbone", "encoder", "decoder"):
-            found[part] = torch.cat([g.flatten() for name, g in gradients.items() if name.startswith(part)])
+            found[part] = torch.cat([g.flatten() for name, g in gradients.items() if name.startswith(part)]) / scale
         return found
 
 
@@ -77,26 +83,76 @@ def distances(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict[str, float]:
     return {name: float((a[name] - b[name]).norm() / b[name].norm()) for name in b}
 
 
-def test_losses_and_gradients_differ_from_float32_by_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", STEPS)
+def test_losses_and_gradients_differ_from_float32_by_rounding(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mixed precision has the noise of a model in float32 that is ``perturbed``, times at most ``LIMITS``.
 
-    An operation in bfloat16 rounds weights, inputs and result, each by up to half of what ``perturbed`` moves a
-    weight. An eighth is the least: below, nothing would be in bfloat16.
+    An operation in half precision rounds weights, inputs and result, each by up to half of what ``perturbed`` moves
+    a weight. An eighth is the least: below, nothing would be in half precision.
     """
     batch, measure = drawn_batch(), Measured(monkeypatch)
     exact = measure(TrainingRun(SPEC, WEIGHTS, "cpu"), batch)
     noises = []
     for seed in range(3):
-        drawn = perturbed(WEIGHTS | {"images": batch["images"]}, seed)
+        drawn = perturbed(WEIGHTS | {"images": batch["images"]}, seed, STEPS[dtype])
         weights = {name: drawn[name] for name in WEIGHTS}
         run = TrainingRun(SPEC, weights, "cpu")
         noises.append(distances(measure(run, batch | {"images": drawn["images"]}), exact))
     for form in kernels.CHOICES:
         monkeypatch.setenv(kernels.VARIABLE, form)
-        found = distances(measure(TrainingRun(MIXED, WEIGHTS, "cpu"), batch), exact)
+        run = TrainingRun(in_mixed_precision(dtype), WEIGHTS, "cpu")
+        run.load(run.state() | {"scaler/scale": np.array(2**10, np.float32)})  # no overflow in float16
+        found = distances(measure(run, batch), exact)
         for name, limit in LIMITS.items():
             noise = [each[name] for each in noises]
             assert min(noise) / 8 < found[name] < limit * max(noise), (form, name, found[name], noise)
+
+
+def handed_on(run: TrainingRun, batch: Arrays) -> dict[str, list[Tensor]]:
+    """The maps that encoder and decoder receive in a training step, in float32: after all that lies before them."""
+    seen = {}
+    for part in (run.model.encoder, run.model.decoder):
+        part.register_forward_pre_hook(lambda module, given: seen.setdefault(module, given[0]))
+    run._loss_and_gradients(batch)
+    return {
+        "encoder": [x.detach().float() for x in seen[run.model.encoder]],
+        "decoder": [x.detach().float() for x in seen[run.model.decoder]],
+    }
+
+
+def local_maps(weights: Arrays, images: Tensor, encoder_input: list[Tensor]) -> dict[str, Tensor]:
+    """The maps of the backbone for ``images`` and those of the encoder for its own input, each as one vector."""
+    model = TrainingRun(SPEC, weights, "cpu").model.train()
+    with torch.no_grad():
+        return {"encoder": joined(model.backbone(images)), "decoder": joined(model.encoder(encoder_input))}
+
+
+def joined(maps: list[Tensor]) -> Tensor:
+    """All numbers of some maps, as one vector."""
+    return torch.cat([x.flatten() for x in maps])
+
+
+@pytest.mark.parametrize("dtype", STEPS)
+def test_maps_that_are_handed_on_have_the_rounding_of_one_part(dtype: str) -> None:
+    """Gradients drown what is lost between two parts: encoder maps in float8 passed as bfloat16 there.
+
+    Each part is judged on the input that it had: measured are 0.96 to 1.1 times the noise of a perturbed part.
+    """
+    batch = drawn_batch()
+    images = torch.from_numpy(batch["images"])
+    seen = handed_on(TrainingRun(in_mixed_precision(dtype), WEIGHTS, "cpu"), batch)
+    exact = local_maps(WEIGHTS, images, seen["encoder"])
+    found = distances({part: joined(maps) for part, maps in seen.items()}, exact)
+    noises = []
+    for seed in range(3):
+        given = {"images": batch["images"]} | {f"{i}": x.numpy() for i, x in enumerate(seen["encoder"])}
+        drawn = perturbed(WEIGHTS | given, seed, STEPS[dtype])
+        weights = {name: drawn[name] for name in WEIGHTS}
+        maps = [torch.from_numpy(drawn[f"{i}"]) for i in range(len(seen["encoder"]))]
+        noises.append(distances(local_maps(weights, torch.from_numpy(drawn["images"]), maps), exact))
+    for part, distance in found.items():
+        noise = [each[part] for each in noises]
+        assert min(noise) / 4 < distance < 1.3 * max(noise), (part, distance, noise)
 
 
 def test_all_that_is_kept_is_in_float32_and_a_loaded_run_goes_on_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,12 +164,14 @@ def test_all_that_is_kept_is_in_float32_and_a_loaded_run_goes_on_the_same(monkey
         call(name, levels, *tensors)
 
     monkeypatch.setattr(deformable, "_call", watched)
-    batch, first = drawn_batch(), TrainingRun(MIXED, WEIGHTS, "cpu")
-    rates = [1e-3] * len(MIXED.recipe.groups)
+    mixed = in_mixed_precision("bfloat16")
+    batch, first = drawn_batch(), TrainingRun(mixed, WEIGHTS, "cpu")
+    rates = [1e-3] * len(mixed.recipe.groups)
+    first.step(batch, rates, 0.5)  # so that there are moments, which a rounded state would show below
     first.step(batch, rates, 0.5, update=False, share=0.5)
     state = first.state()
     assert {a.dtype for a in state.values()} == {np.dtype("float32"), np.dtype("int64")}
-    again = TrainingRun(MIXED, WEIGHTS, "cpu")
+    again = TrainingRun(mixed, WEIGHTS, "cpu")
     again.load(state)
     for run in (first, again):
         run.step(batch, rates, 0.5, share=0.5)
@@ -126,6 +184,7 @@ def test_all_that_is_kept_is_in_float32_and_a_loaded_run_goes_on_the_same(monkey
 
 def test_another_framework_refuses_in_one_line() -> None:
     require_precision(SPEC.recipe, "torch", "jittor")
-    require_precision(MIXED.recipe, "torch")
+    mixed = in_mixed_precision("float16")
+    require_precision(mixed.recipe, "torch")
     with pytest.raises(UserError, match=r"--use-amp .*: jittor cannot train in mixed precision on any device"):
-        require_precision(MIXED.recipe, "torch", "jittor")
+        require_precision(mixed.recipe, "torch", "jittor")

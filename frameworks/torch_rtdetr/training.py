@@ -32,11 +32,12 @@ from frameworks.torch_rtdetr.model import RTDETR
 from frameworks.torch_rtdetr.optimizer import Optimizer, add_gradients, clip_gradients
 from frameworks.torch_rtdetr.postprocess import postprocess
 
+AMP_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 TOTAL = "total"  # name of the sum among the loss terms
 
 
 class TrainingRun:
-    """Model, optimizer and average of one run, in float32; with ``recipe.amp`` the model computes in bfloat16."""
+    """Model, optimizer and average of one run, in float32; under ``recipe.amp`` models compute in ``amp_dtype``."""
 
     def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
         self.spec = spec
@@ -44,7 +45,7 @@ class TrainingRun:
         self.model = build(spec.model, weights, device, torch.float32)
         freeze(self.model, spec.recipe)
         self.optimizer = Optimizer(trainable(self.model), spec.recipe)
-        self.accumulated: dict[str, Tensor] = {}  # gradients of the batches since the last update
+        self.accumulated: dict[str, Tensor] = {}  # gradients since the last update, times the loss scale
         self.ema = ModelEMA(self.model)
         self.averaged: RTDETR | None = None  # the average as a model, from a prediction until the next step
 
@@ -54,14 +55,16 @@ class TrainingRun:
         """One training step on one batch (inputs of ``protocol.Case`` for training), see ``protocol.Stepper``.
 
         Raises:
-            FloatingPointError: the loss is not finite.
+            FloatingPointError: the loss is not finite, or with the smallest loss scale its gradients are not.
         """
         start = time.perf_counter()
         self.averaged = None
         terms, gradients, matching = self._loss_and_gradients(batch)
         total = terms.pop(TOTAL)
         self.accumulated = add_gradients(self.accumulated, gradients, share)
-        clipped, norm = clip_gradients(self.accumulated, self.spec.recipe.clip_max_norm)
+        scaler = self.optimizer.scaler
+        clipped, norm = clip_gradients(self.accumulated, self.spec.recipe.clip_max_norm, scaler.get_scale())
+        overflow = scaler.is_enabled() and not torch.isfinite(norm)
         losses = {name: value.item() for name, value in terms.items()}
         if not torch.isfinite(total):
             raise FloatingPointError(f"total loss is {total.item()}; terms: {losses}")
@@ -69,20 +72,24 @@ class TrainingRun:
             self.accumulated = {}
             self.optimizer.step(clipped, learning_rates)
             self.ema.update(self.model, ema_decay)
+        if overflow and scaler.get_scale() < 1:
+            raise FloatingPointError(f"gradients are not finite even without a loss scale; terms: {losses}")
         self._synchronise()
         seconds = time.perf_counter() - start
-        return StepRecord(losses, total.item(), norm.item(), seconds, matching)
+        return StepRecord(losses, total.item(), norm.item(), seconds, matching, overflow=overflow)
 
     def _loss_and_gradients(self, batch: Arrays) -> tuple[dict[str, Tensor], dict[str, Tensor], str]:
-        """Loss terms with their sum, gradients by parameter, hash of matchings; all in float32."""
+        """Loss terms with their sum, gradients by parameter times the loss scale, hash of matchings; in float32."""
         set_training(self.model, True)
         targets = read_targets(batch, self.model)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.spec.recipe.amp):
+        recipe = self.spec.recipe
+        with torch.autocast(self.device, AMP_DTYPES[recipe.amp_dtype], enabled=recipe.amp):
             outputs = self.model(to_tensor(batch["images"], self.model), targets, read_noise(batch, self.model))
         terms, matchings = criterion(in_float32(outputs), targets, self.spec.criterion)
         total = total_loss(terms)
         parameters = trainable(self.model)
-        results = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        scaled = self.optimizer.scaler.scale(total)
+        results = torch.autograd.grad(scaled, list(parameters.values()), allow_unused=True)
         gradients = {n: g for n, g in zip(parameters, results, strict=True) if g is not None}
         return terms | {TOTAL: total}, gradients, trace_names.matching_hash(matchings)
 
