@@ -14,6 +14,7 @@ import frameworks
 from frameworks.arrays import Arrays
 from frameworks.config import ParameterGroup
 from frameworks.judge.decisions import forced_at_every_step, updates
+from frameworks.protocol import Case
 from frameworks.shared.schedules import ema_decay, learning_rates
 from parity_tests.agreement import assert_same_function
 from parity_tests.cases import contract, subjects
@@ -100,6 +101,12 @@ def test_the_cases_are_what_they_claim(traces: Traces):
     topk_BQ = found["invalid anchors"]["step0/select/topk"]
     invalid_BQ = (topk_BQ < h * w) & np.isin(topk_BQ % w, (0, w - 1))
     assert (invalid_BQ.sum(axis=1) == 2 * h).all()
+
+
+@pytest.mark.parametrize("question", ["loss", "steps"])
+def test_a_step_is_a_training_pass(question):
+    with pytest.raises(ValueError, match="training=True"):
+        Case(question, contract.SPEC)
 
 
 @pytest.mark.parametrize("framework", frameworks.ADAPTERS)
