@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from frameworks.arrays import Arrays
 from frameworks.config import CriterionSpec
 from frameworks.protocol import Case
-from frameworks.shared import trace_names
+from frameworks.shared import drawn_inputs, trace_names
 from frameworks.shared.hungarian import Indices
 from frameworks.tests import closed_forms
 from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
@@ -42,6 +42,29 @@ def test_criterion(name, dtype, device, traces: Traces, record):
     forced = {f"forced/{name}": array for name, array in truth.items() if name.startswith("match/")}
     outputs = traces.run_all(case, subject, inputs | forced, dtype, device)
     assert_agreement(outputs, truth, record(subject, "criterion", dtype, device))
+
+
+def saturated(inputs: Arrays) -> Arrays:
+    """A quarter of all logits at 60 and -60, where float32 scores are 1 and exp(60) is near its largest number."""
+
+    def change(name: str, logits: np.ndarray) -> np.ndarray:
+        drawn = drawn_inputs.uniform(name, logits.shape, "saturated")
+        return np.where(drawn < 0.25, np.copysign(60, drawn - 0.125), logits).astype(np.float32)
+
+    return inputs | {name: change(name, array) for name, array in inputs.items() if name.endswith("pred_logits")}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["tiny_sigmoid", "tiny_softmax"])
+def test_criterion_of_saturated_logits(name, dtype, device, traces: Traces, record):
+    """The same where scores are as close to 0 and 1 as float32 has them: no term overflows or loses its digits."""
+    subject = subjects.subject(name)
+    case, inputs = Case("criterion", subject.spec, training=True), saturated(given(subject, traces))
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    forced = {f"forced/{name}": array for name, array in truth.items() if name.startswith("match/")}
+    outputs = traces.run_all(case, subject, inputs | forced, dtype, device)
+    assert_agreement(outputs, truth, record(subject, "criterion, saturated", dtype, device))
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -76,8 +99,10 @@ def test_terms_against_loops(name, traces: Traces):
     matching = [layers[-1], *layers[:-1], encoder]
     count, groups = max(float(sum(map(len, labels))), 1.0), int(queries["denoising/groups"])
     wanted: dict[str, float] = {}
-    for place, indices in enumerate(matched_by_loops(matching, targets, spec)):
+    costs, found_pairs = matched_by_loops(matching, targets, spec)
+    for place, indices in enumerate(found_pairs):
         for image, pair in enumerate(indices):
+            np.testing.assert_allclose(truth[f"cost/{place}/{image}"], costs[place][image], rtol=1e-11)
             for side, array in zip(("queries", "targets"), pair, strict=True):
                 np.testing.assert_array_equal(truth[f"match/{place}/{image}/{side}"], array)
         suffix = f"_aux_{place - 1}" if place else ""
@@ -97,16 +122,21 @@ def prediction_of(logits: np.ndarray, boxes: np.ndarray) -> Prediction:
     return logits, boxes
 
 
-def matched_by_loops(predictions: list[Prediction], targets: Drawn, spec: CriterionSpec) -> list[Indices]:
-    """SciPy's matching of each prediction; with shared indices the first counts for all but the last."""
-    found: list[Indices] = []
+def matched_by_loops(
+    predictions: list[Prediction], targets: Drawn, spec: CriterionSpec
+) -> tuple[list[list[np.ndarray]], list[Indices]]:
+    """Costs and SciPy's matching of each prediction; with shared indices the first count for all but the last."""
+    costs: list[list[np.ndarray]] = []
     for logits, boxes in predictions:
-        costs = [
-            closed_forms.matching_cost(logits[b], boxes[b], *target, focal=spec.matcher.use_focal_loss)
-            for b, target in enumerate(targets)
-        ]
-        found.append([linear_sum_assignment(cost) for cost in costs])
-    return [found[0]] * (len(found) - 1) + found[-1:] if spec.share_matched_indices else found
+        costs.append(
+            [
+                closed_forms.matching_cost(logits[b], boxes[b], *target, focal=spec.matcher.use_focal_loss)
+                for b, target in enumerate(targets)
+            ]
+        )
+    if spec.share_matched_indices:
+        costs = [costs[0]] * (len(costs) - 1) + costs[-1:]
+    return costs, [[linear_sum_assignment(cost) for cost in own] for own in costs]
 
 
 def terms(
