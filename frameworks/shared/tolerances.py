@@ -66,11 +66,11 @@ ORACLE = {
 ORACLE_CHANGES = 1e-6
 SMALLEST_CHANGE = 1e-9
 
-# Parameters (regular expressions for their names) whose gradient is zero but for rounding, each with the reason. Its
-# relative error, and that of its moments and its update, is noise over noise, so that it is measured against the
-# largest norm of its kind, where its own is below NEGLIGIBLE times that. The threshold is the oracle's (docs/proof.md,
-# "The oracle"). Such a gradient holds rounding only, less than ORACLE_ZERO of the largest norm. Every other tensor is
-# measured against its own norm, however small.
+# Parameters (regular expressions for their names) whose gradient is zero but for rounding, each with the reason.
+# The relative error of such a gradient, of its moments and its update is noise over noise, so that it is measured
+# against the largest norm of its kind, where its own is below NEGLIGIBLE times that. The threshold is the oracle's
+# (docs/proof.md, "The oracle"). It holds rounding only, less than ORACLE_ZERO of the largest norm. Every other
+# tensor is measured against its own norm, however small.
 CONSTANT = "a constant for each channel, which 1x1 convolutions pass on and batch norms in training mode subtract"
 ANALYTIC_ZEROS = {
     r"encoder\.input_proj\.\d+\.(1|norm)\.bias": CONSTANT,
