@@ -17,7 +17,7 @@ Limit = Callable[[str, str], float]  # (stage, tensor) -> largest error that pas
 
 MOVED = 3.0  # times the limit, along a drawn direction
 SCALED = 1.01
-LEAST = 1e-15  # moves of a tensor whose limit is 0
+LEAST, MOST = 1e-15, 1e9  # of the limits that tensors are moved by: one of 0, one of infinity
 # float32 cannot see what it does not keep. Entries that differ by less count as equal, such as those of AdamW's
 # first updates, which are nearly lr * sign(gradient).
 EQUAL = {"float64": 0.0, "float32": SCALED - 1}
@@ -89,7 +89,7 @@ def moved(array: np.ndarray, limit: float, yardstick: Yardstick | None) -> np.nd
         changed = np.array(array)
         changed.flat[0] = not changed.flat[0] if array.dtype.kind == "b" else changed.flat[0] + 1
         return changed
-    way, error = np.resize(DIRECTION, array.shape), MOVED * max(limit, LEAST)
+    way, error = np.resize(DIRECTION, array.shape), MOVED * min(max(limit, LEAST), MOST)
     norm = float(np.linalg.norm(array.ravel())) or 1.0
     distance = yardstick.norm * error**yardstick.order if yardstick else norm * error
     return array.astype(np.float64) + way * (distance / np.linalg.norm(way.ravel()))
