@@ -3,7 +3,8 @@
 The reference's float64 trace on the CPU is the truth. Every comparison is recorded, passed or not.
 """
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 
 import frameworks
 from frameworks.arrays import Arrays
@@ -11,6 +12,7 @@ from frameworks.judge.blame import find_culprit
 from frameworks.judge.compare import Comparison, compare, compare_float32
 from frameworks.judge.record import Record
 from frameworks.shared.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
+from parity_tests.can_fail import count_spoilt
 from parity_tests.traces import TRUTH
 
 DTYPES = ("float64", "float32")
@@ -82,7 +84,11 @@ def _assert_recorded(
     replay: Replay | None,
     limit_of: Callable[[list[Comparison]], Limit],
 ) -> None:
-    """Record the comparisons of all frameworks, then fail if one failed; ``limit_of`` is for the search."""
+    """Record the comparisons of all frameworks and fail if one failed, or if one could not have failed.
+
+    Args:
+        limit_of: for the search for the first module that diverges.
+    """
     messages = []
     for framework, comparisons in found.items():
         message = record.add(comparisons, framework, "twin")
@@ -91,6 +97,15 @@ def _assert_recorded(
             message += "\n" + first_divergence(outputs[framework], truth, framework, record, replay, limit)
         messages.append(message)
     assert not any(messages), "\n".join(filter(None, messages))
+    record.recorder.write({"spoilt": dict(count_spoilt(truth, _weakest(found.values()), record.dtype))})
+
+
+def _weakest(found: Iterable[list[Comparison]]) -> Limit:
+    """The largest limit that each tensor had in one of the comparisons."""
+    limits: dict[str, float] = {}
+    for comparison in itertools.chain.from_iterable(found):
+        limits[comparison.tensor] = max(limits.get(comparison.tensor, 0.0), comparison.limit)
+    return lambda _, tensor: limits[tensor]
 
 
 def _own_limits(comparisons: list[Comparison]) -> Limit:

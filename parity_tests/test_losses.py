@@ -20,6 +20,7 @@ from parity_tests.cases import subjects
 from parity_tests.cases.subjects import Subject
 from parity_tests.traces import TRUTH, Traces, rounded
 
+SIZES_WH = np.array([[640, 480], [333, 500]], np.int64)
 Drawn = list[tuple[np.ndarray, np.ndarray]]  # labels [N] and cxcywh boxes [N, 4] of each image
 Prediction = tuple[np.ndarray, np.ndarray]  # logits [B, Q, K] and cxcywh boxes [B, Q, 4]
 
@@ -72,7 +73,7 @@ def test_criterion_of_saturated_logits(name, dtype, device, traces: Traces, reco
 def test_postprocess(dtype, device, traces: Traces, record):
     """Softmax scores: labels, boxes in pixels and scores, the truth's against NumPy too."""
     subject = subjects.subject("tiny_softmax")
-    inputs = given(subject, traces) | {"sizes_wh": np.array([[640, 480], [333, 500]], np.int64)}
+    inputs = given(subject, traces) | {"sizes_wh": SIZES_WH}
     inputs = {n: inputs[n] for n in ("prediction/pred_logits", "prediction/pred_boxes", "sizes_wh")}
     case = Case("postprocess", subject.spec)
     truth = traces.run(case, subject, inputs, *TRUTH)

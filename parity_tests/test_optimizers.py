@@ -22,9 +22,16 @@ FIRST = "backbone"
 GROUPS = (ParameterGroup(FIRST, lr=1e-2, weight_decay=0.2), ParameterGroup("", lr=1e-3, weight_decay=0.1))
 FROZEN = (replace(GROUPS[0], lr=0.0), GROUPS[1])
 BY_STEP = {"schedule_by": "step", "schedule_length": STEPS}
+CYCLE = {"pct_start": 0.6, "div_factor": 4.0, "final_div_factor": 10.0}
 CASES: dict[str, dict[str, Any]] = {
     "adam, cosine": {"optimizer": "adam", "schedule": "cosine", "min_lr": 1e-4, **BY_STEP},
-    "sgd, one cycle": {"optimizer": "sgd", "schedule": "onecycle", **BY_STEP},
+    "adam, cosine of all epochs": {
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "schedule_by": "step",
+        "epochs": STEPS,
+    },
+    "sgd, one cycle": {"optimizer": "sgd", "schedule": "onecycle", **CYCLE, **BY_STEP},
     "sgd with momentum": {"optimizer": "sgd", "momentum": 0.9},
     "sgd, Nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
     "adamw, frozen backbone": {"groups": FROZEN, "clip_max_norm": 0.1},
@@ -79,7 +86,8 @@ def scheduler_of(recipe: RecipeSpec, optimizer: torch.optim.Optimizer) -> Any:
         return schedulers.CosineAnnealingLR(optimizer, STEPS, eta_min=recipe.min_lr)
     if recipe.schedule == "onecycle":
         tops = [group["lr"] for group in optimizer.param_groups]
-        return schedulers.OneCycleLR(optimizer, tops, STEPS, cycle_momentum=False)
+        cycle = {name: getattr(recipe, name) for name in CYCLE}
+        return schedulers.OneCycleLR(optimizer, tops, STEPS, cycle_momentum=False, **cycle)
     return schedulers.MultiStepLR(optimizer, [1000])
 
 

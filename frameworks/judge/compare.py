@@ -2,11 +2,13 @@
 
 Each tensor gets its relative Frobenius error, which decides, and for the records its cosine and the largest
 absolute error over the largest absolute value. Errors are not averaged over tensors, not taken relative to single
-elements, and no limit grows with a tensor's size.
+elements, and no limit grows with a tensor's size. A tensor is measured against its own norm, however small, unless
+tolerances.ANALYTIC_ZEROS says why it is zero but for rounding.
 """
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 
 from frameworks.arrays import Arrays
 from frameworks.shared.stages import name_parts, stage_of
-from frameworks.shared.tolerances import NEGLIGIBLE
+from frameworks.shared.tolerances import ANALYTIC_ZEROS, NEGLIGIBLE
 
 # Default module of a stage; all other tensors without a module are attributed to "optimizer".
 WHOLE_STAGES = {
@@ -82,7 +84,7 @@ def compare(
     if not names:
         raise EmptyComparisonError("no tensor on either side: an empty comparison proves nothing")
     paths = sorted(modules, key=len, reverse=True)
-    scales = _stage_scales(reference)
+    yardsticks = zero_yardsticks(reference)
     comparisons = []
     for name in names:
         stage, module = stage_of(name), module_of(name, paths)
@@ -90,7 +92,9 @@ def compare(
             side = "candidate" if name not in candidate else "reference"
             result = Comparison(stage, module, name, math.inf, 0.0, note=f"missing on the {side}'s side")
         else:
-            result = _compare_one(stage, module, name, candidate[name], reference[name], scales, limit)
+            result = _compare_one(
+                stage, module, name, candidate[name], reference[name], yardsticks.get(name), limit
+            )
         comparisons.append(result)
     return comparisons
 
@@ -123,14 +127,48 @@ def compare_float32(
     return results
 
 
-def relative_error(candidate: np.ndarray, reference: np.ndarray, scale: float = 0.0) -> float:
-    """||candidate - reference|| / ||reference||; against ``scale`` where the reference is negligible."""
-    difference = np.linalg.norm((candidate.astype(np.float64) - reference.astype(np.float64)).ravel())
-    norm = np.linalg.norm(reference.astype(np.float64).ravel())
-    denominator = scale if norm < NEGLIGIBLE * scale else norm
-    if denominator == 0.0:
-        return 0.0 if difference == 0.0 else math.inf
-    return float(difference / denominator)
+def relative_error(candidate: np.ndarray, reference: np.ndarray) -> float:
+    """||candidate - reference|| / ||reference||; infinite where the reference is zero and the candidate is not."""
+    a, b = _flat(candidate), _flat(reference)
+    return _ratio(_norm(a - b), _norm(b))
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What an analytically zero tensor is measured against."""
+
+    norm: float  # the largest norm among the arrays of its kind: gradients, moments or updates of one step
+    order: int  # 2 for second moments, which are squares: their root is measured
+    reason: str
+
+    def error(self, difference: float) -> float:
+        """The error of a difference with this norm, in units of the largest tensor."""
+        return _ratio(difference, self.norm) ** (1 / self.order)
+
+
+def zero_yardsticks(reference: Arrays) -> dict[str, Yardstick]:
+    """The yardsticks of the tensors that are analytically zero: listed with a reason, and negligible here.
+
+    A listed tensor that is not negligible, for example under a frozen norm, is measured against its own norm.
+    """
+    listed = {name: reason for name in reference if (reason := reason_for_zero(name))}
+    found: dict[str, Yardstick] = {}
+    for kind in {_kind(name) for name in listed}:
+        norms = {n: _norm(_flat(a)) for n, a in reference.items() if _kind(n) == kind}
+        largest = max(norms.values())
+        for name in listed.keys() & norms.keys():
+            yardstick = Yardstick(largest, 2 if kind.endswith("moment2") else 1, listed[name])
+            if yardstick.error(norms[name]) < NEGLIGIBLE:
+                found[name] = yardstick
+    return found
+
+
+def reason_for_zero(name: str) -> str:
+    """Why the gradient, moment or update ``name`` may be zero but for rounding; empty for all other arrays."""
+    kind, _, parameter = "/".join(name_parts(name)).partition("/")
+    if kind not in ("gradient", "moment1", "moment2", "update"):
+        return ""
+    return next((reason for pattern, reason in ANALYTIC_ZEROS.items() if re.fullmatch(pattern, parameter)), "")
 
 
 def module_of(name: str, paths: list[str]) -> str:
@@ -152,7 +190,7 @@ def _compare_one(
     name: str,
     candidate: np.ndarray,
     reference: np.ndarray,
-    scales: dict[str, float],
+    yardstick: Yardstick | None,
     limit: Callable[[str, str], float],
 ) -> Comparison:
     if candidate.shape != reference.shape:
@@ -166,28 +204,39 @@ def _compare_one(
         bad = int((~np.isfinite(candidate)).sum()), int((~np.isfinite(reference)).sum())
         note = f"not finite: {bad[0]} values here, {bad[1]} in the reference"
         return Comparison(stage, module, name, math.nan, limit(stage, name), note=note)
-    scale = scales.get(stage, 0.0)
-    a, b = candidate.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
-    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    a, b = _flat(candidate), _flat(reference)
+    difference, norm = a - b, _norm(b)
+    size, norms = _norm(difference), _norm(a) * norm
     peak = float(np.abs(b).max(initial=0.0))
-    zero = float(np.linalg.norm(b)) < NEGLIGIBLE * scale
     return Comparison(
         stage,
         module,
         name,
-        relative_error(candidate, reference, scale),
+        yardstick.error(size) if yardstick else _ratio(size, norm),
         limit(stage, name),
         cosine=float(a @ b) / norms if norms else None,
-        max_abs=float(np.abs(a - b).max(initial=0.0)) / peak if peak else None,
-        note="analytically zero: measured against the stage's largest norm" if zero else "",
+        max_abs=float(np.abs(difference).max(initial=0.0)) / peak if peak else None,
+        note=f"analytically zero, measured against the largest of its kind: {yardstick.reason}"
+        if yardstick
+        else "",
     )
 
 
-def _stage_scales(reference: Arrays) -> dict[str, float]:
-    """Largest norm in each stage that has analytically zero tensors: gradients, moments and updates."""
-    scales: dict[str, float] = {}
-    for name, array in reference.items():
-        stage = stage_of(name)
-        if stage in ("backward", "moments", "update") and array.dtype.kind == "f":
-            scales[stage] = max(scales.get(stage, 0.0), float(np.linalg.norm(array.astype(np.float64).ravel())))
-    return scales
+def _flat(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, np.float64).ravel()
+
+
+def _norm(vector: np.ndarray) -> float:
+    return math.sqrt(vector @ vector)
+
+
+def _ratio(difference: float, norm: float) -> float:
+    if norm == 0.0:
+        return 0.0 if difference == 0.0 else math.inf
+    return difference / norm
+
+
+def _kind(name: str) -> str:
+    """Which arrays have sizes that can be compared: those of one kind at one step, running statistics apart."""
+    kind = name.rpartition("/")[0]
+    return f"{kind} of statistics" if ".running_" in name else kind

@@ -90,6 +90,13 @@ def module_position(module: str) -> tuple[int, int, int, str]:
     return row, block, place, ".".join(part.zfill(3) for part in parts) + ".~"
 
 
+def part_of(module: str) -> str:
+    """The innermost part of the model in ``MODULES`` that a module's path belongs to; "" where none does."""
+    path = ".".join(piece for piece in module.split(".") if not piece.isdigit())
+    parts = [name for names in MODULES for name in names if f"{path}.".startswith(f"{name}.")]
+    return max(parts, key=len, default="")
+
+
 def stage_of(name: str) -> str:
     """Stage of the array ``name`` of a trace, such as ``step2/loss/vfl`` or ``capture/encoder/output/0``."""
     parts = name_parts(name)

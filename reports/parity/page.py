@@ -74,8 +74,16 @@ def parity_verdict(records: ParityRecords) -> str:
         )
     return (
         f"**Parity holds**: {amount}, all within their limits. The worst margin (error ÷ limit) is "
-        f"{margin(worst.margin)}, at {_where(worst)}.{skipped}"
+        f"{margin(worst.margin)}, at {_where(worst)}.{skipped}{_spoilt(records)}"
     )
+
+
+def _spoilt(records: ParityRecords) -> str:
+    """How many tensors were spoilt on purpose, each of which failed; nothing where none was."""
+    if not records.spoilt:
+        return ""
+    counts = ", ".join(f"{way}: {count:,}" for way, count in records.spoilt.items())
+    return f" Tensors spoilt on purpose, each of which failed, and those that cannot be: {counts}."
 
 
 def _where(record: ParityRecord) -> str:

@@ -1,6 +1,8 @@
 """Typed records of the parity tests. A comparison passes only if both its `passed` and its numbers say so."""
 
+import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -56,6 +58,7 @@ class ParityRecords:
     comparisons: tuple[ParityRecord, ...]
     skips: tuple[tuple[str, str], ...]
     environments: tuple[dict[str, Any], ...]
+    spoilt: Mapping[str, int] = dataclasses.field(default_factory=dict)  # see parity_tests/can_fail.py
 
     @property
     def failures(self) -> tuple[ParityRecord, ...]:
@@ -74,16 +77,19 @@ def parse(raw: Iterable[Mapping[str, Any]], source: str = "parity records") -> P
     comparisons: list[ParityRecord] = []
     skips: list[tuple[str, str]] = []
     environments: list[dict[str, Any]] = []
+    spoilt = Counter[str]()
     for number, item in enumerate(raw, start=1):
         if "environment" in item:
             environments.append(dict(item["environment"]))
         elif "skipped" in item:
             skips.append((str(item.get("test", "unnamed")), str(item["skipped"])))
+        elif "spoilt" in item:
+            spoilt.update(item["spoilt"])
         else:
             comparisons.append(_record(item, f"{source}: record {number}"))
     if not comparisons:
         raise UserError(f"{source}: nothing was compared, which is not a pass; run the parity tests first")
-    return ParityRecords(tuple(comparisons), tuple(skips), tuple(environments))
+    return ParityRecords(tuple(comparisons), tuple(skips), tuple(environments), dict(spoilt))
 
 
 def _record(item: Mapping[str, Any], where: str) -> ParityRecord:
