@@ -44,8 +44,8 @@ class FrozenBatchNorm2d(nn.Module):
 def _with_contiguous_gradient(y_BCHW: Tensor) -> Tensor:
     """The same tensor, whose gradient is made contiguous where the batch is a single image.
 
-    With one image, ``flatten(2).transpose(1, 2)`` behind a norm sends back a gradient whose batch axis has the stride
-    C, not C * H * W. PyTorch's batch norm (2.13, CPU) misreads it, and every gradient before it is then wrong.
+    With one image, ``flatten(2).transpose(1, 2)`` behind a norm sends back a gradient whose batch axis has the
+    stride C, not C * H * W. PyTorch's batch norm (2.13, CPU) misreads it: all gradients before it are then wrong.
     """
     if y_BCHW.requires_grad and len(y_BCHW) == 1:
         y_BCHW.register_hook(Tensor.contiguous)
