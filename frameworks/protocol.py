@@ -11,7 +11,8 @@ A trace is a dictionary of named arrays, with the same names in every framework:
 Names of a trace:
 
 - ``forward/...`` predictions; ``select/topk`` [B, Q] and ``select/scores`` [B, Q] of query selection
-- ``loss/TERM`` and ``loss/total``; ``match/C/B/queries`` and ``match/C/B/targets`` of matching C, image B
+- ``loss/TERM`` and ``loss/total``; of matching C (main, auxiliary layers, encoder) and image B the costs
+  ``cost/C/B`` [Q, T] and the pairs ``match/C/B/queries`` and ``match/C/B/targets``
 - ``gradient/PARAMETER``, ``gradient_input/images``, ``gradient_norm/total`` before clipping
 - ``statistic/NAME``: running statistics of norms after the forward pass
 - ``capture/MODULE/{input,output,cotangent}/K``: a module's inputs, outputs and gradients of its outputs
@@ -48,11 +49,13 @@ class Case:
     - "postprocess": ``prediction/...`` and ``sizes_wh`` [B, 2] in pixels
     - "optimizer": ``gradient/T/NAME`` for step T
 
-    ``forced/topk`` [B, Q] and ``forced/match/C/B/{queries,targets}`` replace the discrete decisions, and
+    "loss", "steps" and "optimizer" run the functions of ``Stepper``, in ``dtype``, so that what is compared is what
+    trains. ``forced/topk`` [B, Q] and ``forced/match/C/B/{queries,targets}`` replace the discrete decisions, and
     ``stepT/forced/...`` those of optimizer step T.
 
     Raises:
-        ValueError: an unknown question, or the deploy form of anything but a forward pass in evaluation.
+        ValueError: an unknown question, the deploy form of anything but a forward pass in evaluation, or training
+            steps in evaluation.
     """
 
     question: str
@@ -69,6 +72,8 @@ class Case:
             raise ValueError(f"unknown question {self.question!r}; expected one of {', '.join(QUESTIONS)}")
         if self.deploy and (self.training or self.question != "forward"):
             raise ValueError("the deploy form is for inference: use the question 'forward' with training=False")
+        if self.question in ("loss", "steps") and not self.training:
+            raise ValueError(f"the question {self.question!r} is about training: use it with training=True")
 
 
 @dataclass(frozen=True)
@@ -181,10 +186,12 @@ class Framework(Protocol):
         """
         ...
 
-    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> Stepper:
+    def trainer(
+        self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32"
+    ) -> Stepper:
         """Build a model with these weights, its optimizer and its average, and return them ready to train.
 
-        Training is in float32, with ``recipe.amp`` in mixed precision. ``spec`` gives model, losses and optimizer;
+        Training is in ``dtype``, with ``recipe.amp`` in mixed precision. ``spec`` gives model, losses and optimizer;
         learning rates and EMA decay come with each step. ``weights`` is the whole state by canonical name, loaded
         strictly.
 

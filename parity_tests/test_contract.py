@@ -17,6 +17,7 @@ from frameworks.arrays import Arrays
 from frameworks.errors import UserError
 from frameworks.judge.compare import compare
 from frameworks.protocol import QUESTIONS, Case, StepRecord
+from frameworks.shared import trace_names
 from frameworks.shared.schedules import learning_rates
 from frameworks.shared.tolerances import DEPLOY, FLOAT32_SCALED, FLOAT32_SUM
 from frameworks.state.parameters import trainable_names
@@ -322,9 +323,12 @@ def test_predictions_of_images_with_targets_have_losses(framework, images):
     trainer = framework.trainer(SPEC, weights(), device="cpu")
     found = trainer.predict({"images": given["images"]} | sizes() | first)
     check_detections(found.arrays)
-    alone = first | {"images": given["images"][:images]}
-    case, reference = Case("loss", SPEC), frameworks.load(frameworks.REFERENCE)
-    terms = reference.trace(case, weights(), alone, device="cpu", dtype="float64")
+    reference = frameworks.load(frameworks.REFERENCE)
+    evaluated = reference.trace(
+        Case("forward", SPEC), weights(), {"images": given["images"][:images]}, device="cpu", dtype="float64"
+    )
+    alone = first | trace_names.prefixed("prediction", trace_names.below("forward", evaluated))
+    terms = reference.trace(Case("criterion", SPEC), weights(), alone, device="cpu", dtype="float64")
     assert set(found.losses) == {"loss_vfl", "loss_bbox", "loss_giou"}
     for name, value in found.losses.items():
         expected = float(terms[f"loss/{name.removeprefix('loss_')}"])

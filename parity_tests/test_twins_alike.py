@@ -59,6 +59,7 @@ IMPORTS = {
     ("ctypes", "only torch"): ("calls the C++ operator; Jittor has jt.code", "deformable"),
     ("numpy", "only torch"): ("the type of the table that the C++ operator reads", "deformable"),
     ("typing", "only torch"): ("the context of an autograd function", "deformable"),
+    ("dataclasses", "only torch"): ("traces without mixed precision, which Jittor has not", "adapter"),
     ("TWIN.deformable", "only torch"): ("records whether the C++ operator could be compiled", "adapter"),
     ("TWIN.layers", "only jittor"): (
         "batch norms have plain counters, outside the state_dict; linear layers are written out",

@@ -25,12 +25,14 @@ from frameworks.jittor_rtdetr.training import TrainingRun, inference_model, pred
 
 QUESTIONS = {
     "forward": tracing.trace_forward,
-    "loss": tracing.trace_loss,
-    "steps": tracing.trace_steps,
     "module": tracing.trace_module,
     "criterion": tracing.trace_criterion,
     "postprocess": tracing.trace_postprocess,
     "denoising": tracing.trace_denoising,
+}
+TRAINING_QUESTIONS = {
+    "loss": tracing.trace_loss,
+    "steps": tracing.trace_steps,
     "optimizer": tracing.trace_optimizer,
 }
 DTYPES = {"float32": "float32", "float64": "float64"}
@@ -66,23 +68,20 @@ class JittorFramework:
     def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
         """Run one case; the arrays of the trace have the names of ``frameworks.protocol``."""
         self._require(device, dtype)
-        model = build(case.spec.model, weights, DTYPES[dtype])
-        set_training(model, case.training)
-        if case.deploy:
-            deploy(model)
-        trace = QUESTIONS[case.question](case, model, inputs)
-        del model
+        trace = self._trace(case, weights, inputs, device, dtype)
         if sum(array.nbytes for array in weights.values()) > LARGE_BYTES:
             # Jittor keeps freed memory: without this a worker grows with every large model.
             gc.collect()
             jt.gc()
         return trace
 
-    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
-        """A training run in float32 that starts from these weights."""
-        self._require(device, "float32")
+    def trainer(
+        self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32"
+    ) -> TrainingRun:
+        """A training run in ``dtype`` that starts from these weights."""
+        self._require(device, dtype)
         require_precision(spec.recipe, self.name)
-        return TrainingRun(spec, weights, device)
+        return TrainingRun(spec, weights, device, dtype)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""
@@ -95,6 +94,15 @@ class JittorFramework:
         from frameworks.jittor_rtdetr.profiling import profile_step  # only here: no run needs profilers
 
         return profile_step(self.trainer(spec, weights, device=device), batch, repeats=3)
+
+    def _trace(self, case: Case, weights: Arrays, inputs: Arrays, device: str, dtype: str) -> Arrays:
+        if trace := TRAINING_QUESTIONS.get(case.question):
+            return trace(case, TrainingRun(case.spec, weights, device, dtype), inputs)
+        model = build(case.spec.model, weights, DTYPES[dtype])
+        set_training(model, case.training)
+        if case.deploy:
+            deploy(model)
+        return QUESTIONS[case.question](case, model, inputs)
 
     def _require(self, device: str, dtype: str) -> None:
         if reason := self.supports(device, dtype):

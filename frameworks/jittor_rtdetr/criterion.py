@@ -24,7 +24,7 @@ from frameworks.jittor_rtdetr.operators import (
     own_dtype_gradient,
     softmax,
 )
-from frameworks.shared.hungarian import Indices, hungarian
+from frameworks.shared.hungarian import Indices, Matching, hungarian
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,10 @@ def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) 
     return costs
 
 
-def match(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> Indices:
-    """Hungarian matching: (query indices [n], target indices [n]) of every image."""
-    return hungarian([cost_QT.numpy() for cost_QT in matching_costs(prediction, targets, spec)])
+def match(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> Matching:
+    """Hungarian matching of every image: its costs [Q, T], query indices [n] and target indices [n]."""
+    costs_QT = [cost_QT.numpy() for cost_QT in matching_costs(prediction, targets, spec)]
+    return Matching(costs_QT, hungarian(costs_QT))
 
 
 def denoising_indices(queries: DenoisingQueries, targets: Targets) -> Indices:
@@ -157,12 +158,12 @@ def box_losses(prediction: Prediction, pairs: Matched, num_boxes: float, spec: C
 
 def criterion(
     outputs: Outputs, targets: Targets, spec: CriterionSpec, forced: list[Indices] | None = None
-) -> tuple[dict[str, Var], list[Indices]]:
+) -> tuple[dict[str, Var], list[Matching]]:
     """Weighted loss terms in the official order, and the matchings they used.
 
     Args:
-        forced: matchings to use in place of the solver's, in the order of the return value; for comparisons
-            across a tie, never for training.
+        forced: pairs to use in place of the solver's, in the order of the return value; for comparisons across a
+            tie, never for training.
 
     Returns:
         terms ``loss_KIND{,_aux_I,_dn_I}``, the encoder being the last ``aux`` and the kinds those of the spec's
@@ -174,7 +175,7 @@ def criterion(
         extra = [*outputs.layers[:-1], outputs.encoder]
         predictions += [(f"_aux_{i}", prediction) for i, prediction in enumerate(extra)]
     matchings = _matchings(outputs, targets, spec)
-    used = matchings if forced is None else forced
+    used = [matching.indices for matching in matchings] if forced is None else forced
     terms: dict[str, Var] = {}
     for (suffix, prediction), indices in zip(predictions, used, strict=True):
         terms |= _terms(suffix, prediction, matched(targets, indices), num_boxes, spec)
@@ -204,7 +205,7 @@ def _class_cost(logits_QK: Var, labels_T: Var, spec: MatcherSpec) -> Var:
     return positive_QT - negative_QT
 
 
-def _matchings(outputs: Outputs, targets: Targets, spec: CriterionSpec) -> list[Indices]:
+def _matchings(outputs: Outputs, targets: Targets, spec: CriterionSpec) -> list[Matching]:
     """Of main prediction, auxiliary layers and encoder; layers may share the main one, the encoder has its own."""
     main = match(outputs.layers[-1], targets, spec.matcher)
     if not spec.aux_loss:

@@ -1,6 +1,8 @@
 """One training step and its state: what this framework gives to the common training loop."""
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,18 +37,24 @@ from frameworks.jittor_rtdetr.postprocess import postprocess
 from frameworks.jittor_rtdetr.runtime.compiled import CompiledKernels
 from frameworks.protocol import Detections, StepRecord
 from frameworks.shared import trace_names
+from frameworks.shared.hungarian import Matching
 from frameworks.shared.memory import peak_resident_mb
 
 TOTAL = "total"  # name of the sum among the loss terms
+Watch = Callable[[Var, Outputs, list[Matching]], dict[str, Var]]
 
 
 class TrainingRun:
-    """Model, optimizer and average of one run, in float32."""
+    """Model, optimizer and average of one run, in float32.
 
-    def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
+    A trace takes its steps here too (``tracing.py``), in its own ``dtype``.
+    """
+
+    def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str, dtype: str = "float32") -> None:
         self.spec = spec
         self.device = device
-        self.model = build(spec.model, weights, "float32")
+        self.dtype = dtype
+        self.model = build(spec.model, weights, dtype)
         freeze(self.model, spec.recipe)
         self.optimizer = Optimizer(trainable(self.model), spec.recipe)
         self.accumulated: dict[str, Var] = {}  # gradients of the batches since the last update
@@ -55,46 +63,83 @@ class TrainingRun:
         self.averaged: RTDETR | None = None  # the average as a model, from a prediction until the next step
 
     def step(
-        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+        self,
+        batch: Arrays,
+        learning_rates: list[float],
+        ema_decay: float,
+        update: bool = True,
+        share: float = 1.0,
+        watch: Watch | None = None,
     ) -> StepRecord:
         """One training step on one batch (inputs of ``protocol.Case`` for training), see ``protocol.Stepper``.
+
+        Args:
+            watch: for a trace, see ``loss_and_gradients``.
 
         Raises:
             FloatingPointError: the loss is not finite.
         """
         start = time.perf_counter()
         self.averaged = None
-        terms, gradients, matching = self._loss_and_gradients(batch)
-        self.accumulated = add_gradients(self.accumulated, gradients, share)
-        clipped, norm = clip_gradients(self.accumulated, self.spec.recipe.clip_max_norm)
+        terms, gradients, matching = self.loss_and_gradients(batch, watch)
         losses = {name: float(value.item()) for name, value in terms.items()}
         total = losses.pop(TOTAL)
-        if not np.isfinite(total):
+        if not math.isfinite(total):
             raise FloatingPointError(f"total loss is {total}; terms: {losses}")
-        if update:
-            self.accumulated = {}
-            self.optimizer.step(clipped, learning_rates)
-            self.ema.update(self.model, ema_decay)
+        norm = self.update(gradients, learning_rates, ema_decay, update, share)
         self._synchronise()
         seconds, compiled = time.perf_counter() - start, self.kernels.count_new()
         return StepRecord(losses, total, float(norm.item()), seconds, matching, *compiled)
 
-    def _loss_and_gradients(self, batch: Arrays) -> tuple[dict[str, Var], dict[str, Var], str]:
-        """Loss terms with their sum, gradients by parameter, hash of matchings; none holds on to the graph.
+    def loss_and_gradients(
+        self, batch: Arrays, watch: Watch | None = None
+    ) -> tuple[dict[str, Var], dict[str, Var], str]:
+        """Loss terms with their sum, gradients by parameter, hash of matchings; of one pass in training mode.
 
-        Jittor frees an intermediate result after its last use only if nothing that depends on it can still be
-        differentiated: with the outputs alive, every activation would stay until the step ends.
+        None of them holds on to the graph. Jittor frees an intermediate result after its last use only if nothing
+        that depends on it can still be differentiated: with the outputs alive, every activation would stay until
+        the step ends.
+
+        Args:
+            batch: as for ``step``; ``forced/...`` in it replaces decisions, for comparisons across a tie.
+            watch: receives images, outputs and matchings; gradients of what it returns are added.
         """
         set_training(self.model, True)
         targets = read_targets(batch, self.model)
-        images = to_tensor(batch["images"], self.model).stop_grad()
-        outputs = self.model(images, targets, read_noise(batch, self.model))
-        terms, matchings = criterion(outputs, targets, self.spec.criterion)
+        images = to_tensor(batch["images"], self.model)
+        topk_BQ = to_tensor(batch["forced/topk"], self.model) if "forced/topk" in batch else None
+        if watch is None:
+            images.stop_grad()
+        outputs = self.model(images, targets, read_noise(batch, self.model), topk_BQ)
+        terms, matchings = criterion(outputs, targets, self.spec.criterion, trace_names.forced_matchings(batch))
         total = total_loss(terms)
-        parameters = connected(self.model, outputs, self.spec.criterion)
-        gradients = jt.grad(total, list(parameters.values()), retain_graph=False)
+        wanted = connected(self.model, outputs, self.spec.criterion)
+        if watch:
+            wanted |= watch(images, outputs, matchings)
+        gradients = jt.grad(total, list(wanted.values()), retain_graph=False)
         values = {name: value.detach() for name, value in (terms | {TOTAL: total}).items()}
-        return values, dict(zip(parameters, gradients, strict=True)), trace_names.matching_hash(matchings)
+        return values, dict(zip(wanted, gradients, strict=True)), trace_names.matching_hash(matchings)
+
+    def update(
+        self,
+        gradients: dict[str, Var],
+        learning_rates: list[float],
+        ema_decay: float,
+        update: bool = True,
+        share: float = 1.0,
+    ) -> Var:
+        """Add ``share`` of these gradients; with ``update``, then clip their sum and move parameters and averages.
+
+        Returns:
+            norm of the sum before clipping.
+        """
+        self.accumulated = add_gradients(self.accumulated, gradients, share)
+        clipped, norm = clip_gradients(self.accumulated, self.spec.recipe.clip_max_norm)
+        if update:
+            self.accumulated = {}
+            self.optimizer.step(clipped, learning_rates)
+            self.ema.update(self.model, ema_decay)
+        return norm
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""

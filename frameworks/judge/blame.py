@@ -91,7 +91,8 @@ class _Search:
 
     def predictions_and_losses(self) -> Culprit | None:
         """Wrong predictions, matchings or losses although every module is right."""
-        for module, kind in (("decoder", "forward/"), ("criterion", "match/"), ("criterion", "loss/")):
+        criterion = [("criterion", kind) for kind in ("cost/", "match/", "loss/")]
+        for module, kind in (("decoder", "forward/"), *criterion):
             if wrong := self.differs(kind):
                 return Culprit(module, "forward", wrong)
         return None

@@ -20,6 +20,7 @@ from frameworks.shared.tolerances import NEGLIGIBLE
 # Default module of a stage; all other tensors without a module are attributed to "optimizer".
 WHOLE_STAGES = {
     "losses": "criterion",
+    "matching costs": "criterion",
     "matching": "criterion",
     "query selection": "decoder",
     "forward": "decoder",

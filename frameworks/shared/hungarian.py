@@ -1,9 +1,19 @@
 """Hungarian matching by SciPy, the solver of every framework: cost matrices to pairs of indices."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 Indices = list[tuple[np.ndarray, np.ndarray]]  # per image: (query indices [n], target indices [n])
+
+
+@dataclass(frozen=True)
+class Matching:
+    """One prediction's matching in every image of a batch: cost matrices [Q, T], and the pairs of least cost."""
+
+    costs_QT: list[np.ndarray]
+    indices: Indices
 
 
 def hungarian(costs_QT: list[np.ndarray]) -> Indices:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from frameworks.arrays import Arrays
-from frameworks.shared.hungarian import Indices
+from frameworks.protocol import StepRecord
+from frameworks.shared.hungarian import Indices, Matching
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -78,14 +79,23 @@ def losses(terms: Arrays) -> Arrays:
     return {f"loss/{name.removeprefix('loss_')}": value.reshape(()) for name, value in terms.items()}
 
 
-def matchings(found: list[Indices]) -> Arrays:
-    """Index pairs ``match/C/B/{queries,targets}`` of matching C and image B."""
-    return {
+def step_numbers(record: StepRecord, dtype: str) -> Arrays:
+    """The numbers of a training step that was computed in ``dtype``: ``loss/...`` and ``gradient_norm/total``."""
+    numbers = losses({name: np.asarray(value, dtype) for name, value in record.losses.items()})
+    numbers["loss/total"] = np.asarray(record.total, dtype)
+    return numbers | {"gradient_norm/total": np.asarray(record.gradient_norm, dtype)}
+
+
+def matchings(found: list[Matching]) -> Arrays:
+    """Costs ``cost/C/B`` [Q, T] and index pairs ``match/C/B/{queries,targets}`` of matching C and image B."""
+    costs = {f"cost/{c}/{b}": cost for c, one in enumerate(found) for b, cost in enumerate(one.costs_QT)}
+    pairs = {
         f"match/{c}/{b}/{side}": array
-        for c, indices in enumerate(found)
-        for b, pair in enumerate(indices)
+        for c, one in enumerate(found)
+        for b, pair in enumerate(one.indices)
         for side, array in zip(("queries", "targets"), pair, strict=True)
     }
+    return costs | pairs
 
 
 def forced_matchings(inputs: Arrays) -> list[Indices] | None:
@@ -97,11 +107,11 @@ def forced_matchings(inputs: Arrays) -> list[Indices] | None:
     return forced or None
 
 
-def matching_hash(found: list[Indices]) -> str:
+def matching_hash(found: list[Matching]) -> str:
     """Twelve hexadecimal digits over every matching of a step."""
     digest = hashlib.sha256()
-    for indices in found:
-        for queries, targets in indices:
+    for matching in found:
+        for queries, targets in matching.indices:
             digest.update(queries.tobytes() + b"|" + targets.tobytes() + b";")
     return digest.hexdigest()[:12]
 

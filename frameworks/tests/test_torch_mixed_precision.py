@@ -4,9 +4,7 @@ Selected queries and matched pairs hang on the smallest differences of scores an
 are compared, both have those of float32.
 """
 
-import functools
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +15,14 @@ from frameworks import require_precision
 from frameworks.arrays import Arrays
 from frameworks.config import preset
 from frameworks.errors import UserError
+from frameworks.judge.decisions import forced_decisions
 from frameworks.native import library
-from frameworks.shared import drawn_inputs, kernels
+from frameworks.shared import drawn_inputs, kernels, trace_names
+from frameworks.shared.hungarian import Matching
 from frameworks.shared.noise import draw_noise
 from frameworks.state.initialisation import initial_weights
-from frameworks.torch_rtdetr import deformable, training
+from frameworks.torch_rtdetr import deformable
+from frameworks.torch_rtdetr.decoder import Outputs
 from frameworks.torch_rtdetr.training import TrainingRun
 
 SPEC = preset("tiny")
@@ -50,26 +51,21 @@ def perturbed(arrays: Arrays, seed: int) -> Arrays:
 class Measured:
     """Losses and gradients of one batch, with the selected queries and matchings of the first measurement."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.fixed: dict[str, Any] = {}
-        criterion = training.criterion
-
-        def recording(outputs: Any, targets: Any, spec: Any) -> Any:
-            terms, matchings = criterion(outputs, targets, spec, self.fixed.get("matchings"))
-            self.fixed.setdefault("matchings", matchings)
-            self.fixed.setdefault("topk_BQ", outputs.topk_BQ)
-            return terms, matchings
-
-        monkeypatch.setattr(training, "criterion", recording)
+    def __init__(self) -> None:
+        self.forced: Arrays = {}
 
     def __call__(self, run: TrainingRun, batch: Arrays) -> dict[str, Tensor]:
-        if self.fixed:
-            run.model.forward = functools.partial(run.model.forward, topk_BQ=self.fixed["topk_BQ"])
-        terms, gradients, _ = run._loss_and_gradients(batch)
+        terms, gradients, _ = run.loss_and_gradients(batch | self.forced, self.watch)
         found = {"loss": torch.stack([term.detach() for term in terms.values()])}
         for part in ("backbone", "encoder", "decoder"):
             found[part] = torch.cat([g.flatten() for name, g in gradients.items() if name.startswith(part)])
         return found
+
+    def watch(self, images: Tensor, outputs: Outputs, found: list[Matching]) -> dict[str, Tensor]:
+        if not self.forced:
+            decisions = {"select/topk": outputs.topk_BQ.numpy()} | trace_names.matchings(found)
+            self.forced = forced_decisions(decisions)
+        return {}
 
 
 def distances(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict[str, float]:
@@ -83,7 +79,7 @@ def test_losses_and_gradients_differ_from_float32_by_rounding(monkeypatch: pytes
     An operation in bfloat16 rounds weights, inputs and result, each by up to half of what ``perturbed`` moves a
     weight. An eighth is the least: below, nothing would be in bfloat16.
     """
-    batch, measure = drawn_batch(), Measured(monkeypatch)
+    batch, measure = drawn_batch(), Measured()
     exact = measure(TrainingRun(SPEC, WEIGHTS, "cpu"), batch)
     noises = []
     for seed in range(3):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,12 +21,14 @@ from frameworks.torch_rtdetr.training import TrainingRun, inference_model, predi
 
 QUESTIONS = {
     "forward": tracing.trace_forward,
-    "loss": tracing.trace_loss,
-    "steps": tracing.trace_steps,
     "module": tracing.trace_module,
     "criterion": tracing.trace_criterion,
     "postprocess": tracing.trace_postprocess,
     "denoising": tracing.trace_denoising,
+}
+TRAINING_QUESTIONS = {
+    "loss": tracing.trace_loss,
+    "steps": tracing.trace_steps,
     "optimizer": tracing.trace_optimizer,
 }
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -72,17 +75,22 @@ class TorchFramework:
     def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
         """Run one case; the arrays of the trace have the names of ``frameworks.protocol``."""
         self._require(device, dtype)
+        if trace := TRAINING_QUESTIONS.get(case.question):
+            spec = replace(case.spec, recipe=replace(case.spec.recipe, amp=False))  # a trace has one dtype
+            return trace(case, TrainingRun(spec, weights, device, dtype), inputs)
         model = build(case.spec.model, weights, device, DTYPES[dtype])
         set_training(model, case.training)
         if case.deploy:
             deploy(model)
         return QUESTIONS[case.question](case, model, inputs)
 
-    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
-        """A training run that starts from these weights; in float32, or as ``recipe.amp`` says."""
-        self._require(device, "float32")
+    def trainer(
+        self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32"
+    ) -> TrainingRun:
+        """A training run that starts from these weights; in ``dtype``, or as ``recipe.amp`` says."""
+        self._require(device, dtype)
         require_precision(spec.recipe, self.name)
-        return TrainingRun(spec, weights, device)
+        return TrainingRun(spec, weights, device, dtype)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from frameworks.config import CriterionSpec, MatcherSpec
-from frameworks.shared.hungarian import Indices, hungarian
+from frameworks.shared.hungarian import Indices, Matching, hungarian
 from frameworks.torch_rtdetr.box_ops import cxcywh_to_xyxy, generalized_iou, iou_and_union
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction
 from frameworks.torch_rtdetr.denoising import DenoisingQueries, Targets
@@ -45,9 +45,10 @@ def matching_costs(prediction: Prediction, targets: Targets, spec: MatcherSpec) 
     return costs
 
 
-def match(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> Indices:
-    """Hungarian matching: (query indices [n], target indices [n]) of every image."""
-    return hungarian([cost_QT.cpu().numpy() for cost_QT in matching_costs(prediction, targets, spec)])
+def match(prediction: Prediction, targets: Targets, spec: MatcherSpec) -> Matching:
+    """Hungarian matching of every image: its costs [Q, T], query indices [n] and target indices [n]."""
+    costs_QT = [cost_QT.cpu().numpy() for cost_QT in matching_costs(prediction, targets, spec)]
+    return Matching(costs_QT, hungarian(costs_QT))
 
 
 def denoising_indices(queries: DenoisingQueries, targets: Targets) -> Indices:
@@ -135,12 +136,12 @@ def box_losses(
 
 def criterion(
     outputs: Outputs, targets: Targets, spec: CriterionSpec, forced: list[Indices] | None = None
-) -> tuple[dict[str, Tensor], list[Indices]]:
+) -> tuple[dict[str, Tensor], list[Matching]]:
     """Weighted loss terms in the official order, and the matchings they used.
 
     Args:
-        forced: matchings to use in place of the solver's, in the order of the return value; for comparisons
-            across a tie, never for training.
+        forced: pairs to use in place of the solver's, in the order of the return value; for comparisons across a
+            tie, never for training.
 
     Returns:
         terms ``loss_KIND{,_aux_I,_dn_I}``, the encoder being the last ``aux`` and the kinds those of the spec's
@@ -152,7 +153,7 @@ def criterion(
         extra = [*outputs.layers[:-1], outputs.encoder]
         predictions += [(f"_aux_{i}", prediction) for i, prediction in enumerate(extra)]
     matchings = _matchings(outputs, targets, spec)
-    used = matchings if forced is None else forced
+    used = [matching.indices for matching in matchings] if forced is None else forced
     terms: dict[str, Tensor] = {}
     for (suffix, prediction), indices in zip(predictions, used, strict=True):
         terms |= _terms(suffix, prediction, matched(targets, indices), num_boxes, spec)
@@ -178,7 +179,7 @@ def _class_cost(logits_QK: Tensor, labels_T: Tensor, spec: MatcherSpec) -> Tenso
     return positive_QT - negative_QT
 
 
-def _matchings(outputs: Outputs, targets: Targets, spec: CriterionSpec) -> list[Indices]:
+def _matchings(outputs: Outputs, targets: Targets, spec: CriterionSpec) -> list[Matching]:
     """Of main prediction, auxiliary layers and encoder; layers may share the main one, the encoder has its own."""
     main = match(outputs.layers[-1], targets, spec.matcher)
     if not spec.aux_loss:

@@ -8,13 +8,12 @@ from torch import Tensor, nn
 from frameworks.arrays import Arrays
 from frameworks.protocol import Case
 from frameworks.shared import schedules, trace_names
+from frameworks.shared.hungarian import Matching
 from frameworks.torch_rtdetr.capture import Capture
 from frameworks.torch_rtdetr.criterion import criterion, total_loss
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction
 from frameworks.torch_rtdetr.denoising import make_denoising_queries
-from frameworks.torch_rtdetr.ema import ModelEMA
 from frameworks.torch_rtdetr.exchange import (
-    freeze,
     outputs_from,
     read_noise,
     read_targets,
@@ -26,51 +25,62 @@ from frameworks.torch_rtdetr.exchange import (
     trainable,
 )
 from frameworks.torch_rtdetr.model import RTDETR
-from frameworks.torch_rtdetr.optimizer import Optimizer, clip_gradients
 from frameworks.torch_rtdetr.postprocess import postprocess
-from frameworks.torch_rtdetr.training import training_state
+from frameworks.torch_rtdetr.training import TrainingRun
 
 
 def trace_forward(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     """Predictions and query selection, without gradients."""
     capture = Capture(model, case.capture)
+    set_training(model, case.training)
+    images = to_tensor(inputs["images"], model)
+    topk_BQ = to_tensor(inputs["forced/topk"], model) if "forced/topk" in inputs else None
+    targets = read_targets(inputs, model) if case.training and "counts" in inputs else None
     with torch.no_grad():
-        outputs = _forward(case, model, inputs, None)
+        outputs = model(images, targets, read_noise(inputs, model), topk_BQ)
     return _predictions(outputs) | capture.arrays() | trace_names.statistics(state_arrays(model))
 
 
-def trace_loss(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
+def trace_loss(case: Case, run: TrainingRun, inputs: Arrays) -> Arrays:
     """One forward and backward pass: everything up to the unclipped gradients."""
-    images = to_tensor(inputs["images"], model).requires_grad_()
-    capture = Capture(model, case.capture)
-    arrays, gradients = _loss_and_gradients(case, model, inputs, images, capture)
-    return (
-        arrays
-        | trace_names.prefixed("gradient", to_arrays(gradients))
-        | trace_names.statistics(state_arrays(model))
-    )
+    capture = Capture(run.model, case.capture)
+    passed: list[tuple[Outputs, list[Matching]]] = []
+
+    def watch(images: Tensor, outputs: Outputs, found: list[Matching]) -> dict[str, Tensor]:
+        passed.append((outputs, found))
+        return capture.watched() | {"gradient_input/images": images}
+
+    terms, gradients, _ = run.loss_and_gradients(inputs, watch)
+    (outputs, found), *_ = passed
+    arrays = _predictions(outputs) | trace_names.losses(to_arrays(terms)) | trace_names.matchings(found)
+    # What is watched has its full name; a parameter's name has no slash.
+    arrays |= {n if "/" in n else f"gradient/{n}": to_numpy(g) for n, g in gradients.items()}
+    return arrays | capture.arrays() | trace_names.statistics(state_arrays(run.model))
 
 
-def trace_steps(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
+def trace_steps(case: Case, run: TrainingRun, inputs: Arrays) -> Arrays:
     """``case.steps`` training steps on one batch with the recipe's clipping, optimizer and EMA."""
-    optimizer, ema = _optimizer(case, model), ModelEMA(model)
-    images = to_tensor(inputs["images"], model)
     trace: Arrays = {}
+
+    def watch(images: Tensor, outputs: Outputs, found: list[Matching]) -> dict[str, Tensor]:
+        trace.update(trace_names.prefixed(f"step{step}", _selection(outputs) | trace_names.matchings(found)))
+        return {}
+
     for step in range(case.steps):
-        arrays, gradients = _loss_and_gradients(case, model, trace_names.at_step(inputs, step), images, None)
-        arrays |= _update(case, step, gradients, model, optimizer, ema)
-        trace |= {f"step{step}/{name}": value for name, value in arrays.items() if not name.startswith("forward/")}
-    return trace | training_state(model, optimizer, ema)
+        record = run.step(trace_names.at_step(inputs, step), *_schedule(case, step), watch=watch)
+        trace |= trace_names.prefixed(f"step{step}", trace_names.step_numbers(record, run.dtype))
+    return trace | run.state()
 
 
-def trace_optimizer(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
+def trace_optimizer(case: Case, run: TrainingRun, inputs: Arrays) -> Arrays:
     """Clipping, optimizer and EMA alone, on given gradients ``gradient/STEP/PARAMETER``."""
-    optimizer, ema = _optimizer(case, model), ModelEMA(model)
     trace: Arrays = {}
     for step in range(case.steps):
-        gradients = {name: to_tensor(inputs[f"gradient/{step}/{name}"], model) for name in trainable(model)}
-        trace |= trace_names.prefixed(f"step{step}", _update(case, step, gradients, model, optimizer, ema))
-    return trace | training_state(model, optimizer, ema)
+        given = trace_names.below(f"gradient/{step}", inputs)
+        gradients = {name: to_tensor(given[name], run.model) for name in trainable(run.model)}
+        norm = run.update(gradients, *_schedule(case, step))
+        trace[f"step{step}/gradient_norm/total"] = to_numpy(norm).reshape(())
+    return trace | run.state()
 
 
 def trace_module(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
@@ -133,58 +143,21 @@ def trace_denoising(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     )
 
 
-def _forward(case: Case, model: RTDETR, inputs: Arrays, images: Tensor | None) -> Outputs:
-    set_training(model, case.training)
-    images = to_tensor(inputs["images"], model) if images is None else images
-    topk = to_tensor(inputs["forced/topk"], model) if "forced/topk" in inputs else None
-    targets = read_targets(inputs, model) if case.training and "counts" in inputs else None
-    return model(images, targets, read_noise(inputs, model), topk)
-
-
-def _loss_and_gradients(
-    case: Case, model: RTDETR, inputs: Arrays, images: Tensor, capture: Capture | None
-) -> tuple[Arrays, dict[str, Tensor]]:
-    outputs = _forward(case, model, inputs, images)
-    targets = read_targets(inputs, model)
-    terms, found = criterion(outputs, targets, case.spec.criterion, trace_names.forced_matchings(inputs))
-    total = total_loss(terms)
-    watched = capture.watched() if capture else {}
-    if images.requires_grad:
-        watched["gradient_input/images"] = images
-    wanted = trainable(model) | watched
-    results = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
-    gradients = {name: gradient for name, gradient in zip(wanted, results, strict=True) if gradient is not None}
-    arrays = (
-        _predictions(outputs)
-        | trace_names.losses(to_arrays(terms | {"total": total}))
-        | trace_names.matchings(found)
-    )
-    arrays |= to_arrays({name: gradients.pop(name) for name in watched if name in gradients})
-    return arrays | (capture.arrays() if capture else {}), gradients
-
-
 def _predictions(outputs: Outputs) -> Arrays:
     """Predictions and query selection."""
     named = trace_names.name_predictions(outputs.layers, outputs.encoder, outputs.denoising)
-    arrays = trace_names.prefixed("forward", to_arrays(named))
-    return arrays | trace_names.selection(to_numpy(outputs.topk_BQ), to_numpy(outputs.topk_scores_BQ))
+    return trace_names.prefixed("forward", to_arrays(named)) | _selection(outputs)
 
 
-def _optimizer(case: Case, model: RTDETR) -> Optimizer:
-    """The recipe's optimizer over what the recipe trains."""
-    freeze(model, case.spec.recipe)
-    return Optimizer(trainable(model), case.spec.recipe)
+def _selection(outputs: Outputs) -> Arrays:
+    return trace_names.selection(to_numpy(outputs.topk_BQ), to_numpy(outputs.topk_scores_BQ))
 
 
-def _update(
-    case: Case, step: int, gradients: dict[str, Tensor], model: RTDETR, optimizer: Optimizer, ema: ModelEMA
-) -> Arrays:
-    """One update of parameters and averages; returns the gradients' norm before clipping."""
+def _schedule(case: Case, step: int) -> tuple[list[float], float]:
+    """Learning rates and EMA decay of an optimizer step."""
     recipe = case.spec.recipe
-    clipped, norm = clip_gradients(gradients, recipe.clip_max_norm)
-    optimizer.step(clipped, [lr * case.lr_scale for lr in schedules.learning_rates(recipe, step, epoch=0)])
-    ema.update(model, schedules.ema_decay(recipe, step + 1))
-    return {"gradient_norm/total": to_numpy(norm).reshape(())}
+    rates = [lr * case.lr_scale for lr in schedules.learning_rates(recipe, step, epoch=0)]
+    return rates, schedules.ema_decay(recipe, step + 1)
 
 
 def _argument(inputs: Arrays, k: int, model: nn.Module) -> Any:

@@ -1,6 +1,8 @@
 """One training step and its state: what this framework gives to the common training loop."""
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -10,6 +12,7 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.protocol import Detections, StepRecord
 from frameworks.shared import trace_names
+from frameworks.shared.hungarian import Matching
 from frameworks.shared.memory import peak_resident_mb
 from frameworks.torch_rtdetr.criterion import criterion, total_loss
 from frameworks.torch_rtdetr.decoder import Outputs, Prediction
@@ -33,15 +36,20 @@ from frameworks.torch_rtdetr.optimizer import Optimizer, add_gradients, clip_gra
 from frameworks.torch_rtdetr.postprocess import postprocess
 
 TOTAL = "total"  # name of the sum among the loss terms
+Watch = Callable[[Tensor, Outputs, list[Matching]], dict[str, Tensor]]
 
 
 class TrainingRun:
-    """Model, optimizer and average of one run, in float32; with ``recipe.amp`` the model computes in bfloat16."""
+    """Model, optimizer and average of one run, in float32; with ``recipe.amp`` the model computes in bfloat16.
 
-    def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str) -> None:
+    A trace takes its steps here too (``tracing.py``), in its own ``dtype``.
+    """
+
+    def __init__(self, spec: ExperimentSpec, weights: Arrays, device: str, dtype: str = "float32") -> None:
         self.spec = spec
         self.device = device
-        self.model = build(spec.model, weights, device, torch.float32)
+        self.dtype = dtype
+        self.model = build(spec.model, weights, device, getattr(torch, dtype))
         freeze(self.model, spec.recipe)
         self.optimizer = Optimizer(trainable(self.model), spec.recipe)
         self.accumulated: dict[str, Tensor] = {}  # gradients of the batches since the last update
@@ -49,42 +57,81 @@ class TrainingRun:
         self.averaged: RTDETR | None = None  # the average as a model, from a prediction until the next step
 
     def step(
-        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
+        self,
+        batch: Arrays,
+        learning_rates: list[float],
+        ema_decay: float,
+        update: bool = True,
+        share: float = 1.0,
+        watch: Watch | None = None,
     ) -> StepRecord:
         """One training step on one batch (inputs of ``protocol.Case`` for training), see ``protocol.Stepper``.
+
+        Args:
+            watch: for a trace, see ``loss_and_gradients``.
 
         Raises:
             FloatingPointError: the loss is not finite.
         """
         start = time.perf_counter()
         self.averaged = None
-        terms, gradients, matching = self._loss_and_gradients(batch)
-        total = terms.pop(TOTAL)
+        terms, gradients, matching = self.loss_and_gradients(batch, watch)
+        losses = {name: value.item() for name, value in terms.items()}
+        total = losses.pop(TOTAL)
+        if not math.isfinite(total):
+            raise FloatingPointError(f"total loss is {total}; terms: {losses}")
+        norm = self.update(gradients, learning_rates, ema_decay, update, share)
+        self._synchronise()
+        seconds = time.perf_counter() - start
+        return StepRecord(losses, total, norm.item(), seconds, matching)
+
+    def loss_and_gradients(
+        self, batch: Arrays, watch: Watch | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], str]:
+        """Loss terms with their sum, gradients by parameter, hash of matchings; of one pass in training mode.
+
+        Args:
+            batch: as for ``step``; ``forced/...`` in it replaces decisions, for comparisons across a tie.
+            watch: receives images, outputs and matchings; gradients of what it returns are added.
+        """
+        set_training(self.model, True)
+        targets = read_targets(batch, self.model)
+        images = to_tensor(batch["images"], self.model)
+        topk_BQ = to_tensor(batch["forced/topk"], self.model) if "forced/topk" in batch else None
+        images.requires_grad_(watch is not None)
+        mixed = self.spec.recipe.amp
+        with torch.autocast(self.device, torch.bfloat16, enabled=mixed):
+            outputs = self.model(images, targets, read_noise(batch, self.model), topk_BQ)
+        outputs = in_float32(outputs) if mixed else outputs
+        terms, matchings = criterion(outputs, targets, self.spec.criterion, trace_names.forced_matchings(batch))
+        total = total_loss(terms)
+        wanted: dict[str, Tensor] = dict(trainable(self.model))
+        if watch:
+            wanted |= watch(images, outputs, matchings)
+        results = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
+        gradients = {n: g for n, g in zip(wanted, results, strict=True) if g is not None}
+        return terms | {TOTAL: total}, gradients, trace_names.matching_hash(matchings)
+
+    def update(
+        self,
+        gradients: dict[str, Tensor],
+        learning_rates: list[float],
+        ema_decay: float,
+        update: bool = True,
+        share: float = 1.0,
+    ) -> Tensor:
+        """Add ``share`` of these gradients; with ``update``, then clip their sum and move parameters and averages.
+
+        Returns:
+            norm of the sum before clipping.
+        """
         self.accumulated = add_gradients(self.accumulated, gradients, share)
         clipped, norm = clip_gradients(self.accumulated, self.spec.recipe.clip_max_norm)
-        losses = {name: value.item() for name, value in terms.items()}
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"total loss is {total.item()}; terms: {losses}")
         if update:
             self.accumulated = {}
             self.optimizer.step(clipped, learning_rates)
             self.ema.update(self.model, ema_decay)
-        self._synchronise()
-        seconds = time.perf_counter() - start
-        return StepRecord(losses, total.item(), norm.item(), seconds, matching)
-
-    def _loss_and_gradients(self, batch: Arrays) -> tuple[dict[str, Tensor], dict[str, Tensor], str]:
-        """Loss terms with their sum, gradients by parameter, hash of matchings; all in float32."""
-        set_training(self.model, True)
-        targets = read_targets(batch, self.model)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.spec.recipe.amp):
-            outputs = self.model(to_tensor(batch["images"], self.model), targets, read_noise(batch, self.model))
-        terms, matchings = criterion(in_float32(outputs), targets, self.spec.criterion)
-        total = total_loss(terms)
-        parameters = trainable(self.model)
-        results = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-        gradients = {n: g for n, g in zip(parameters, results, strict=True) if g is not None}
-        return terms | {TOTAL: total}, gradients, trace_names.matching_hash(matchings)
+        return norm
 
     def predict(self, images: Arrays) -> Detections:
         """Detections of the averaged (EMA) model; ``images`` [B, 3, H, W] and ``sizes_wh`` [B, 2]."""

@@ -129,6 +129,7 @@ def _losses() -> dict[str, Shape]:
     shapes: dict[str, Shape] = {f"loss/{term}": () for term in [*TERMS, "total"]}
     sides = ("queries", "targets")
     pairs = [(c, b, n) for c in range(LAYERS + 1) for b, n in enumerate(COUNTS)]
+    shapes |= {f"cost/{c}/{b}": (QUERIES, n) for c, b, n in pairs}
     return shapes | {f"match/{c}/{b}/{side}": (n,) for c, b, n in pairs for side in sides}
 
 
