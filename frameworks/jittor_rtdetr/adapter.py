@@ -75,9 +75,7 @@ class JittorFramework:
             jt.gc()
         return trace
 
-    def trainer(
-        self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32"
-    ) -> TrainingRun:
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32") -> TrainingRun:
         """A training run in ``dtype`` that starts from these weights."""
         self._require(device, dtype)
         require_precision(spec.recipe, self.name)

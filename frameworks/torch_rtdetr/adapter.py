@@ -84,9 +84,7 @@ class TorchFramework:
             deploy(model)
         return QUESTIONS[case.question](case, model, inputs)
 
-    def trainer(
-        self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32"
-    ) -> TrainingRun:
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32") -> TrainingRun:
         """A training run that starts from these weights; in ``dtype``, or as ``recipe.amp`` says."""
         self._require(device, dtype)
         require_precision(spec.recipe, self.name)

@@ -24,7 +24,7 @@ from frameworks.config import (
     preset,
 )
 
-CHECKS = list(HealthCheck)  # none of them is of use where nothing is tested
+CHECKS: list[Any] = list(HealthCheck)  # none of them is of use where nothing is tested
 WIDTHS = st.sampled_from((6, 8, 12, 16))
 ONE_OR_TWO = st.integers(1, 2)
 EXPONENTS = st.sampled_from((1.5, 2.0))

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from reports import formatting as show
 from reports.lockstep.records import BASE, FAULT, PERTURBED, QUANTITIES, Curves, Lockstep, Run
 
-# The edge lies this far above the largest divergence of a perturbed run so far. Divergence grows by leaps: a decision
-# that flips one step sooner than in any other run is no fault. What single perturbed runs need is on the page.
+# The edge lies this far above the largest divergence of a perturbed run so far. Divergence grows by leaps: a
+# decision that flips one step sooner than in any other run is no fault. What perturbed runs need is on the page.
 SLACK = 3.0
 # Growth is fitted until a run is this far from saturated, that is, from its largest divergence.
 SATURATED = 0.1
@@ -63,7 +63,7 @@ def against(run: Run, perturbed: list[Run]) -> Result:
 
 
 def needed_slack(perturbed: list[Run]) -> float:
-    """Largest ratio of a perturbed run to the envelope of all others without slack: below ``SLACK`` no false alarm."""
+    """Largest ratio of a perturbed run to the others' envelope without slack; below ``SLACK``: no false alarm."""
     return max(SLACK * against(run, [other for other in perturbed if other is not run]).margin for run in perturbed)
 
 

@@ -17,7 +17,7 @@ STEPS = (1, 2, 3, 5, 10, 20, 30, 40, 50)  # rows of the table, as far as there a
 
 
 def build_page(records: Path, out_dir: Path) -> Path:
-    """Write lockstep.md and lockstep.png into ``out_dir``; returns the page's path. Raises UserError as ``read``."""
+    """Write lockstep.md and lockstep.png into ``out_dir``; returns the page. Raises UserError as ``read``."""
     lockstep = read(records)
     results = judged(lockstep)
     divergence_figure(lockstep, out_dir / FIGURE)
@@ -49,9 +49,9 @@ def _verdict(lockstep: Lockstep, dtype: str, results: list[Result]) -> str:
     names = show.labels(result.run.framework for result in bases)
     slack = needed_slack(lockstep.of(dtype, PERTURBED))
     return (
-        f"**{dtype}**: {names} {head} (largest divergence ÷ edge {worst:.2g}); {len(seen)} of {len(faults)} planted "
-        f"faults leave the envelope. Of the perturbed runs themselves, none needed a slack above {slack:.2g} "
-        f"against the others."
+        f"**{dtype}**: {names} {head} (largest divergence ÷ edge {worst:.2g}); {len(seen)} of {len(faults)} "
+        f"planted faults leave the envelope. Of the perturbed runs themselves, none needed a slack above "
+        f"{slack:.2g} against the others."
     )
 
 

@@ -14,6 +14,7 @@ RECORDS = "lockstep.jsonl"
 QUANTITIES = ("loss", "gradient norm", "parameters", "average")
 BASE, PERTURBED, FAULT = "base", "perturbed", "fault"  # kinds of runs
 
+Key = tuple[str, str, str, str]  # framework, dtype, kind and which one of that kind
 Curves = dict[str, NDArray[np.float64]]  # quantity -> [steps] relative divergence
 
 
@@ -51,7 +52,7 @@ def read(path: Path) -> Lockstep:
     sessions = [line for line in lines if line["kind"] == "session"]
     if not sessions:
         raise UserError(f"{path}: no lockstep session in it")
-    grouped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    grouped: dict[Key, list[dict[str, Any]]] = {}
     for line in lines:
         if line["kind"] != "session":
             grouped.setdefault(_key(line), []).append(line)
@@ -59,11 +60,11 @@ def read(path: Path) -> Lockstep:
     return Lockstep(sessions[0], tuple(Run(*key, _curves(key, whole)) for key in whole))
 
 
-def _key(line: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(line[name] for name in ("framework", "dtype", "kind", "which"))
+def _key(line: dict[str, Any]) -> Key:
+    return line["framework"], line["dtype"], line["kind"], line["which"]
 
 
-def _curves(key: tuple[str, ...], steps: dict[tuple[str, ...], list[dict[str, Any]]]) -> Curves:
+def _curves(key: Key, steps: dict[Key, list[dict[str, Any]]]) -> Curves:
     """The divergence of one run; none for a base that is measured against nothing."""
     framework, dtype, kind, _ = key
     reference = next(iter(steps))[0]
