@@ -14,6 +14,7 @@ FLOAT64 = {
     "forward": 1e-11,
     "query selection": 1e-11,
     "losses": 1e-11,
+    "matching costs": 1e-11,
     "matching": 0.0,
     "backward": 1e-10,
     "gradient norm": 1e-11,
@@ -111,6 +112,7 @@ ZOO64 = FLOAT64 | {
     "forward": 1e-10,
     "query selection": 1e-10,
     "losses": 1e-10,
+    "matching costs": 1e-10,
     "activations": 1e-10,
     "backward": 1e-9,
 }
