@@ -25,7 +25,7 @@ class Fault:
 
     def rates(self, spec: ExperimentSpec, update: int, epoch: int, per_epoch: int) -> list[float]:
         """Learning rate of every group at an update, counted from 0."""
-        return schedules.learning_rates(spec.recipe, max(0, update - self.late), epoch, per_epoch)
+        return schedules.learning_rates(spec.recipe, update - self.late, epoch, per_epoch)
 
     def decay(self, spec: ExperimentSpec, update: int) -> float:
         """Decay of the average at an update, counted from 0."""
@@ -60,5 +60,5 @@ FAULTS = (
     Fault("gradient", "sampling offsets without a gradient", _offsets_without_gradient),
     Fault("update", "AdamW's second beta 0.99", lambda s: replace(s, recipe=replace(s.recipe, betas=(0.9, 0.99)))),
     Fault("EMA", "average without its warm-up", average_warms_up=False),
-    Fault("schedule", "warm-up one update late", late=1),
+    Fault("schedule", "warm-up one update late, so that the first update is zero", late=1),
 )
