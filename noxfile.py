@@ -80,7 +80,7 @@ def clean_runs(session: nox.Session) -> None:
 
 @nox.session
 def lockstep(session: nox.Session) -> None:
-    """Train both twins side by side beside perturbed runs of each; goes on where it stopped: an hour on two cores."""
+    """Train both twins side by side, beside perturbed runs of each; goes on where it stopped: an hour."""
     session.install("-e", ".")
     session.run("python", "-m", "experiments.lockstep", *session.posargs)
 

@@ -1,4 +1,4 @@
-"""A lockstep session of the tiny preset: inside the envelope, with faults that leave it; it goes on after a kill."""
+"""A lockstep session of the tiny preset: inside the envelope, faults leave it, and it goes on after a kill."""
 
 from pathlib import Path
 

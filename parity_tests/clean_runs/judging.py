@@ -51,7 +51,7 @@ def run(number: int, workers: Workers) -> dict[str, Any]:
     An exception in a framework is a failure too.
     """
     start = time.perf_counter()
-    subject = drawn(number)
+    subject, traces = drawn(number), Traces(workers)
     record: dict[str, Any] = {
         "run": number,
         "structure": number % STRUCTURES,
@@ -65,7 +65,7 @@ def run(number: int, workers: Workers) -> dict[str, Any]:
     }
     for dtype in dtypes_of(subject):
         try:
-            found = compared_training(subject, dtype, Traces(workers))
+            found = compared_training(subject, dtype, traces)
         except WorkerFailure as error:
             record["failures"].append(f"{dtype}: {error.kind}: {error.message}")
             continue
