@@ -72,6 +72,20 @@ def memory(session: nox.Session) -> None:
 
 
 @nox.session
+def clean_runs(session: nox.Session) -> None:
+    """Judge 1,000 random models, in which nothing may be found; goes on where it stopped: hours on two cores."""
+    session.install("-e", ".")
+    session.run("python", "-m", "parity_tests.clean_runs", *session.posargs)
+
+
+@nox.session
+def lockstep(session: nox.Session) -> None:
+    """Train both twins side by side, beside perturbed runs of each; goes on where it stopped: an hour."""
+    session.install("-e", ".")
+    session.run("python", "-m", "experiments.lockstep", *session.posargs)
+
+
+@nox.session
 def parity_gpu(session: nox.Session) -> None:
     """Parity on a machine with a GPU: fails where none is, because skipped tests prove nothing."""
     session.install("-e", ".")

@@ -188,12 +188,12 @@ class Framework(Protocol):
         """
         ...
 
-    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> Stepper:
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32") -> Stepper:
         """Build a model with these weights, its optimizer and its average, and return them ready to train.
 
-        Training is in float32, with ``recipe.amp`` in mixed precision. ``spec`` gives model, losses and optimizer;
-        learning rates and EMA decay come with each step. ``weights`` is the whole state by canonical name, loaded
-        strictly.
+        Training is in ``dtype`` ("float64" is for comparisons), with ``recipe.amp`` in mixed precision. ``spec``
+        gives model, losses and optimizer; learning rates and EMA decay come with each step. ``weights`` is the
+        whole state by canonical name, loaded strictly.
 
         Raises:
             UserError: ``supports`` gives a reason against this device, or there is no mixed precision here.

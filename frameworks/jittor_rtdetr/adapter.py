@@ -75,11 +75,11 @@ class JittorFramework:
             jt.gc()
         return trace
 
-    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
-        """A training run in float32 that starts from these weights."""
-        self._require(device, "float32")
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32") -> TrainingRun:
+        """A training run in ``dtype`` that starts from these weights."""
+        self._require(device, dtype)
         require_precision(spec.recipe, self.name)
-        return TrainingRun(spec, weights, device)
+        return TrainingRun(spec, weights, device, dtype)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""

@@ -5,19 +5,15 @@ import numpy as np
 from jittor import Var, nn
 
 from frameworks.arrays import Arrays
-from frameworks.config import ModelSpec, RecipeSpec
+from frameworks.config import CriterionSpec, ModelSpec, RecipeSpec
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Noise, Targets
 from frameworks.jittor_rtdetr.layers import BatchNorm2d
 from frameworks.jittor_rtdetr.model import RTDETR
 from frameworks.shared import trace_names
+from frameworks.state.reached import unreached
 
 COUNTER = "num_batches_tracked"
-# Parameters, by the start of their names, that no gradient reaches without denoising queries, without any loss of
-# classes, without the loss of boxes: boxes and scores that lead from one layer to the next are detached.
-UNUSED_WITHOUT_DENOISING = ("decoder.denoising_class_embed.",)
-UNUSED_WITHOUT_CLASSES = ("decoder.enc_score_head.", "decoder.dec_score_head.")
-UNUSED_WITHOUT_BOXES = ("decoder.enc_bbox_head.", "decoder.dec_bbox_head.")
 
 
 def build(spec: ModelSpec, weights: Arrays, dtype: str) -> RTDETR:
@@ -84,15 +80,9 @@ def freeze(model: RTDETR, recipe: RecipeSpec) -> None:
             parameter.stop_grad()
 
 
-def connected(model: RTDETR, outputs: Outputs, losses: tuple[str, ...]) -> dict[str, Var]:
-    """Trainable parameters that these losses of this pass reach; ``jt.grad`` gives zeros, not None, for others."""
-    unused: tuple[str, ...] = ()
-    if outputs.queries is None:
-        unused += UNUSED_WITHOUT_DENOISING
-    if "boxes" not in losses:
-        unused += UNUSED_WITHOUT_BOXES
-    if losses == ("boxes",):
-        unused += UNUSED_WITHOUT_CLASSES
+def connected(model: RTDETR, outputs: Outputs, criterion: CriterionSpec) -> dict[str, Var]:
+    """Trainable parameters that the losses of this pass reach; ``jt.grad`` gives zeros, not None, for others."""
+    unused = unreached(model.spec, criterion, denoised=outputs.queries is not None)
     return {name: p for name, p in trainable(model).items() if not name.startswith(unused)}
 
 

@@ -113,7 +113,7 @@ class TrainingRun:
         outputs = self.model(images, targets, read_noise(batch, self.model), topk_BQ)
         terms, matchings = criterion(outputs, targets, self.spec.criterion, trace_names.forced_matchings(batch))
         total = total_loss(terms)
-        wanted = connected(self.model, outputs, self.spec.criterion.losses)
+        wanted = connected(self.model, outputs, self.spec.criterion)
         if watch:
             wanted |= watch(images, outputs, matchings)
         gradients = jt.grad(total, list(wanted.values()), retain_graph=False)

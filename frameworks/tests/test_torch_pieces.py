@@ -18,7 +18,7 @@ from frameworks.torch_rtdetr.attention import MultiheadAttention, MultiscaleDefo
 from frameworks.torch_rtdetr.decoder import make_anchors
 from frameworks.torch_rtdetr.encoder import position_embedding
 from frameworks.torch_rtdetr.exchange import build, set_training, state_arrays, to_numpy
-from frameworks.torch_rtdetr.layers import BatchNorm2d, activation
+from frameworks.torch_rtdetr.layers import BatchNorm2d, FrozenBatchNorm2d, activation
 
 CALM = settings(derandomize=True, deadline=None, max_examples=100)
 COORDINATE = st.floats(0.0, 1.0, allow_nan=False)
@@ -204,6 +204,17 @@ def test_batch_norm_keeps_the_unbiased_variance():
 
 def tiny_model():
     return build(preset("tiny").model, initial_weights(preset("tiny").model, 0), "cpu", torch.float64)
+
+
+@pytest.mark.parametrize("norm", [BatchNorm2d, FrozenBatchNorm2d])
+def test_the_gradient_of_a_norm_of_one_image(norm):
+    """PyTorch's own is wrong by more than 100 % where the map is flattened to tokens, as it is in the decoder."""
+    x_BCHW = torch.randn(1, 8, 6, 4, dtype=torch.float64, requires_grad=True)
+    y_BCHW, cotangent_BND = norm(8).double()(x_BCHW), torch.randn(1, 24, 8, dtype=torch.float64)
+    (found,) = torch.autograd.grad(y_BCHW.flatten(2).transpose(1, 2), x_BCHW, cotangent_BND, retain_graph=True)
+    cotangent_BCHW = cotangent_BND.transpose(1, 2).contiguous().view(1, 8, 6, 4)
+    (expected,) = torch.autograd.grad(y_BCHW, x_BCHW, cotangent_BCHW)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_weights_are_loaded_strictly():

@@ -84,11 +84,11 @@ class TorchFramework:
             deploy(model)
         return QUESTIONS[case.question](case, model, inputs)
 
-    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> TrainingRun:
-        """A training run that starts from these weights; in float32, or as ``recipe.amp`` says."""
-        self._require(device, "float32")
+    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32") -> TrainingRun:
+        """A training run that starts from these weights; in ``dtype``, or as ``recipe.amp`` says."""
+        self._require(device, dtype)
         require_precision(spec.recipe, self.name)
-        return TrainingRun(spec, weights, device)
+        return TrainingRun(spec, weights, device, dtype)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """Scored boxes of ``images`` [B, 3, H, W], in pixels of ``sizes_wh`` [B, 2]."""

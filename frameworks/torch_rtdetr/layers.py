@@ -13,6 +13,10 @@ from torch import Tensor, nn
 class BatchNorm2d(nn.BatchNorm2d):
     """PyTorch's batch norm: eps 1e-5, momentum 0.1, normalises by the biased variance, keeps the unbiased one."""
 
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]."""
+        return _with_contiguous_gradient(super().forward(x_BCHW))
+
 
 class FrozenBatchNorm2d(nn.Module):
     """Batch norm whose statistics and affine parameters are constants (official FrozenBatchNorm2d)."""
@@ -33,7 +37,19 @@ class FrozenBatchNorm2d(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C, H, W]."""
         # scale * x + shift like the official code, but in one pass over memory
-        return F.batch_norm(x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        y_BCHW = F.batch_norm(x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return _with_contiguous_gradient(y_BCHW)
+
+
+def _with_contiguous_gradient(y_BCHW: Tensor) -> Tensor:
+    """The same tensor, whose gradient is made contiguous where the batch is a single image.
+
+    With one image, ``flatten(2).transpose(1, 2)`` behind a norm sends back a gradient whose batch axis has the
+    stride C, not C * H * W. PyTorch's batch norm (2.13, CPU) misreads it: all gradients before it are then wrong.
+    """
+    if y_BCHW.requires_grad and len(y_BCHW) == 1:
+        y_BCHW.register_hook(Tensor.contiguous)
+    return y_BCHW
 
 
 class LayerNorm(nn.LayerNorm):

@@ -146,9 +146,12 @@ class Worker:
         sent = {"weights": weights, "inputs": inputs}
         return self.request("trace", sent, case=to_dict(case), device=device, dtype=dtype)[1]
 
-    def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> "WorkerStepper":
+    def trainer(
+        self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32"
+    ) -> "WorkerStepper":
         """Start a training run in the worker; a second one replaces it."""
-        self.request("trainer", {"weights": weights}, spec=to_dict(spec), device=device)
+        given = {} if dtype == "float32" else {"dtype": dtype}  # a port may know float32 alone
+        self.request("trainer", {"weights": weights}, spec=to_dict(spec), device=device, **given)
         return WorkerStepper(self)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:

@@ -60,9 +60,9 @@ class Session:
         """As in ``Framework``."""
         return self.framework.trace(from_dict(Case, case), **arguments)
 
-    def trainer(self, spec: dict[str, Any], weights: Arrays, device: str) -> None:
+    def trainer(self, spec: dict[str, Any], **arguments: Any) -> None:
         """Start a training run, which serves the requests ``stepper.NAME`` from now on."""
-        self.stepper = self.framework.trainer(from_dict(ExperimentSpec, spec), weights, device=device)
+        self.stepper = self.framework.trainer(from_dict(ExperimentSpec, spec), **arguments)
 
     def predict(self, spec: dict[str, Any], **arguments: Any) -> Detections:
         """As in ``Framework``."""

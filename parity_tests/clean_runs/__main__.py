@@ -1,0 +1,89 @@
+"""Clean runs: the judge must find nothing in random models, weights and inputs.
+
+    python -m parity_tests.clean_runs
+
+Every run is a training pass of all frameworks, in float64 and float32, judged with the limits of the parity tests.
+A second call goes on where the first one stopped. ``--run N`` repeats one run and prints its record. Ends with
+exit status 1 if a run failed.
+"""
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from frameworks.errors import exit_status
+from frameworks.shared import kernels
+from parity_tests.clean_runs.judging import run
+from parity_tests.traces import Workers
+from reports.clean_runs import build_page, runs_of, summary
+from reports.jsonl import read_lines
+
+RECORDS = "clean_runs.jsonl"
+DEFAULT = Path(__file__).resolve().parents[2] / "reports/generated/clean_runs"
+
+
+def session(runs: int, folder: Path) -> int:
+    """Do the runs that the records in ``folder`` lack, and build the page; returns the exit status."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / RECORDS
+    done = {record["run"] for record in runs_of(whole_lines(path))}
+    left = [number for number in range(runs) if number not in done]
+    with ExitStack() as stack, path.open("a", buffering=1) as file:
+        workers = Workers(stack, {}, in_process=False, path=kernels.choice())
+        for number in tqdm(left, "clean runs", total=runs, initial=runs - len(left), unit="run", mininterval=5):
+            record = run(number, workers)
+            lines = [record, *environments(workers)] if number == left[0] else [record]
+            file.write("".join(f"{json.dumps(line)}\n" for line in lines))
+            if record["failed"]:
+                again = f"python -m parity_tests.clean_runs --run {number}"
+                tqdm.write(f"run {number} failed ({record['failed']}): {record['failures'][0]}; again: {again}")
+    records = runs_of(read_lines(path)[0])
+    print(summary(records))
+    print(f"page: {build_page(path, folder)}")
+    return int(any(record["failed"] for record in records))
+
+
+def whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of earlier calls; a line that a kill cut off is removed from the file."""
+    if not path.exists():
+        return []
+    records, cut_off = read_lines(path)
+    if cut_off or not path.read_bytes().endswith(b"\n"):
+        path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    return records
+
+
+def environments(workers: Workers) -> list[dict[str, Any]]:
+    """A record of the environment of each worker."""
+    found = {name: framework.environment(device) for (name, device), framework in workers.open.items()}
+    return [{"environment": dict(facts) | {"name": name, "variables": None}} for name, facts in found.items()]
+
+
+def one_run(number: int) -> int:
+    """Repeat one run and print its record; returns the exit status."""
+    with ExitStack() as stack:
+        record = run(number, Workers(stack, {}, in_process=False, path=kernels.choice()))
+    print(json.dumps(record, indent=1))
+    return int(record["failed"] > 0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command with ``arguments`` (default: those of the process); returns the exit status."""
+    title = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m parity_tests.clean_runs", description=title)
+    parser.add_argument("--runs", type=int, default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--run", type=int, metavar="N", help="repeat run N alone and print its record")
+    parser.add_argument("--out", type=Path, default=DEFAULT, metavar="DIR", help="folder of records and page")
+    given = parser.parse_args(arguments)
+    if given.run is not None:
+        return one_run(given.run)
+    return exit_status(lambda: session(given.runs, given.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""One clean run: draw a subject, run it in every framework, and judge the traces as the parity tests do."""
+
+import math
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from frameworks.judge.compare import Comparison, compare
+from frameworks.judge.decisions import forced_decisions
+from frameworks.protocol import Case
+from frameworks.shared.noise import denoising_count
+from frameworks.shared.tolerances import FLOAT32_KINKS, float64_limit
+from frameworks.state.module_paths import module_paths
+from frameworks.state.reached import unreached
+from frameworks.workers.client import WorkerFailure
+from parity_tests.agreement import float32_comparisons
+from parity_tests.cases.subjects import Subject
+from parity_tests.clean_runs.specs import structure
+from parity_tests.traces import TRUTH, Traces, Workers, compared
+
+# Different specs: each costs Jittor some compiling, so that most runs reuse one with other seeds and sizes.
+STRUCTURES = 60
+SIZES = ((64, 64), (64, 96), (96, 64), (96, 128), (160, 64))  # height, width
+MOST_OBJECTS = 6  # in an image; more than the queries of some specs
+WITHOUT_OBJECTS = 0.1  # share of the runs in which no image has one
+MOST_FAILURES = 20  # that a record lists
+
+
+def drawn(number: int) -> Subject:
+    """The subject of a run: one of ``STRUCTURES`` specs, with seed, image size, batch and targets of its own."""
+    spec = structure(number % STRUCTURES)
+    stream = np.random.Generator(np.random.PCG64(number))
+    enough = [size for size in SIZES if _tokens(size, spec.model.backbone.out_strides) >= _queries(spec)]
+    size_hw = enough[int(stream.integers(len(enough)))]
+    batch, empty = int(stream.integers(1, 4)), stream.random() < WITHOUT_OBJECTS
+    counts = tuple(0 if empty else int(count) for count in stream.integers(0, MOST_OBJECTS + 1, batch))
+    return Subject(f"clean run {number}", spec, f"clean-{number}", size_hw, counts)
+
+
+def dtypes_of(subject: Subject) -> tuple[str, ...]:
+    """float32 too, but for discrete sampling: a location next to a pixel's edge takes the neighbour there."""
+    discrete = subject.spec.model.decoder.cross_attn_method == "discrete"
+    return ("float64",) if discrete else ("float64", "float32")
+
+
+def run(number: int, workers: Workers) -> dict[str, Any]:
+    """The record of one run: what was drawn, tensors compared, worst margins by dtype and stage, failures.
+
+    An exception in a framework is a failure too.
+    """
+    start = time.perf_counter()
+    subject, traces = drawn(number), Traces(workers)
+    record: dict[str, Any] = {
+        "run": number,
+        "structure": number % STRUCTURES,
+        "size_hw": list(subject.size_hw),
+        "counts": list(subject.counts),
+        "kind": subject.spec.model.backbone.kind,
+        "version": subject.spec.model.version,
+        "worst": {},
+        "tensors": {},
+        "failures": [],
+    }
+    for dtype in dtypes_of(subject):
+        try:
+            found = compared_training(subject, dtype, traces)
+        except WorkerFailure as error:
+            record["failures"].append(f"{dtype}: {error.kind}: {error.message}")
+            continue
+        record["tensors"][dtype] = sum(map(len, found.values()))
+        record["worst"][dtype] = worst_margins(found)
+        record["failures"] += [
+            f"{framework}: {comparison.describe(dtype, 'cpu')}"
+            for framework, comparisons in found.items()
+            for comparison in comparisons
+            if not comparison.passed
+        ]
+    record["failed"] = len(record["failures"])
+    record["failures"] = record["failures"][:MOST_FAILURES]
+    return record | {"seconds": time.perf_counter() - start}
+
+
+def compared_training(subject: Subject, dtype: str, traces: Traces) -> dict[str, list[Comparison]]:
+    """Comparisons of a training pass by framework, with the limits of ``parity_tests/test_model.py``."""
+    case, inputs = training_case(subject), subject.training_inputs()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    modules = tuple(module_paths(subject.spec.model))
+    if dtype == "float64":
+        outputs = traces.run_all(case, subject, inputs, dtype, "cpu")
+        return {name: compare(output, truth, float64_limit, modules) for name, output in outputs.items()}
+    inputs |= forced_decisions(truth)
+    outputs = {name: traces.run(case, subject, inputs, name, dtype, "cpu") for name in compared(dtype, "cpu")}
+    return float32_comparisons(outputs, truth, modules, FLOAT32_KINKS)
+
+
+def training_case(subject: Subject) -> Case:
+    """A training pass that records every module that a loss reaches: the others have no gradient to compare."""
+    model, counts = subject.spec.model, np.asarray(subject.counts)
+    unused = unreached(model, subject.spec.criterion, denoised=denoising_count(model, counts) > 0)
+    captured = tuple(path for path in module_paths(model) if not f"{path}.".startswith(unused))
+    return Case("loss", subject.spec, training=True, capture=captured)
+
+
+def worst_margins(found: dict[str, list[Comparison]]) -> dict[str, dict[str, Any]]:
+    """Stage -> the largest error / limit (None if not finite) of its floating-point tensors, and where it was."""
+    worst: dict[str, dict[str, Any]] = {}
+    for framework, comparisons in found.items():
+        for comparison in _with_limit(comparisons):
+            margin = comparison.error / comparison.limit
+            if not margin <= _size(worst.get(comparison.stage)):  # NaN is the worst of all
+                finite = margin if math.isfinite(margin) else None
+                worst[comparison.stage] = {"margin": finite, "tensor": comparison.tensor, "framework": framework}
+    return worst
+
+
+def _size(entry: dict[str, Any] | None) -> float:
+    if entry is None:
+        return -1.0
+    return math.inf if entry["margin"] is None else entry["margin"]
+
+
+def _with_limit(comparisons: Iterable[Comparison]) -> Iterable[Comparison]:
+    return (comparison for comparison in comparisons if comparison.limit > 0)
+
+
+def _tokens(size_hw: tuple[int, int], strides: Iterable[int]) -> int:
+    return sum((size_hw[0] // stride) * (size_hw[1] // stride) for stride in strides)
+
+
+def _queries(spec: Any) -> int:
+    return spec.model.decoder.num_queries
