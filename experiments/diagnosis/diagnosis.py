@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.diagnosis.sides import Side
 from frameworks.arrays import Arrays
-from frameworks.judge.blame import Limit, find_culprit
+from frameworks.judge.blame import Limit, find_culprit, first_inherited
 from frameworks.judge.compare import compare
 from frameworks.judge.diagnosis import Replays, lost_gradients, module_errors, without_lost
 from frameworks.shared.tolerances import float64_limit
@@ -27,18 +27,21 @@ def diagnose(left: Side, right: Side, dtype: str, limit: Limit) -> Record:
         ``lost`` (parameters with a gradient on one side alone), ``missing`` (modules of the left that the right
         lacks), ``culprit`` or None, ``failed`` (how many tensors differ) of ``compared``.
     """
-    ours = left.run(dtype, None)
+    given = ours = left.run(dtype, None)
     listed = modules_of(ours)
     theirs = right.run(dtype, listed)
     modules = [module for module in listed if module in modules_of(theirs)]
     lost = lost_gradients(ours, theirs, dtype)
-    ours, theirs = without_lost(_of_modules(ours, modules), _of_modules(theirs, modules), dtype)
-    replays = Replays(functools.partial(left.alone, given=ours), functools.partial(right.alone, given=ours), dtype)
+    ours, theirs = without_lost(_shared(ours, theirs, modules), _shared(theirs, ours, modules), dtype)
+    replays = Replays(functools.partial(left.alone, given=given), functools.partial(right.alone, given=given), dtype)
+    rows = module_errors(modules, ours, theirs, replays)
     culprit = find_culprit(modules, theirs, ours, replays.right, replays.left, limit)
+    if modules and all(row.note for row in rows):  # a side that runs no module alone
+        culprit = first_inherited(modules, theirs, ours, limit) or culprit
     comparisons = compare(theirs, ours, limit, modules)
     whole = [c for c in comparisons if c.tensor.startswith(("forward/", "cost/", "match/", "loss/"))]
     return {
-        "modules": [dataclasses.asdict(row) for row in module_errors(modules, ours, theirs, replays)],
+        "modules": [dataclasses.asdict(row) for row in rows],
         "whole": [{"tensor": c.tensor, "error": _finite(c.error), "passed": c.passed} for c in whole],
         "lost": [dataclasses.asdict(parameter) for parameter in lost],
         "missing": [module for module in listed if module not in modules],
@@ -71,9 +74,14 @@ def project_limit(dtype: str) -> Limit:
     return float64_limit if dtype == "float64" else one_limit(1e-3)
 
 
-def _of_modules(trace: Arrays, modules: list[str]) -> Arrays:
-    """A trace without the modules that the other side lacks."""
-    return {n: a for n, a in trace.items() if not n.startswith("capture/") or n.split("/")[1] in modules}
+def _shared(trace: Arrays, other: Arrays, modules: list[str]) -> Arrays:
+    """A trace without the modules that the other side lacks, and without a kind of record that it never makes."""
+    kinds = {name.split("/")[2] for name in other if name.startswith("capture/")}
+    return {
+        name: array
+        for name, array in trace.items()
+        if not name.startswith("capture/") or (name.split("/")[1] in modules and name.split("/")[2] in kinds)
+    }
 
 
 def _finite(error: float) -> float:

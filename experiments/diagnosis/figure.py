@@ -32,8 +32,7 @@ def draw(record: Record, path: Path) -> Path:
         whole, alone = [row[kind] for row in rows], [row[f"{kind}_alone"] for row in rows]
         _curve(axes, whole, (lowest, highest), WHOLE_COLOR, "o", "in the whole pass", 5.0)
         _curve(axes, alone, (lowest, highest), ALONE_COLOR, "D", "alone, on the left's inputs", 3.5)
-        if record["limit"]:
-            axes.axhline(record["limit"], color="#999999", linestyle="--", linewidth=1.0, label="limit")
+        axes.axhline(record["limits"][kind], color="#999999", linestyle="--", linewidth=1.0, label="limit")
         _mark_culprit(axes, record, kind)
         axes.set_title(title, fontsize=11, loc="left")
         axes.set_ylabel("relative error", fontsize=9)
@@ -42,8 +41,13 @@ def draw(record: Record, path: Path) -> Path:
     step = math.ceil(len(rows) / MOST_NAMES)
     places = range(0, len(rows), step)
     figure.axes[-1].set_xticks(places, [rows[i]["module"] for i in places], rotation=90, fontsize=8)
-    figure.suptitle(f"{record['right']} against {record['left']}", fontsize=12, x=0.01, ha="left")
+    figure.suptitle(" against ".join(map(short, (record["right"], record["left"]))), fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)
+
+
+def short(side: str) -> str:
+    """A side's name without the folders that lead to its adapter."""
+    return side.rpartition("/")[2]
 
 
 def _curve(

@@ -141,7 +141,10 @@ def _gradients(end: Var, wanted: dict[str, Var]) -> Arrays:
     reached = {name: value for name, value in wanted.items() if _is_float(value) and not value.is_stop_grad()}
     if not reached or end.is_stop_grad():
         return {}
-    return {n: _array(g) for n, g in zip(reached, jt.grad(end, list(reached.values())), strict=True)}
+    # Each variable once: a module may return what its last part returned, and the second gradient would be zero.
+    once = {id(value): value for value in reached.values()}
+    found = dict(zip(once, jt.grad(end, list(once.values())), strict=True))
+    return {name: _array(found[id(value)]) for name, value in reached.items()}
 
 
 def _is_float(value: Var) -> bool:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments.diagnosis.figure import draw
+from experiments.diagnosis.figure import draw, short
 from reports.markdown import table
 from reports.publish import render
 
@@ -28,10 +28,11 @@ def write_page(path: Path) -> Path:
     differing = [row for row in record["whole"] if not row["passed"]]
     context = {
         "record": record,
+        "sides": [short(record[side]) for side in ("left", "right")],
         "figure": FIGURE if record["modules"] else "",
         "verdict": verdict(record),
         "modules": table(module_rows(record)) if record["modules"] else "No module was recorded.",
-        "notes": [f"`{row['module']}`: {row['note']}" for row in record["modules"] if row["note"]],
+        "notes": notes(record),
         "whole": table([{"tensor": row["tensor"], "error": error(row["error"])} for row in differing])
         if differing
         else "",
@@ -49,7 +50,7 @@ def summary(record: Record) -> str:
     widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]} if rows else {}
     lines = ["  ".join(f"{key:<{width}}" for key, width in widths.items())] if rows else []
     lines += ["  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip() for row in rows]
-    lines += [f"{row['module']}: {row['note']}" for row in record["modules"] if row["note"]]
+    lines += notes(record)
     lost = record["lost"]
     lines += [f"gradient of {p['parameter']}: left {p['left']}, right {p['right']}" for p in lost[:MOST_LOST]]
     if len(lost) > MOST_LOST:
@@ -69,6 +70,16 @@ def verdict(record: Record) -> str:
     if record["failed"]:
         return f"{record['failed']} of {record['compared']} tensors differ, but no module does on the left's inputs"
     return f"the same: all {record['compared']} tensors agree"
+
+
+def notes(record: Record) -> list[str]:
+    """Why modules did not run alone, each reason once."""
+    modules: dict[str, list[str]] = {}
+    for row in record["modules"]:
+        modules.setdefault(row["note"], []).append(row["module"])
+    modules.pop("", None)
+    every = len(record["modules"])
+    return [f"{', '.join(names) if len(names) < every else 'every module'}: {note}" for note, names in modules.items()]
 
 
 def module_rows(record: Record) -> list[dict[str, str]]:

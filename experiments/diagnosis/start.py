@@ -125,7 +125,8 @@ def _framework_sides(given: argparse.Namespace, stack: contextlib.ExitStack) -> 
 
 def _facts(given: argparse.Namespace, own: bool) -> Record:
     """What the page says of the two sides and how they were run."""
-    limit = given.limit or (OWN_LIMIT if own else None)
+    limit = _limit(given, own)
+    limits = {"forward": limit("module forward", ""), "backward": limit("backward", "")}
     kept = {key: getattr(given, key) for key in ("left", "right", "dtype", "device")}
     spec = None if own else given.spec
-    return kept | {"limit": limit, "spec": spec, "mode": "evaluation" if given.evaluation else "training"}
+    return kept | {"limits": limits, "spec": spec, "mode": "evaluation" if given.evaluation else "training"}

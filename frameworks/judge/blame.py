@@ -107,6 +107,15 @@ def find_culprit(
     )
 
 
+def first_inherited(modules: Sequence[str], candidate: Arrays, reference: Arrays, limit: Limit) -> Culprit | None:
+    """The first module whose outputs differ in the whole pass, where no module can run alone."""
+    for module in modules:
+        prefix = f"capture/{module}/output/"
+        if wrong := _failed(_only(candidate, prefix), _only(reference, prefix), limit):
+            return Culprit(module, "outputs", wrong, "this module, or the code before it")
+    return None
+
+
 @dataclass(frozen=True)
 class _Search:
     """The arguments of ``find_culprit``, and the parts of its search in their order."""
