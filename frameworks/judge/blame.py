@@ -141,7 +141,7 @@ class _Search:
                 # A module listed inside another gets wrong inputs because the outer one does.
                 for outer in (*_around(module, self.modules), module):
                     if wrong := self.captured(outer, "input"):
-                        return _before(outer, wrong)
+                        return _before(outer, wrong, self.modules)
             if wrong := self.alone(module, "output/"):
                 return Culprit(module, "forward", wrong)
         return None
@@ -208,10 +208,11 @@ class _Search:
         return _failed(ours, theirs, self.limit)
 
 
-def _before(module: str, wrong: Comparison) -> Culprit:
+def _before(module: str, wrong: Comparison, modules: Sequence[str]) -> Culprit:
     """The code in front of a module whose inputs are wrong."""
     path = ".".join(part for part in module.split(".") if not part.isdigit())
-    code = CODE_BEFORE.get((path, wrong.tensor.rpartition("/")[2]), "")
+    within = f"the code of {around[-1]} before it" if (around := _around(module, modules)) else ""
+    code = CODE_BEFORE.get((path, wrong.tensor.rpartition("/")[2]), within)
     if module in (FIRST_OF_SELECTION, FIRST_AFTER_SELECTION):
         return Culprit("decoder", "query selection", wrong, code)
     return Culprit(module, "inputs", wrong, code)
