@@ -1,4 +1,4 @@
-"""Find the first module that two implementations differ in, forward or backward, and say where parameters get no gradient.
+"""Find the first module that two implementations differ in, forward or backward, and parameters without gradient.
 
     python experiments/diagnose.py --left torch --right jittor --spec rtdetr_r18vd --image-size 192 192
     python experiments/diagnose.py --left mine/torch.py:MODEL --right mine/jittor.py:MODEL --rename mine/names.toml

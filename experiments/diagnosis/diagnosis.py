@@ -33,7 +33,9 @@ def diagnose(left: Side, right: Side, dtype: str, limit: Limit) -> Record:
     modules = [module for module in listed if module in modules_of(theirs)]
     lost = lost_gradients(ours, theirs, dtype)
     ours, theirs = without_lost(_shared(ours, theirs, modules), _shared(theirs, ours, modules), dtype)
-    replays = Replays(functools.partial(left.alone, given=given), functools.partial(right.alone, given=given), dtype)
+    replays = Replays(
+        functools.partial(left.alone, given=given), functools.partial(right.alone, given=given), dtype
+    )
     rows = module_errors(modules, ours, theirs, replays)
     culprit = find_culprit(modules, theirs, ours, replays.right, replays.left, limit)
     if modules and all(row.note for row in rows):  # a side that runs no module alone
@@ -45,7 +47,8 @@ def diagnose(left: Side, right: Side, dtype: str, limit: Limit) -> Record:
         "whole": [{"tensor": c.tensor, "error": _finite(c.error), "passed": c.passed} for c in whole],
         "lost": [dataclasses.asdict(parameter) for parameter in lost],
         "missing": [module for module in listed if module not in modules],
-        "culprit": culprit and {
+        "culprit": culprit
+        and {
             "module": culprit.module,
             "where": culprit.where,
             "tensor": culprit.comparison.tensor,

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 
 from reports import style
 
-WHOLE_COLOR, ALONE_COLOR, CULPRIT_COLOR = "#56B4E9", "#000000", "#D55E00"
+CULPRIT_COLOR = "#D55E00"
+WHOLE = {"color": "#56B4E9", "marker": "o", "markersize": 5.0, "label": "in the whole pass"}
+ALONE = {"color": "#000000", "marker": "D", "markersize": 3.5, "label": "alone, on the left's inputs"}
 PANELS = (
     ("forward", "Forward: outputs of each module"),
     ("backward", "Backward: gradients, which flow from right to left"),
@@ -30,8 +32,8 @@ def draw(record: Record, path: Path) -> Path:
         axes.set_yscale("log")
         axes.set_ylim(lowest, highest)
         whole, alone = [row[kind] for row in rows], [row[f"{kind}_alone"] for row in rows]
-        _curve(axes, whole, (lowest, highest), WHOLE_COLOR, "o", "in the whole pass", 5.0)
-        _curve(axes, alone, (lowest, highest), ALONE_COLOR, "D", "alone, on the left's inputs", 3.5)
+        _curve(axes, whole, (lowest, highest), WHOLE)
+        _curve(axes, alone, (lowest, highest), ALONE)
         axes.axhline(record["limits"][kind], color="#999999", linestyle="--", linewidth=1.0, label="limit")
         _mark_culprit(axes, record, kind)
         axes.set_title(title, fontsize=11, loc="left")
@@ -50,18 +52,16 @@ def short(side: str) -> str:
     return side.rpartition("/")[2]
 
 
-def _curve(
-    axes: Axes, errors: list[float | None], limits: tuple[float, float], color: str, marker: str, label: str, size: float
-) -> None:
+def _curve(axes: Axes, errors: list[float | None], limits: tuple[float, float], look: dict[str, Any]) -> None:
     """A line through the errors; zero stands at the bottom, a tensor without a counterpart at the top."""
     lowest, highest = limits
     points = [(i, value) for i, value in enumerate(errors) if value is not None]
     heights = [min(max(value, lowest * 1.5), highest / 2) for _, value in points]
     places = [i for i, _ in points]
-    axes.plot(places, heights, color=color, linewidth=1.2, marker=marker, markersize=size, label=label)
+    axes.plot(places, heights, linewidth=1.2, **look)
     lost = [(i, height) for (i, value), height in zip(points, heights, strict=True) if math.isinf(value)]
     if lost:
-        axes.plot(*zip(*lost, strict=True), linestyle="", marker="X", color=color, markersize=size + 5)
+        axes.plot(*zip(*lost, strict=True), linestyle="", marker="X", color=look["color"], markersize=10)
 
 
 def _mark_culprit(axes: Axes, record: Record, kind: str) -> None:

@@ -1,7 +1,7 @@
 """A Jittor model as one side of a diagnosis; import it before anything that imports Jittor, which it starts.
 
-The same members as ``torch_model.py``. What differs in Jittor: a module is recorded by wrapping its ``execute``, since
-Jittor keeps one forward hook per module; ``jt.grad`` gives zeros where no gradient flows.
+The same members as ``torch_model.py``. What differs in Jittor: a module is recorded by wrapping its ``execute``,
+since Jittor keeps one forward hook per module; ``jt.grad`` gives zeros where no gradient flows.
 """
 
 # Jittor's type stub lacks operators and half the methods of Var.

@@ -5,8 +5,8 @@
     "layers.*.attention.q" = "blocks.*.wq"   # * stands for one part, the same on both sides
     "norm.weight" = "norm.gamma"             # one parameter
 
-Parts are what stands between dots. The rule with the longest left applies; a name without a rule is the same on both
-sides.
+Parts are what stands between dots. The rule with the longest left applies; a name without a rule is the same on
+both sides.
 """
 
 import tomllib
@@ -31,7 +31,7 @@ def read_names(path: Path | None) -> dict[str, str]:
         raise UserError(f"--rename {path}: cannot be read: {error}") from None
     rules = found.get("names")
     if not isinstance(rules, dict) or set(found) != {"names"}:
-        raise UserError(f"--rename {path}: expected one table [names] with lines \"left\" = \"right\"")
+        raise UserError(f'--rename {path}: expected one table [names] with lines "left" = "right"')
     for left, right in rules.items():
         if not isinstance(right, str) or left.count("*") != right.count("*"):
             raise UserError(f"--rename {path}: {left!r} = {right!r}: expected text with as many * as on the left")

@@ -1,7 +1,7 @@
 """What a user's own model must offer to be diagnosed; ``TorchModel`` and ``JittorModel`` offer it.
 
-All arrays are NumPy's. A model of a third library implements these four methods itself. Names of a trace are those of
-``frameworks.protocol``: ``forward/NAME``, ``loss/NAME``, ``gradient/PARAMETER``, ``statistic/NAME``,
+All arrays are NumPy's. A model of a third library implements these four methods itself. Names of a trace are those
+of ``frameworks.protocol``: ``forward/NAME``, ``loss/NAME``, ``gradient/PARAMETER``, ``statistic/NAME``,
 ``capture/MODULE/{input,output,cotangent}/K``, and of a module alone ``output/K`` and ``gradient_input/K``.
 """
 
@@ -50,8 +50,10 @@ class OwnModel(Protocol):
 def require_state(given: Mapping[str, np.ndarray], needed: Mapping[str, tuple[int, ...]]) -> None:
     """Raise UserError unless every entry of a state has given weights of its shape."""
     if missing := [name for name in needed if name not in given]:
-        raise UserError(f"no weights for {', '.join(missing[:4])} ({len(missing)} in all); a name of the other side is "
-                        "translated by a line of --rename")
+        raise UserError(
+            f"no weights for {', '.join(missing[:4])} ({len(missing)} in all): does the left's name of it need a "
+            "line in the file of --rename?"
+        )
     for name, shape in needed.items():
         if given[name].shape != shape:
             raise UserError(f"weights of {name} have the shape {given[name].shape}; the model's is {shape}")

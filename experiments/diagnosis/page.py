@@ -79,7 +79,8 @@ def notes(record: Record) -> list[str]:
         modules.setdefault(row["note"], []).append(row["module"])
     modules.pop("", None)
     every = len(record["modules"])
-    return [f"{', '.join(names) if len(names) < every else 'every module'}: {note}" for note, names in modules.items()]
+    named = {note: "every module" if len(names) == every else ", ".join(names) for note, names in modules.items()}
+    return [f"{names}: {note}" for note, names in named.items()]
 
 
 def module_rows(record: Record) -> list[dict[str, str]]:

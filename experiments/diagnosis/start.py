@@ -30,8 +30,8 @@ def start(arguments: list[str] | None) -> int:
     """Run the command; returns COMPLETE where the two sides agree and FAILED where a culprit was found.
 
     Raises:
-        UserError: wrong arguments, an adapter or weights that cannot be read, or a side that stops with an exception,
-            whose traceback is printed first.
+        UserError: wrong arguments, an adapter or weights that cannot be read, or a side that stops with an
+            exception, whose traceback is printed first.
     """
     given = _parser().parse_args(arguments)
     own = _require_a_pair(given)
@@ -50,7 +50,9 @@ def start(arguments: list[str] | None) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python experiments/diagnose.py", description="Find the first module that two models differ in.")
+    parser = Parser(
+        prog="python experiments/diagnose.py", description="Find the first place where two models differ."
+    )
     add = parser.add_argument
     what = f"FILE.py:NAME of an adapter, or one of {', '.join(KNOWN)}"
     add("--left", required=True, metavar="A", help=f"what is right: {what}")
@@ -58,29 +60,53 @@ def _parser() -> Parser:
     add("--weights", metavar="FILE", help="under the left's names (default: as the left is built, or drawn)")
     add("--inputs", metavar="FILE", help="inputs of an own pair, .npz or .safetensors (default: the left's)")
     add("--rename", type=Path, metavar="FILE.toml", help="the right's names, where an own pair's differ")
-    add("--spec", default="tiny", metavar="NAME|FILE", help="preset or YAML file of this project's frameworks (default: tiny)")
-    add("--image-size", type=int, nargs=2, default=[96, 128], metavar=("H", "W"), help="of theirs (default: 96 128)")
+    add(
+        "--spec",
+        default="tiny",
+        metavar="NAME|FILE",
+        help="model of this project (default: tiny)",
+    )
+    add(
+        "--image-size",
+        type=int,
+        nargs=2,
+        default=[96, 128],
+        metavar=("H", "W"),
+        help="default: 96 128",
+    )
     add("--evaluation", action="store_true", help="in evaluation mode (default: in training mode)")
     add("--dtype", choices=("float64", "float32"), default="float64", help="default: float64")
-    add("--limit", type=float, metavar="E", help=f"largest error that is none (default: own pairs {OWN_LIMIT:g}, "
-        "frameworks those of the parity tests)")
+    add(
+        "--limit",
+        type=float,
+        metavar="E",
+        help=f"largest error that is none (default: own pairs {OWN_LIMIT:g}, frameworks those of the parity tests)",
+    )
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    add("--python", action="append", default=[], metavar="SIDE=PATH", help="interpreter of left or right; repeatable")
+    add(
+        "--python",
+        action="append",
+        default=[],
+        metavar="SIDE=PATH",
+        help="a worker's interpreter; repeatable",
+    )
     add("--out", metavar="DIR", help="default: a new folder under reports/generated")
     return parser
 
 
 def _require_a_pair(given: argparse.Namespace) -> bool:
-    """Whether both sides are a user's own. Raises UserError for one of each kind, an unknown one, or a wrong limit."""
+    """Whether both sides are a user's own. Raises UserError for one of each kind, or options of the other kind."""
     own = [":" in side for side in (given.left, given.right)]
     for side, name in zip(SIDES, (given.left, given.right), strict=True):
         if ":" not in name and name not in KNOWN:
             raise UserError(f"--{side} {name}: expected FILE.py:NAME or one of {', '.join(KNOWN)}")
     if own[0] != own[1]:
-        raise UserError(f"--left {given.left} --right {given.right}: expected two adapters FILE.py:NAME or two of "
-                        f"{', '.join(KNOWN)}; write an adapter for the other side")
+        raise UserError(
+            f"--left {given.left} --right {given.right}: expected two adapters FILE.py:NAME or two of "
+            f"{', '.join(KNOWN)}; write an adapter for the other side"
+        )
     if not own[0] and (given.rename or given.inputs):
-        raise UserError("--rename and --inputs belong to own pairs; this project's frameworks share names and inputs")
+        raise UserError("--rename and --inputs are for own pairs: this project's frameworks share names and inputs")
     if given.limit is not None and not given.limit > 0:
         raise UserError(f"--limit is {given.limit:g}; expected a number above 0")
     return own[0]

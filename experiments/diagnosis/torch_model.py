@@ -21,10 +21,11 @@ class TorchModel:
 
     Args:
         build: makes the model, for example its class.
-        step: (model, inputs by name) -> results by name; ``loss``, a scalar, is differentiated, every other tensor is
-            compared.
+        step: (model, inputs by name) -> results by name; ``loss``, a scalar, is differentiated, every other
+            tensor is compared.
         inputs: makes the inputs as NumPy arrays; may be left out on the right.
-        modules: names of the modules to compare in data-flow order; by default all, in the order in which they return.
+        modules: names of the modules to compare in data-flow order; by default all, in the order in which they
+            return.
     """
 
     def __init__(
@@ -77,7 +78,9 @@ class TorchModel:
         trace = {f"output/{k}": _array(y) for k, y in enumerate(outputs)}
         wanted = {f"gradient/{module}.{n}": p for n, p in owner.named_parameters() if p.requires_grad} | floats
         ends = {k: y for k, y in enumerate(outputs) if y.requires_grad and f"cotangent/{k}" in given}
-        return trace | _gradients(list(ends.values()), wanted, [self._tensor(given[f"cotangent/{k}"]) for k in ends])
+        return trace | _gradients(
+            list(ends.values()), wanted, [self._tensor(given[f"cotangent/{k}"]) for k in ends]
+        )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(np.array(array))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments import diagnose as command
 from experiments.diagnosis.diagnosis import Record, diagnose, one_limit
 from experiments.diagnosis.names import read_names
 from experiments.diagnosis.sides import OwnSide
@@ -71,9 +70,7 @@ BUGS = [
         "scores_BHSS.detach()",
         "scores_BHSS.stop_grad()",
         ("layers.1.attention", "backward"),
-        tuple(
-            f"layers.{i}.attention.{part}.weight" for i in range(2) for part in ("query", "key")
-        ),
+        tuple(f"layers.{i}.attention.{part}.weight" for i in range(2) for part in ("query", "key")),
     ),
     Bug(
         "frozen positions",

@@ -1,8 +1,8 @@
 """Search for the first module, in data-flow order, that diverges on the reference's own inputs.
 
 An error in one module makes all later ones differ. So each module also runs alone on the inputs and cotangents
-that it had in the reference; so do the denoising queries and the criterion, which are no modules. Errors in the code
-between modules show where a module's inputs differ.
+that it had in the reference; so do the denoising queries and the criterion, which are no modules. Errors in the
+code between modules show where a module's inputs differ.
 """
 
 import functools

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from frameworks.arrays import Arrays
-from frameworks.judge.blame import Limit, Replay
+from frameworks.judge.blame import Replay
 from frameworks.judge.compare import compare
 
 # A gradient below this share of the largest one of its trace is what rounding leaves of zero.
@@ -63,7 +63,7 @@ class Replays:
 
 
 def module_errors(modules: Sequence[str], left: Arrays, right: Arrays, replays: Replays) -> list[ModuleErrors]:
-    """The errors of every module in data-flow order, of whole passes ``left`` and ``right`` and of modules alone."""
+    """The errors of every module in data-flow order, in the whole passes ``left`` and ``right`` and alone."""
     rows = []
     for module in modules:
         alone = replays.pair(module)

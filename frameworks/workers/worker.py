@@ -113,7 +113,9 @@ def main() -> None:
     """Load the framework that the command line names, report that it is ready (or why not), and serve requests."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("--adapter", help="module that defines FRAMEWORK, or FILE.py:NAME (default: the registered one)")
+    parser.add_argument(
+        "--adapter", help="module that defines FRAMEWORK, or FILE.py:NAME (default: the registered one)"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--exchange", type=int, required=True, help="inherited descriptor of the file for arrays")
     arguments = parser.parse_args()
