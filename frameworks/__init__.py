@@ -1,7 +1,11 @@
 """The implementations and what they share. A third framework is one folder and one line in ADAPTERS."""
 
 import importlib
-from typing import cast
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
 
 from frameworks.config import RecipeSpec
 from frameworks.errors import UserError
@@ -44,13 +48,32 @@ def load(name: str, adapter: str | None = None) -> Framework:
     """Import a framework's adapter, and with it the framework.
 
     Args:
-        adapter: dotted module that defines ``FRAMEWORK``; None: the one registered under ``name``.
+        adapter: dotted module that defines ``FRAMEWORK``, or a user's own ``path/to/file.py:NAME``, whose NAME need
+            not be a whole framework (experiments/diagnosis); None: the one registered under ``name``.
 
     Raises:
-        UserError: unknown name, or the framework is not installed for this interpreter.
+        UserError: unknown name, no such file, or a package is not installed for this interpreter.
     """
+    module, _, member = (adapter or adapter_of(name)).rpartition(":")
     try:
-        module = importlib.import_module(adapter or adapter_of(name))
+        if module:
+            return cast(Framework, _own_member(Path(module), member))
+        return cast(Framework, importlib.import_module(member).FRAMEWORK)
     except ModuleNotFoundError as error:
         raise UserError(f"framework {name!r} needs the package {error.name!r}: pip install {error.name}") from None
-    return cast(Framework, module.FRAMEWORK)
+
+
+def _own_member(path: Path, member: str) -> Any:
+    """What a Python file defines under a name. Files beside it can be imported, as when Python runs the file."""
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is no Python file")
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, member):
+        raise UserError(f"{path} defines no {member!r}; expected FILE.py:NAME with a name that the file defines")
+    return getattr(module, member)

@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable, Mapping
 
 import frameworks
 from frameworks.arrays import Arrays
-from frameworks.judge.blame import find_culprit
-from frameworks.judge.compare import Comparison, compare, compare_float32
+from frameworks.judge.blame import Culprit
+from frameworks.judge.compare import Comparison, compare, compare_float32, first_failed
 from frameworks.judge.record import Record
 from frameworks.shared.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
 from parity_tests.can_fail import count_spoilt
-from parity_tests.traces import TRUTH
 
 DTYPES = ("float64", "float32")
 DEVICES = ("cpu", "cuda")
+AFTER_GRADIENTS = ("gradient norm", "update", "moments", "EMA")  # stages of what follows a training pass
 Outputs = Mapping[str, Arrays]  # framework -> its trace
 Limit = Callable[[str, str], float]  # (stage, tensor) -> largest error that passes
-Replay = Callable[[str, str, str, str], Arrays]  # (module, framework, dtype, device) -> that module alone
+Search = Callable[[str, str, str], Culprit | None]  # (framework, dtype, device) -> see culprits.CulpritSearch
 
 
 def assert_agreement(
@@ -27,13 +27,13 @@ def assert_agreement(
     truth: Arrays,
     record: Record,
     kinks: Mapping[str, float] | None = None,
-    replay: Replay | None = None,
+    search: Search | None = None,
 ) -> None:
     """Apply the rule of the dtype: ``assert_same_function`` in float64, else ``assert_same_arithmetic``."""
     if record.dtype == "float64":
-        assert_same_function(outputs, truth, record, replay=replay)
+        assert_same_function(outputs, truth, record, search=search)
     else:
-        assert_same_arithmetic(outputs, truth, record, kinks, replay)
+        assert_same_arithmetic(outputs, truth, record, kinks, search)
 
 
 def assert_same_function(
@@ -41,18 +41,18 @@ def assert_same_function(
     truth: Arrays,
     record: Record,
     limit: Limit = float64_limit,
-    replay: Replay | None = None,
+    search: Search | None = None,
 ) -> None:
     """float64: every framework computes the truth's function; only rounding may differ.
 
     Args:
-        replay: runs one module alone; with it, a failure names the first module that diverges.
+        search: with it, a failure names the first module that diverges.
 
     Raises:
         AssertionError: tensors differ; the message names framework, module, tensor, error and limit.
     """
     found = {name: compare(output, truth, limit, record.modules) for name, output in outputs.items()}
-    _assert_recorded(found, outputs, truth, record, replay, lambda _: limit)
+    _assert_recorded(found, truth, record, search)
 
 
 def assert_same_arithmetic(
@@ -60,41 +60,31 @@ def assert_same_arithmetic(
     truth: Arrays,
     record: Record,
     kinks: Mapping[str, float] | None = None,
-    replay: Replay | None = None,
+    search: Search | None = None,
 ) -> None:
     """float32: the error of each framework against the truth stays within a factor of the others' errors.
 
     Args:
         outputs: float32 traces of the reference and of every candidate.
         kinks: stage -> allowance for units at a kink (see tolerances.py).
-        replay: as for ``assert_same_function``.
+        search: as for ``assert_same_function``.
 
     Raises:
         AssertionError: as for ``assert_same_function``.
     """
     found = float32_comparisons(outputs, truth, record.modules, kinks)
-    _assert_recorded(found, outputs, truth, record, replay, _own_limits)
+    _assert_recorded(found, truth, record, search)
 
 
 def _assert_recorded(
-    found: Mapping[str, list[Comparison]],
-    outputs: Outputs,
-    truth: Arrays,
-    record: Record,
-    replay: Replay | None,
-    limit_of: Callable[[list[Comparison]], Limit],
+    found: Mapping[str, list[Comparison]], truth: Arrays, record: Record, search: Search | None
 ) -> None:
-    """Record the comparisons of all frameworks and fail if one failed, or if one could not have failed.
-
-    Args:
-        limit_of: for the search for the first module that diverges.
-    """
+    """Record the comparisons of all frameworks and fail if one failed, or if one could not have failed."""
     messages = []
     for framework, comparisons in found.items():
         message = record.add(comparisons, framework, "twin")
-        if message and replay:
-            limit = limit_of(comparisons)
-            message += "\n" + first_divergence(outputs[framework], truth, framework, record, replay, limit)
+        if message and search:
+            message += "\n" + first_divergence(comparisons, framework, record, search)
         messages.append(message)
     assert not any(messages), "\n".join(filter(None, messages))
     record.recorder.write({"spoilt": dict(count_spoilt(truth, _weakest(found.values()), record.dtype))})
@@ -108,7 +98,7 @@ def _weakest(found: Iterable[list[Comparison]]) -> Limit:
     return lambda _, tensor: limits[tensor]
 
 
-def _own_limits(comparisons: list[Comparison]) -> Limit:
+def own_limits(comparisons: list[Comparison]) -> Limit:
     """float32: the limit that each tensor had; the least one for the tensors of a module alone."""
     limits = {comparison.tensor: comparison.limit for comparison in comparisons}
     return lambda _, tensor: limits.get(tensor, FLOAT32_FACTOR * FLOAT32_FLOOR)
@@ -134,19 +124,13 @@ def float32_comparisons(
     }
 
 
-def first_divergence(
-    output: Arrays, truth: Arrays, framework: str, record: Record, replay: Replay, limit: Limit
-) -> str:
-    """A line that names the first module of the failed training pass ``output`` that diverges from the truth."""
+def first_divergence(comparisons: list[Comparison], framework: str, record: Record, search: Search) -> str:
+    """A line that names the first module that diverges from the truth, or the optimizer where no module does."""
     try:
-        culprit = find_culprit(
-            record.modules,
-            output,
-            truth,
-            lambda module: replay(module, framework, record.dtype, record.device),
-            lambda module: replay(module, *TRUTH),
-            limit,
-        )
+        culprit = search(framework, record.dtype, record.device)
     except Exception as error:  # the failure itself must be reported, whatever happens to its explanation
         return f"no module found: the search for it failed: {type(error).__name__}: {error}"
+    updates = [c for c in comparisons if not c.passed and c.stage in AFTER_GRADIENTS]
+    if culprit is None and updates:
+        culprit = Culprit("optimizer", first_failed(updates).stage, first_failed(updates))
     return f"first module that diverges: {culprit}" if culprit else "no module diverges on the truth's own inputs"

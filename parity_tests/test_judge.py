@@ -9,7 +9,7 @@ import pytest
 
 import frameworks
 from frameworks.arrays import Arrays
-from frameworks.judge.blame import Culprit, find_culprit, replay_inputs
+from frameworks.judge.blame import Culprit, find_culprit, replay_question
 from frameworks.judge.compare import Comparison, EmptyComparisonError, compare, compare_float32, relative_error
 from frameworks.judge.decisions import updates
 from frameworks.judge.record import Recorder
@@ -51,9 +51,9 @@ class Clean:
         self.replay = functools.cache(functools.partial(self.replayed, None, "torch"))
 
     def replayed(self, fault: Fault | None, framework: str, module: str) -> Arrays:
-        """One module alone, on the inputs and cotangents that it had in the clean pass."""
-        case = Case("module", self.subject.spec, training=True, module=module)
-        return trace(self.subject, case, replay_inputs(self.trace, module), fault, framework)
+        """One part alone, on the inputs and cotangents that it had in the clean pass."""
+        asked = training_case(self.subject), self.subject.training_inputs()
+        return trace(self.subject, *replay_question(*asked, self.trace, module), fault, framework)
 
     def faulty(self, fault: Fault | None) -> Arrays:
         """The training pass with the fault planted."""

@@ -4,8 +4,6 @@ In float32 the discrete decisions (top-k, matchings) of the truth are forced, so
 another branch; test_own_decisions compares the decisions themselves.
 """
 
-import functools
-
 import numpy as np
 import pytest
 
@@ -17,6 +15,7 @@ from frameworks.protocol import Case
 from frameworks.shared.tolerances import FLOAT32_KINKS
 from parity_tests.agreement import DEVICES, DTYPES, assert_agreement
 from parity_tests.cases import subjects
+from parity_tests.culprits import CulpritSearch
 from parity_tests.traces import TRUTH, Traces
 
 pytestmark = [
@@ -34,7 +33,8 @@ def test_evaluation(name, dtype, device, traces: Traces, record):
     if dtype == "float32":
         inputs |= {"forced/topk": truth["select/topk"]}
     outputs = traces.run_all(case, subject, inputs, dtype, device)
-    assert_agreement(outputs, truth, record(subject, "evaluation", dtype, device))
+    search = CulpritSearch(traces, subject, training=False)
+    assert_agreement(outputs, truth, record(subject, "evaluation", dtype, device), search=search)
 
 
 def test_training(name, dtype, device, traces: Traces, record):
@@ -45,8 +45,8 @@ def test_training(name, dtype, device, traces: Traces, record):
     if dtype == "float32":
         inputs |= forced_decisions(truth)
     outputs = traces.run_all(case, subject, inputs, dtype, device)
-    replay = functools.partial(traces.replay, subject)
-    assert_agreement(outputs, truth, record(subject, "training", dtype, device), FLOAT32_KINKS, replay)
+    search = CulpritSearch(traces, subject)
+    assert_agreement(outputs, truth, record(subject, "training", dtype, device), FLOAT32_KINKS, search)
 
 
 def test_own_decisions(name, dtype, device, traces: Traces, record):

@@ -1,12 +1,12 @@
 """Training on a batch in which no image has an object: no denoising in v1, one pair of dummies in v2."""
 
-import functools
 from dataclasses import replace
 
 import pytest
 
 from parity_tests.agreement import assert_same_function
 from parity_tests.cases import subjects
+from parity_tests.culprits import CulpritSearch
 from parity_tests.traces import TRUTH, Traces
 
 
@@ -20,4 +20,4 @@ def test_training(name, denoised, traces: Traces, record):
     assert truth["loss/bbox"] == 0 and truth["loss/vfl"] > 0
     outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
     setting = record(subject, "training without objects", "float64", "cpu")
-    assert_same_function(outputs, truth, setting, replay=functools.partial(traces.replay, subject))
+    assert_same_function(outputs, truth, setting, search=CulpritSearch(traces, subject))

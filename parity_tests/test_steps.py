@@ -7,6 +7,7 @@ from frameworks.arrays import Arrays
 from frameworks.judge.decisions import forced_at_every_step, updates
 from parity_tests.agreement import DEVICES, DTYPES, assert_same_arithmetic, assert_same_function
 from parity_tests.cases import subjects
+from parity_tests.culprits import CulpritSearch
 from parity_tests.traces import TRUTH, Traces
 
 # Five float64 steps of r18vd take Jittor minutes. The fast session has one step of it and five of the small models.
@@ -37,10 +38,10 @@ def test_steps(name, count, dtype, device, traces: Traces, record):
     outputs = {framework: updates(trace, weights) for framework, trace in traced.items()}
     truth, setting = updates(truth, weights), record(subject, f"{count} steps", dtype, device)
     if dtype == "float64":
-        assert_same_function(outputs, truth, setting)
+        assert_same_function(outputs, truth, setting, search=CulpritSearch(traces, subject))
     else:
         outputs = {framework: pooled(trace) for framework, trace in outputs.items()}
-        assert_same_arithmetic(outputs, pooled(truth), setting)
+        assert_same_arithmetic(outputs, pooled(truth), setting, search=CulpritSearch(traces, subject))
 
 
 def pooled(trace: Arrays) -> Arrays:

@@ -1,7 +1,5 @@
 """Every official preset: all frameworks compute the same function. The slow part: ``nox -s parity_zoo``."""
 
-import functools
-
 import pytest
 
 from frameworks.judge.decisions import updates
@@ -9,6 +7,7 @@ from frameworks.protocol import Case
 from frameworks.shared.tolerances import zoo_limit
 from parity_tests.agreement import DEVICES, assert_same_function
 from parity_tests.cases import subjects
+from parity_tests.culprits import CulpritSearch
 from parity_tests.traces import TRUTH, Traces
 
 # One of each backbone, and each form of the decoder: RT-DETR's, RT-DETRv2's, discrete, and eval_idx before the end.
@@ -28,7 +27,8 @@ def test_evaluation(name, device, traces: Traces, record):
     case, inputs = Case("forward", subject.spec), subject.images()
     truth = traces.run(case, subject, inputs, *TRUTH)
     outputs = traces.run_all(case, subject, inputs, "float64", device)
-    assert_same_function(outputs, truth, record(subject, "evaluation", "float64", device), zoo_limit)
+    search = CulpritSearch(traces, subject, training=False, limit=zoo_limit)
+    assert_same_function(outputs, truth, record(subject, "evaluation", "float64", device), zoo_limit, search)
 
 
 @pytest.mark.parametrize("name", subjects.OFFICIAL)
@@ -38,8 +38,8 @@ def test_training(name, traces: Traces, record):
     case, inputs = subjects.training_case(subject), subject.training_inputs()
     truth = traces.run(case, subject, inputs, *TRUTH)
     outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
-    replay = functools.partial(traces.replay, subject)
-    assert_same_function(outputs, truth, record(subject, "training", "float64", "cpu"), zoo_limit, replay)
+    search = CulpritSearch(traces, subject, limit=zoo_limit)
+    assert_same_function(outputs, truth, record(subject, "training", "float64", "cpu"), zoo_limit, search)
 
 
 @pytest.mark.parametrize("name", UPDATED)
@@ -50,4 +50,5 @@ def test_update(name, traces: Traces, record):
     truth = updates(traces.run(case, subject, inputs, *TRUTH), weights)
     traced = traces.run_all(case, subject, inputs, "float64", "cpu")
     outputs = {framework: updates(trace, weights) for framework, trace in traced.items()}
-    assert_same_function(outputs, truth, record(subject, "1 step", "float64", "cpu"), zoo_limit)
+    search = CulpritSearch(traces, subject, limit=zoo_limit)
+    assert_same_function(outputs, truth, record(subject, "1 step", "float64", "cpu"), zoo_limit, search)

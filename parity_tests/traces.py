@@ -2,13 +2,14 @@
 
 import hashlib
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import frameworks
 from frameworks.arrays import Arrays
-from frameworks.judge.blame import replay_inputs
+from frameworks.judge.blame import replay_question
 from frameworks.judge.decisions import forced_decisions
 from frameworks.protocol import Case, Framework
 from frameworks.shared import kernels
@@ -96,11 +97,21 @@ class Traces:
         inputs = subject.training_inputs() | (forced_decisions(truth) if truth else {})
         return self.run(subjects.training_case(subject), subject, inputs, framework, dtype, device)
 
-    def replay(self, subject: subjects.Subject, module: str, framework: str, dtype: str, device: str) -> Arrays:
-        """One module alone, on the inputs and cotangents that it had in the truth's training pass."""
-        inputs = rounded(replay_inputs(self.training(subject, *TRUTH), module))
-        case = Case("module", subject.spec, training=True, module=module)
-        return self.run(case, subject, inputs, framework, dtype, device)
+    def replay(
+        self, subject: subjects.Subject, part: str, framework: str, dtype: str, device: str, training: bool = True
+    ) -> Arrays:
+        """One part alone, on what it received in the truth's pass (``blame.replay_question``)."""
+        case, inputs = whole_pass(subject, training)
+        truth = self.run(case, subject, inputs, *TRUTH)
+        alone, given = replay_question(case, inputs, truth, part)
+        return self.run(alone, subject, rounded(given), framework, dtype, device)
+
+
+def whole_pass(subject: subjects.Subject, training: bool) -> tuple[Case, Arrays]:
+    """A subject's pass in training or evaluation mode, with captures of every module, and its inputs."""
+    if training:
+        return subjects.training_case(subject), subject.training_inputs()
+    return replace(subjects.training_case(subject), question="forward", training=False), subject.images()
 
 
 def rounded(arrays: Arrays) -> Arrays:

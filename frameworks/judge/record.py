@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frameworks.judge.compare import Comparison
+from frameworks.judge.compare import Comparison, first_failed
 from frameworks.shared import tolerances
 
 MOST_LINES = 20
@@ -72,7 +72,9 @@ class Record:
         if not failures:
             return ""
         title = f"{framework}: {len(failures)} of {len(comparisons)} tensors differ:"
-        return "\n".join([title, *failures[:MOST_LINES]])
+        first = first_failed(comparisons)
+        place = f"first in the order of the data flow: {first.module} ({first.stage}), {first.tensor}"
+        return "\n".join([title, *failures[:MOST_LINES], place])
 
     def check(self, comparisons: list[Comparison], framework: str, judge: str) -> None:
         """Record comparisons of ``framework``. Raises AssertionError with a line for each failure."""

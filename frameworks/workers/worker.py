@@ -33,15 +33,16 @@ class Session:
         self.stepper: Stepper | None = None
 
     def method(self, request: str) -> Callable[..., Any]:
-        """The method that serves a request: ``stepper.NAME`` of the training run, any other of this class.
+        """The method that serves a request: ``stepper.NAME`` of the training run, ``own.NAME`` of a user's own
+        object in the framework's place (experiments/diagnosis), any other of this class.
 
         Raises:
             ValueError: a request to the training run before ``trainer``.
         """
         owner, _, name = request.rpartition(".")
-        if owner and self.stepper is None:
+        if owner == "stepper" and self.stepper is None:
             raise ValueError("no trainer in this worker: send 'trainer' first")
-        return getattr(self.stepper if owner else self, name)
+        return getattr({"": self, "stepper": self.stepper, "own": self.framework}[owner], name)
 
     def supports(self, device: str, dtype: str) -> str | None:
         """As in ``Framework``."""
@@ -112,7 +113,9 @@ def main() -> None:
     """Load the framework that the command line names, report that it is ready (or why not), and serve requests."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("--adapter", help="dotted module that defines FRAMEWORK (default: the registered one)")
+    parser.add_argument(
+        "--adapter", help="module that defines FRAMEWORK, or FILE.py:NAME (default: the registered one)"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--exchange", type=int, required=True, help="inherited descriptor of the file for arrays")
     arguments = parser.parse_args()

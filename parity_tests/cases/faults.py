@@ -217,7 +217,7 @@ FAULTS = [
     ),
     Fault(
         "weight of the focal loss without its gradient",
-        Report("backward", "decoder.dec_score_head.1", "gradient flow"),
+        Report("backward", "criterion", "backward"),
         subject="tiny_sigmoid",
         patch=_within(criterion, "focal_loss", _no_gradient_through_powers),
     ),
