@@ -11,8 +11,8 @@ from frameworks.errors import UserError
 class Monitoring:
     """Intervals in epochs (0: never) and minutes; the defaults are what runs did before there was a choice.
 
-    A checkpoint is written after every epoch, and within an epoch when ``checkpoint_minutes`` have passed since the
-    last one; 0 minutes: after every step.
+    A checkpoint is written after every epoch but short ones, and within an epoch when ``checkpoint_minutes`` have
+    passed since the last one; 0 minutes: after every step.
     """
 
     validate_every: int = 0  # AP and losses of ``validate_on``; after the last epoch there is an AP anyway

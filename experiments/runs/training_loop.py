@@ -30,6 +30,7 @@ from frameworks.shared.schedules import ema_decay, learning_rates, part_of, upda
 from reports.jsonl import read_lines
 from reports.run.files import EPOCHS, STEPS, kept_checkpoint
 
+SHORT_EPOCH_S = 10.0  # an epoch that ends sooner after a checkpoint leaves no other, if nothing else needs one
 _NOISE_STREAM = 1  # keeps the noise apart from other streams of the same seed
 
 
@@ -110,8 +111,9 @@ class _Loop:
         for epoch in range(begin, self.epochs):
             record = self._train_epoch(epoch, max(0, steps - epoch * self.per_epoch))
             append_all(self.folder / EPOCHS, [record])
-            with Progress(self._at(epoch), waiting="saving the checkpoint"):
-                self._save(epoch + 1, (epoch + 1) * self.per_epoch)
+            if self._epoch_needs_checkpoint(epoch):
+                with Progress(self._at(epoch), waiting="saving the checkpoint"):
+                    self._save(epoch + 1, (epoch + 1) * self.per_epoch)
             mean = record["seconds"] / record["steps"]
             self.say(
                 f"{self._at(epoch)}: loss {record['loss']:.4f}, {mean:.2f} s/step, {duration(record['seconds'])}"
@@ -186,8 +188,16 @@ class _Loop:
         end = f", ETA {duration(left)}" if left is not None else ""
         return f"loss {record['total']:.3f}, lr {max(record['lr']):.2g}, {record['seconds']:.2f} s/step{end}"
 
-    def _checkpoint_is_due(self) -> bool:
-        return time.monotonic() - self.saved_at >= 60 * self.training.monitoring.checkpoint_minutes
+    def _checkpoint_is_due(self, at_most: float = math.inf) -> bool:
+        """Whether the last checkpoint is older than the clock allows, or than ``at_most`` seconds."""
+        allowed = min(60 * self.training.monitoring.checkpoint_minutes, at_most)
+        return time.monotonic() - self.saved_at >= allowed
+
+    def _epoch_needs_checkpoint(self, epoch: int) -> bool:
+        """Whether one is kept, validated or the last of the training; or the epoch was not short."""
+        monitoring = self.training.monitoring
+        needed = monitoring.keeps(epoch) or monitoring.validates_after(epoch) or epoch + 1 == self.epochs
+        return needed or self._checkpoint_is_due(SHORT_EPOCH_S)
 
     def _save(self, epochs: int, steps: int) -> None:
         """Save after the records: they reach at least as far, and a resumed run drops what lies beyond."""

@@ -98,7 +98,7 @@ def rows_so_far(path: Path) -> list[str]:
 def test_ctrl_c_keeps_the_finished_epochs_and_says_how_to_go_on(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "a folder"
     process = subprocess.Popen(
-        command(root, out, epochs=1000),
+        [*command(root, out, epochs=1000), "--checkpoint-minutes", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

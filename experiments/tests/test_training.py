@@ -101,10 +101,12 @@ def interrupt_at(step: int) -> Callable[[int], None]:
     return fault
 
 
+@pytest.mark.parametrize("short", [0.0, 3600.0])
 @pytest.mark.parametrize("step", [0, 2, 3, 4, 8])
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
-    training: Training, tmp_path: Path, step: int
+    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, short: float
 ) -> None:
+    monkeypatch.setattr(training_loop, "SHORT_EPOCH_S", short)
     whole = run(training, tmp_path / "whole", CountingStepper())
     folder = tmp_path / "interrupted"
     with pytest.raises(KeyboardInterrupt):
@@ -112,7 +114,8 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     assert len(records(folder / STEPS)) == step, "what was done until then is kept"
     repair(folder, training.spec)
     rest = run(training, folder, CountingStepper())
-    assert len(rest.calls) == 9 - step // 3 * 3, "the finished epochs are not trained again"
+    finished = 0 if short else step // 3 * 3
+    assert len(rest.calls) == 9 - finished, "the finished epochs are not trained again if they have a checkpoint"
     assert rest.sum == whole.sum
     assert records(folder / STEPS) == records(tmp_path / "whole" / STEPS)
     assert [each["epoch"] for each in records(folder / EPOCHS)] == [0, 1, 2]
@@ -140,16 +143,33 @@ def without_clock(record: dict) -> dict:
     return {key: record[key] for key in record if key != "seconds"}
 
 
-@pytest.mark.parametrize(("minutes", "steps"), [(2, [2, 3, 5, 6, 8, 9]), (0, list(range(1, 10)))])
-def test_checkpoints_come_by_the_clock_and_after_every_epoch(
-    training: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int, steps: list[int]
+@pytest.mark.parametrize(
+    ("seconds", "monitoring", "steps"),
+    [
+        (60, Monitoring(checkpoint_minutes=2), [2, 3, 5, 6, 8, 9]),
+        (60, Monitoring(checkpoint_minutes=0), list(range(1, 10))),
+        (2, Monitoring(), [6, 9]),  # an epoch takes 6 seconds, two of them 12
+        (0, Monitoring(), [9]),
+        (0, Monitoring(checkpoint_minutes=0), list(range(1, 10))),
+        (0, Monitoring(keep_every=2), [6, 9]),
+        (0, Monitoring(validate_every=1), [3, 6, 9]),
+    ],
+)
+def test_checkpoints_come_by_the_clock_and_after_every_epoch_that_is_not_short(
+    training: Training,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    monitoring: Monitoring,
+    steps: list[int],
 ) -> None:
     saved: list[int] = []
-    stepper = CountingStepper()  # a step takes a minute on this clock
-    clock = SimpleNamespace(monotonic=lambda: 60.0 * len(stepper.calls), perf_counter=time.perf_counter)
+    stepper = CountingStepper()  # a step takes so many seconds on this clock
+    clock = SimpleNamespace(monotonic=lambda: seconds * len(stepper.calls), perf_counter=time.perf_counter)
     monkeypatch.setattr(training_loop, "time", clock)
     monkeypatch.setattr(training_loop, "save_checkpoint", lambda *given, epochs, steps: saved.append(steps))
-    run(replace(training, monitoring=Monitoring(checkpoint_minutes=minutes)), tmp_path, stepper)
+    monkeypatch.setattr(training_loop, "keep_checkpoint", lambda *given: None)
+    run(replace(training, monitoring=monitoring), tmp_path, stepper)
     assert saved == steps
 
 

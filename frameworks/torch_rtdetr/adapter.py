@@ -31,6 +31,7 @@ TRAINING_QUESTIONS = {
     "steps": tracing.trace_steps,
     "optimizer": tracing.trace_optimizer,
 }
+TF32 = "TWIN_DETR_TF32"  # variable: "1" lets a GPU round float32 to TF32, to measure what that does
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -41,8 +42,9 @@ class TorchFramework:
 
     def __init__(self) -> None:
         # TF32 on one side and float32 on the other has spoilt published comparisons.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        tf32 = os.environ.get(TF32) == "1"
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
 
     def supports(self, device: str, dtype: str) -> str | None:

@@ -16,7 +16,10 @@ MEANING = {
     "twin": "twin against twin",
     "oracle": "against the official model",
     "huggingface": "against Hugging Face",
+    "onnx": "against the exported graph",
     "self": "against itself",
+    "floor": "the same twice",
+    "tf32": "TF32 on",
 }
 FAILED = "failed: not a number, or marked as failed"
 Margins = dict[tuple[str, str, str], float]

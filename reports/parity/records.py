@@ -9,7 +9,7 @@ from typing import Any
 
 from frameworks.errors import UserError
 
-JUDGES = ("twin", "oracle", "huggingface", "self")
+JUDGES = ("twin", "oracle", "huggingface", "onnx", "self", "floor", "tf32")
 
 
 @dataclass(frozen=True)
