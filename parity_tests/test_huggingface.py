@@ -58,7 +58,7 @@ def inputs(subject: Subject, case: Case) -> Arrays:
 
 def comparable(trace: Arrays, spec: ModelSpec) -> Arrays:
     """Arrays that both sides record and that do not depend on look-forward-twice, which Hugging Face lacks."""
-    wanted = ("forward/", "select/", "loss/", "match/", "statistic/")
+    wanted = ("forward/", "select/", "loss/", "cost/", "match/", "statistic/")
     wanted += tuple(f"capture/{name}/output/" for name in captured_by_both(spec))
     wanted += tuple(f"gradient/{prefix}" for prefix in untouched_by_look_forward_twice(spec))
     wanted += ("gradient_input/",) if spec.decoder.num_layers == 1 else ()

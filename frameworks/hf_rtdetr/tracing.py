@@ -211,19 +211,29 @@ def _capture(case: Case, model: Model) -> Iterator[Captured]:
 
 @contextlib.contextmanager
 def _matchings() -> Iterator[Arrays]:
-    """Record every matching of a loss with a hook: the matcher is created inside the loss function."""
+    """Record costs and pairs of every matching of a loss: the matcher is created inside the loss function."""
     arrays: Arrays = {}
+    costs: list[np.ndarray] = []  # of the matching in progress, image by image
+    loss: Any = sys.modules[Matcher.__module__]
+    solve = loss.linear_sum_assignment
+
+    def recorded(cost_QT: Tensor) -> Any:
+        costs.append(to_numpy(cost_QT))
+        return solve(cost_QT)
 
     def hook(module: Any, _inputs: Any, output: Any) -> None:
         if isinstance(module, Matcher):
             number = len({name.split("/")[1] for name in arrays})
-            for image, pair in enumerate(output):
+            for image, (pair, cost_QT) in enumerate(zip(output, costs, strict=True)):
+                arrays[f"cost/{number}/{image}"] = cost_QT
                 for side, indices in zip(("queries", "targets"), pair, strict=True):
                     arrays[f"match/{number}/{image}/{side}"] = to_numpy(indices)
+            costs.clear()
 
     handle = register_module_forward_hook(hook)
     try:
-        yield arrays
+        with mock.patch.object(loss, "linear_sum_assignment", recorded):
+            yield arrays
     finally:
         handle.remove()
 

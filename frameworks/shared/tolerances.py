@@ -102,6 +102,7 @@ HUGGINGFACE = {
     "query selection": 3e-11,
     "activations": 5e-11,
     "losses": 2e-11,
+    "matching costs": 2e-11,
     "matching": 0.0,
     "backward": 1e-10,
     "norm statistics": 1e-11,

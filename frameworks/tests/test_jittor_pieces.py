@@ -244,7 +244,7 @@ def test_matching_and_losses_against_loops(jt, counts):
     for b, cost in enumerate(matching_costs(prediction, ours, MatcherSpec())):
         wanted = closed_forms.matching_cost(logits[b], boxes[b], *targets[b])
         np.testing.assert_allclose(cost.numpy(), wanted, atol=1e-12)
-    indices, num_boxes = match(prediction, ours, MatcherSpec()), max(sum(counts), 1.0)
+    indices, num_boxes = match(prediction, ours, MatcherSpec()).indices, max(sum(counts), 1.0)
     pairs = matched(ours, indices)
     vfl = varifocal_loss(prediction, pairs, num_boxes, spec)
     wanted = closed_forms.varifocal(logits, boxes, targets, indices, num_boxes, spec.alpha, spec.gamma)

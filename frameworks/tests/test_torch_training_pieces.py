@@ -63,7 +63,7 @@ def test_matching_costs_against_a_loop(counts):
 def test_losses_against_loops(counts):
     drawn, (logits, boxes) = drawn_targets(*counts), drawn_prediction(2, 4)
     prediction, targets, spec = as_prediction(logits, boxes), as_targets(drawn), CriterionSpec()
-    indices = match(prediction, targets, spec.matcher)
+    indices = match(prediction, targets, spec.matcher).indices
     assert [len(queries) for queries, _ in indices] == list(counts)
     num_boxes = max(sum(counts), 1.0)
     pairs = matched(targets, indices)
