@@ -37,6 +37,11 @@ class Lockstep:
     runs: tuple[Run, ...]
 
     @property
+    def reference(self) -> str:
+        """The framework that the others are measured against: the first that ran."""
+        return self.runs[0].framework
+
+    @property
     def dtypes(self) -> tuple[str, ...]:
         """Those that have an envelope, in the order of the runs."""
         return tuple(dict.fromkeys(run.dtype for run in self.runs if run.kind == PERTURBED and run.curves))
