@@ -35,7 +35,7 @@ DIFFERENCES = {
     ("training.py", "only torch", "in_float32"): "after mixed precision, which Jittor has not (docs/jittor.md)",
     ("profiling.py", "only jittor", "kernel_kind"): "Jittor names a fused kernel by the code of all its operators",
     ("layers.py", "only jittor", "BatchNorm2d.__init__"): "Jittor's norms cancel in float32: written out",
-    ("layers.py", "only jittor", "BatchNorm2d.forward"): "Jittor's norms cancel in float32: written out",
+    ("layers.py", "parameters", "BatchNorm2d.forward"): "the activation is computed in the pass of the norm",
     ("layers.py", "parameters", "FrozenBatchNorm2d.forward"): "the activation is computed in the pass of the norm",
     ("layers.py", "only jittor", "Linear"): "bias and ReLU in the pass of the product; PyTorch's is used as it is",
     ("layers.py", "only jittor", "Linear.forward"): "bias and ReLU in the pass of the product",
@@ -64,6 +64,10 @@ IMPORTS = {
     ("TWIN.layers", "only jittor"): (
         "batch norms have plain counters, outside the state_dict; linear layers are written out",
         "attention exchange",
+    ),
+    ("frameworks.state.reached", "only jittor"): (
+        "jt.grad returns zeros, not None, for unused parameters",
+        "exchange",
     ),
     ("re", "only jittor"): ("Jittor names a fused kernel by the code of all its operators", "profiling"),
     ("os", "only torch"): ("operations are counted where PyTorch's counter sees them", "profiling"),

@@ -40,25 +40,29 @@ def _model(part: str, **fields: Any) -> Callable[[ExperimentSpec], ExperimentSpe
     return change
 
 
-def _exponent_of_the_cost(spec: ExperimentSpec) -> ExperimentSpec:
+def _without_giou_cost(spec: ExperimentSpec) -> ExperimentSpec:
     criterion = spec.criterion
-    return replace(spec, criterion=replace(criterion, matcher=replace(criterion.matcher, gamma=1.5)))
+    return replace(spec, criterion=replace(criterion, matcher=replace(criterion.matcher, cost_giou=0.0)))
+
+
+def _recipe(spec: ExperimentSpec, **fields: Any) -> ExperimentSpec:
+    return replace(spec, recipe=replace(spec.recipe, **fields))
 
 
 def _offsets_without_gradient(spec: ExperimentSpec) -> ExperimentSpec:
     frozen = ParameterGroup(SAMPLING_OFFSETS, lr=0.0, weight_decay=0.0)
-    return replace(spec, recipe=replace(spec.recipe, groups=(frozen, *spec.recipe.groups)))
+    return _recipe(spec, groups=(frozen, *spec.recipe.groups))
 
 
 NONE = Fault("", "none")
 FAULTS = (
     Fault("forward", "position embedding of temperature 1,000", _model("encoder", pe_temperature=1000.0)),
-    Fault("matching", "focal cost of exponent 1.5", _exponent_of_the_cost),
+    Fault("matching", "no cost of the GIoU", _without_giou_cost),
     Fault(
         "loss", "varifocal exponent 1.5", lambda spec: replace(spec, criterion=replace(spec.criterion, gamma=1.5))
     ),
     Fault("gradient", "sampling offsets without a gradient", _offsets_without_gradient),
-    Fault("update", "AdamW's second beta 0.99", lambda s: replace(s, recipe=replace(s.recipe, betas=(0.9, 0.99)))),
+    Fault("update", "weight decay added to the gradient", lambda s: _recipe(s, optimizer="adam")),
     Fault("EMA", "average without its warm-up", average_warms_up=False),
     Fault("schedule", "warm-up one update late, so that the first update is zero", late=1),
 )

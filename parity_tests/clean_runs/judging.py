@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from frameworks.config import ModelSpec
+from frameworks.errors import UserError
 from frameworks.judge.compare import Comparison, compare
 from frameworks.judge.decisions import forced_decisions
 from frameworks.protocol import Case
@@ -32,8 +34,8 @@ def drawn(number: int) -> Subject:
     """The subject of a run: one of ``STRUCTURES`` specs, with seed, image size, batch and targets of its own."""
     spec = structure(number % STRUCTURES)
     stream = np.random.Generator(np.random.PCG64(number))
-    enough = [size for size in SIZES if _tokens(size, spec.model.backbone.out_strides) >= _queries(spec)]
-    size_hw = enough[int(stream.integers(len(enough)))]
+    allowed = [size_hw for size_hw in SIZES if _fits(spec.model, size_hw)]
+    size_hw = allowed[int(stream.integers(len(allowed)))]
     batch, empty = int(stream.integers(1, 4)), stream.random() < WITHOUT_OBJECTS
     counts = tuple(0 if empty else int(count) for count in stream.integers(0, MOST_OBJECTS + 1, batch))
     return Subject(f"clean run {number}", spec, f"clean-{number}", size_hw, counts)
@@ -41,14 +43,13 @@ def drawn(number: int) -> Subject:
 
 def dtypes_of(subject: Subject) -> tuple[str, ...]:
     """float32 too, but for discrete sampling: a location next to a pixel's edge takes the neighbour there."""
-    discrete = subject.spec.model.decoder.cross_attn_method == "discrete"
-    return ("float64",) if discrete else ("float64", "float32")
+    return ("float64",) if _is_discrete(subject.spec.model) else ("float64", "float32")
 
 
 def run(number: int, workers: Workers) -> dict[str, Any]:
     """The record of one run: what was drawn, tensors compared, worst margins by dtype and stage, failures.
 
-    An exception in a framework is a failure too.
+    An exception in a framework and a refusal are failures too.
     """
     start = time.perf_counter()
     subject, traces = drawn(number), Traces(workers)
@@ -66,8 +67,8 @@ def run(number: int, workers: Workers) -> dict[str, Any]:
     for dtype in dtypes_of(subject):
         try:
             found = compared_training(subject, dtype, traces)
-        except WorkerFailure as error:
-            record["failures"].append(f"{dtype}: {error.kind}: {error.message}")
+        except (WorkerFailure, UserError) as error:
+            record["failures"].append(f"{dtype}: {type(error).__name__}: {error}")
             continue
         record["tensors"][dtype] = sum(map(len, found.values()))
         record["worst"][dtype] = worst_margins(found)
@@ -125,9 +126,12 @@ def _with_limit(comparisons: Iterable[Comparison]) -> Iterable[Comparison]:
     return (comparison for comparison in comparisons if comparison.limit > 0)
 
 
-def _tokens(size_hw: tuple[int, int], strides: Iterable[int]) -> int:
-    return sum((size_hw[0] // stride) * (size_hw[1] // stride) for stride in strides)
+def _fits(model: ModelSpec, size_hw: tuple[int, int]) -> bool:
+    """Whether an image has a token for each query and, for discrete sampling, is not higher than wide."""
+    height, width = size_hw
+    tokens = sum((height // stride) * (width // stride) for stride in model.backbone.out_strides)
+    return tokens >= model.decoder.num_queries and not (_is_discrete(model) and height > width)
 
 
-def _queries(spec: Any) -> int:
-    return spec.model.decoder.num_queries
+def _is_discrete(model: ModelSpec) -> bool:
+    return model.decoder.cross_attn_method == "discrete"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from reports import style
 from reports.formatting import label
@@ -47,8 +48,10 @@ def _draw(axes: Axes, lockstep: Lockstep, dtype: str, quantity: str) -> None:
     for run, color in zip(lockstep.of(dtype, FAULT), FAULT_COLORS, strict=False):
         curve = np.maximum(run.curves[quantity], LEAST)
         axes.plot(steps, curve, color=color, linewidth=1.3, linestyle="--", label=f"fault in {run.which}")
+    reference = label(lockstep.reference)
     for run in lockstep.of(dtype, BASE):
         curve = np.maximum(run.curves[quantity], LEAST)
-        axes.plot(steps, curve, color="black", linewidth=2.2, label=f"{label(run.framework)} from the reference")
+        axes.plot(steps, curve, color="black", linewidth=2.2, label=f"{label(run.framework)} from {reference}")
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.tidy(axes)

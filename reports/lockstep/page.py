@@ -45,7 +45,11 @@ def _verdict(lockstep: Lockstep, dtype: str, results: list[Result]) -> str:
     seen = [result for result in faults if result.passed]
     holds = bool(bases) and all(result.passed for result in bases)
     worst = max((result.margin for result in bases), default=float("nan"))
-    head = "parts from the reference no faster than a framework from itself" if holds else "**leaves the envelope**"
+    head = (
+        f"parts from {show.label(lockstep.reference)} no faster than a framework from itself"
+        if holds
+        else "**leaves the envelope**"
+    )
     names = show.labels(result.run.framework for result in bases)
     slack = needed_slack(lockstep.of(dtype, PERTURBED))
     return (
@@ -76,7 +80,7 @@ def _growth(lockstep: Lockstep, dtype: str) -> list[dict[str, Any]]:
     for run in lockstep.of(dtype, PERTURBED):
         groups.setdefault(f"{show.label(run.framework)} from itself, perturbed", []).append(run)
     for run in lockstep.of(dtype, BASE):
-        groups[f"{show.label(run.framework)} from the reference"] = [run]
+        groups[f"{show.label(run.framework)} from {show.label(lockstep.reference)}"] = [run]
     rows = []
     for name, runs in groups.items():
         factors = [growth(run.curves) for run in runs]

@@ -37,9 +37,14 @@ class Lockstep:
     runs: tuple[Run, ...]
 
     @property
+    def reference(self) -> str:
+        """The framework that the others are measured against: the first that ran."""
+        return self.runs[0].framework
+
+    @property
     def dtypes(self) -> tuple[str, ...]:
-        """Those of the runs, in their order."""
-        return tuple(dict.fromkeys(run.dtype for run in self.runs))
+        """Those that have an envelope, in the order of the runs."""
+        return tuple(dict.fromkeys(run.dtype for run in self.runs if run.kind == PERTURBED and run.curves))
 
     def of(self, dtype: str, kind: str) -> list[Run]:
         """The runs of a kind in a dtype; of the bases only those that are measured against another."""
@@ -47,7 +52,7 @@ class Lockstep:
 
 
 def read(path: Path) -> Lockstep:
-    """Read the records. Raises UserError if there is no session in them."""
+    """Read the records. Raises UserError if there is no session in them, or none that has an envelope yet."""
     lines, _ = read_lines(path)
     sessions = [line for line in lines if line["kind"] == "session"]
     if not sessions:
@@ -57,7 +62,10 @@ def read(path: Path) -> Lockstep:
         if line["kind"] != "session":
             grouped.setdefault(_key(line), []).append(line)
     whole = {key: steps for key, steps in grouped.items() if len(steps) == sessions[0]["plan"]["steps"]}
-    return Lockstep(sessions[0], tuple(Run(*key, _curves(key, whole)) for key in whole))
+    lockstep = Lockstep(sessions[0], tuple(Run(*key, _curves(key, whole)) for key in whole))
+    if not lockstep.dtypes:
+        raise UserError(f"{path}: no perturbed run is whole yet; go on with the session")
+    return lockstep
 
 
 def _key(line: dict[str, Any]) -> Key:

@@ -84,3 +84,10 @@ def test_records_without_a_session(tmp_path, capsys):
     (tmp_path / RECORDS).write_text("")
     assert main([str(tmp_path / RECORDS), str(tmp_path)]) == 2
     assert "no lockstep session" in capsys.readouterr().err
+
+
+def test_records_without_an_envelope(tmp_path, capsys):
+    path = write(tmp_path)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + 2 * STEPS]))
+    assert main([str(path), str(tmp_path)]) == 2
+    assert "no perturbed run is whole" in capsys.readouterr().err
