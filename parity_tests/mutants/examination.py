@@ -1,0 +1,119 @@
+"""Runs the parity tests on a tree with a fault, in a process of its own, up to the first test that fails."""
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parity_tests.mutants.catalogue import TWINS
+from parity_tests.mutants.remembered import Remembering
+from parity_tests.mutants.stages import NAMES, position, stage_of_test
+from parity_tests.mutants.weak_checks import weak_checks
+
+PACKAGES = ("frameworks", "parity_tests", "experiments", "reports")
+CULPRIT = re.compile(r"first module that diverges: (\S+)")
+DIFFERENT = re.compile(r"^E?\s*(?:AssertionError: )?([\w.]+): \S+ \([\w -]+, float\d\d, \w+\): error", re.MULTILINE)
+NOTHING_COLLECTED = 5
+
+
+class Plugin:
+    """Selects and orders the tests, lends the stored traces, and notes the first failure."""
+
+    def __init__(self, planted_in: str, stages: Sequence[str], memory: str) -> None:
+        self.stages, self.memory = stages, Path(memory)
+        self.clean = {"torch": "jittor", "jittor": "torch"}.get(planted_in)
+        self.last: tuple[Any, ...] = ()  # outputs and truth of the last comparison of twins
+        self.result: dict[str, Any] = {"status": "survived"}
+
+    def pytest_configure(self) -> None:
+        """Listen to the comparisons of the tree under test; its modules are not imported before."""
+        from frameworks.workers.client import open_framework
+        from parity_tests import agreement, traces
+
+        original, get = agreement._assert_recorded, traces.Workers.get
+
+        def assert_recorded(found: Any, outputs: Any, truth: Any, *rest: Any) -> None:
+            self.last = (outputs, truth)
+            original(found, outputs, truth, *rest)
+
+        def get_remembering(workers: Any, name: str, device: str) -> Any:
+            if name != self.clean:
+                return get(workers, name, device)
+            return Remembering(name, self.memory, lambda: get(workers, name, device), traces.digest)
+
+        agreement._assert_recorded = assert_recorded
+        if self.clean:
+            traces.Workers.get = get_remembering  # pyright: ignore[reportAttributeAccessIssue]
+        assert open_framework
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep the tests of the wanted stages, without those that ask the twin without a fault alone."""
+        kept = [item for item in items if stage_of_test(item.nodeid) in self.stages and self._concerned(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = sorted(kept, key=lambda item: position(item.nodeid))
+
+    def _concerned(self, item: pytest.Item) -> bool:
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}  # pyright: ignore
+        return self.clean is None or parameters.get("framework") != self.clean
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note the first failure: the test, its stage, the culprit that it names, and what weaker checks would say."""
+        if not report.failed or self.result["status"] != "survived":
+            return
+        message = report.longreprtext
+        named, compared = CULPRIT.search(message), DIFFERENT.search(message)
+        self.result = {
+            "status": "killed",
+            "test": report.nodeid.rpartition("parity_tests/")[2],
+            "stage": stage_of_test(report.nodeid),
+            "blamed": named[1] if named else compared[1] if compared else None,
+            "blamed_by": "search" if named else "comparison" if compared else None,
+            "error": message.strip().splitlines()[-1][:300] if message.strip() else "",
+            "weak": self._weak() if compared and self.last else None,
+        }
+
+    def _weak(self) -> dict[str, bool]:
+        from frameworks.judge.compare import relative_error
+        from frameworks.shared.stages import stage_of
+        from frameworks.shared.tolerances import PUBLISHED
+
+        outputs, truth = self.last
+        found = [weak_checks(output, truth, PUBLISHED, stage_of, relative_error) for output in outputs.values()]
+        return {check: any(each[check] for each in found) for check in found[0]}
+
+
+def examine(tree: str, planted_in: str, stages: Sequence[str], tests: Sequence[str], memory: str, out: str) -> None:
+    """Run ``tests`` of ``tree`` up to the first failure and write the result to the file ``out`` as JSON.
+
+    For a process of its own: the packages of this tree are forgotten, so that those of ``tree`` are imported.
+    """
+    log = os.open(f"{out}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    try:
+        os.chdir(tree)
+        os.environ["PYTHONPATH"] = tree  # for the workers
+        sys.path.insert(0, tree)
+        sys.dont_write_bytecode = True
+        for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+            del sys.modules[name]
+        plugin = Plugin(planted_in, stages, memory)
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--in-process", "--records", f"{tree}/records"]
+        code = pytest.main([*tests, *options, "-m", "not zoo"], plugins=[plugin])
+        result = plugin.result
+        if code not in (0, 1, NOTHING_COLLECTED):  # the tests could not even be collected
+            result = {"status": "killed", "stage": stages[0], "test": "import", "error": f"pytest ended with {code}"}
+    except BaseException:
+        result = {"status": "error", "error": traceback.format_exc()[-600:]}
+    Path(out).write_text(json.dumps(result))
+    os._exit(0)
+
+
+assert set(TWINS) == {"torch", "jittor"} and NAMES
