@@ -6,7 +6,7 @@ from pathlib import Path
 
 from frameworks.errors import UserError
 from parity_tests.mutants.catalogue import ROOT, read_catalogue
-from parity_tests.mutants.runner import Runner
+from parity_tests.mutants.runner import Runner, append
 from parity_tests.mutants.stages import NAMES
 from parity_tests.mutants.workspace import workspace
 from reports.jsonl import read_lines
@@ -32,9 +32,11 @@ def main() -> None:
     ]
     if not chosen:
         raise SystemExit(str(UserError("no fault of the catalogue is chosen; see parity_tests/mutants/*.toml")))
+    listed = [(mutant.area, mutant.name, mutant.planted_in) for mutant in read_catalogue()]
+    append(options.results, {"catalogue": listed})
     with workspace() as tree:
         Runner(options.results, GENERATED / "traces", options.until).run(chosen, tree)
-    last = {record["key"]: record["status"] for record in read_lines(options.results)[0]}
+    last = {record["key"]: record["status"] for record in read_lines(options.results)[0] if "key" in record}
     print(", ".join(f"{count} {status}" for status, count in sorted(Counter(last.values()).items())))
 
 

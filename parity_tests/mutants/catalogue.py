@@ -6,7 +6,8 @@ A table ``[[fault]]`` has a ``name`` that says what is wrong, ``why`` it happens
 - ``module = "decoder"`` with ``both = [find, replace]``, or ``torch`` and ``jittor`` where the twins' texts differ
 - or ``file = "frameworks/shared/schedules.py"`` with ``shared = [find, replace]``
 
-``equivalent`` is the argument why a fault changes no result: one for all, or a table by twin.
+``equivalent`` is the argument why a fault changes no result: one for all, or a table by twin. ``wanted`` says of a
+known survivor what would find it.
 """
 
 import tomllib
@@ -34,6 +35,7 @@ class Mutant:
     source: str
     blame: tuple[str, ...]
     equivalent: str  # "" where the fault must be found
+    wanted: str  # of a known survivor: what would find it
 
     def patched(self, source: str) -> str:
         """The text of its file with the fault. Raises ValueError unless ``find`` occurs exactly once."""
@@ -78,6 +80,7 @@ def _planted(area: str, table: dict[str, Any]) -> list[Mutant]:
             table["source"],
             (blame,) if isinstance(blame, str) else tuple(blame),
             reason if isinstance(reason, str) else reason.get(place, ""),
+            table.get("wanted", ""),
         )
         for place, (find, replace) in texts.items()
     ]

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from parity_tests.mutants.catalogue import TWINS
 from parity_tests.mutants.remembered import Remembering
-from parity_tests.mutants.stages import NAMES, position, stage_of_test
+from parity_tests.mutants.stages import position, stage_of_test
 from parity_tests.mutants.weak_checks import weak_checks
 
 PACKAGES = ("frameworks", "parity_tests", "experiments", "reports")
@@ -33,7 +32,6 @@ class Plugin:
 
     def pytest_configure(self) -> None:
         """Listen to the comparisons of the tree under test; its modules are not imported before."""
-        from frameworks.workers.client import open_framework
         from parity_tests import agreement, traces
 
         original, get = agreement._assert_recorded, traces.Workers.get
@@ -50,7 +48,6 @@ class Plugin:
         agreement._assert_recorded = assert_recorded
         if self.clean:
             traces.Workers.get = get_remembering  # pyright: ignore[reportAttributeAccessIssue]
-        assert open_framework
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,7 +61,7 @@ class Plugin:
         return self.clean is None or parameters.get("framework") != self.clean
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the first failure: the test, its stage, the culprit that it names, and what weaker checks would say."""
+        """Note the first failure: test, stage, the culprit that it names, what weaker checks would say."""
         if not report.failed or self.result["status"] != "survived":
             return
         message = report.longreprtext
@@ -109,11 +106,13 @@ def examine(tree: str, planted_in: str, stages: Sequence[str], tests: Sequence[s
         code = pytest.main([*tests, *options, "-m", "not zoo"], plugins=[plugin])
         result = plugin.result
         if code not in (0, 1, NOTHING_COLLECTED):  # the tests could not even be collected
-            result = {"status": "killed", "stage": stages[0], "test": "import", "error": f"pytest ended with {code}"}
+            result = {
+                "status": "killed",
+                "stage": stages[0],
+                "test": "import",
+                "error": f"pytest ended with {code}",
+            }
     except BaseException:
         result = {"status": "error", "error": traceback.format_exc()[-600:]}
     Path(out).write_text(json.dumps(result))
     os._exit(0)
-
-
-assert set(TWINS) == {"torch", "jittor"} and NAMES

@@ -21,7 +21,9 @@ class Remembering:
     Everything else is the framework's own; it is started when it is first needed.
     """
 
-    def __init__(self, name: str, folder: Path, start: Callable[[], Any], digest: Callable[[Arrays], bytes]) -> None:
+    def __init__(
+        self, name: str, folder: Path, start: Callable[[], Any], digest: Callable[[Arrays], bytes]
+    ) -> None:
         self.name, self.folder, self._start, self._digest = name, folder, start, digest
 
     def __getattr__(self, member: str) -> Any:

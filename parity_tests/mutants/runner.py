@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity_tests.mutants.catalogue import TWINS, Mutant
+from parity_tests.mutants.catalogue import Mutant
 from parity_tests.mutants.examination import examine
-from parity_tests.mutants.stages import NAMES
+from parity_tests.mutants.stages import ALONE, NAMES, TESTS, UNIT, UNIT_TESTS
 from parity_tests.mutants.workspace import Workspace, code_hash, key_of
 from reports.jsonl import read_lines
 
 MINUTES = 20  # after which an examination is ended: the fault made something wait for ever
-ALONE = ("data",)  # areas that no parity test imports: unit tests are asked
-UNIT_TESTS = "experiments/tests"
-UNIT = "unit tests"
+PRELOADED = ["torch", "scipy.optimize", "pytest", "hypothesis"]  # once for all examinations
 
 
 @dataclass(frozen=True)
@@ -35,42 +33,34 @@ class Runner:
     memory: Path
     until: str = NAMES[-1]
 
-    def stages(self) -> tuple[str, ...]:
-        """The stages up to the last one wanted."""
-        return NAMES[: NAMES.index(self.until) + 1]
-
     def run(self, mutants: Sequence[Mutant], workspace: Workspace) -> None:
         """Examine those that have no result yet. What was written so far stays, whatever ends this."""
         code = code_hash("frameworks", "parity_tests", "experiments")
         done = finished(self.results, self.until)
         waiting = [mutant for mutant in mutants if key_of(mutant, code) not in done]
         start = time.perf_counter()
-        self.results.parent.mkdir(parents=True, exist_ok=True)
         for number, mutant in enumerate(waiting):
             show_progress(len(mutants) - len(waiting) + number, len(mutants), number, start, mutant)
             began = time.perf_counter()
             result = {"status": "equivalent"} if mutant.equivalent else self.examined(mutant, workspace)
-            record = record_of(mutant, result, key_of(mutant, code), self.until, time.perf_counter() - began)
+            until = UNIT if mutant.area in ALONE else self.until
+            record = record_of(mutant, result, key_of(mutant, code), until, time.perf_counter() - began)
             append(self.results, record)
-            print(f"\r{record['status']:>10} {record['stage'] or '':<14} {record['seconds']:5.0f} s  {mutant}")
+            print(
+                f"\r{record['status']:>10} {record['stage'] or '':<14} {record['seconds']:5.0f} s  {mutant}",
+                flush=True,
+            )
 
     def examined(self, mutant: Mutant, workspace: Workspace) -> dict[str, Any]:
-        """Plant one fault and run the tests in a new process."""
-        stages, tests = (*self.stages(),), ["parity_tests"]
-        if mutant.area in ALONE:
-            return self._asked(mutant, workspace, (UNIT,), [UNIT_TESTS])
-        if self.until != NAMES[-1]:
-            tests = ["parity_tests", "--ignore=parity_tests/test_judge.py", "--ignore=parity_tests/test_mutants.py"]
-        return self._asked(mutant, workspace, stages, tests)
-
-    def _asked(
-        self, mutant: Mutant, workspace: Workspace, stages: Sequence[str], tests: Sequence[str]
-    ) -> dict[str, Any]:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "scipy.optimize", "pytest", "hypothesis"])
+        """Plant one fault and run the tests in a new process; what ``examination.examine`` found."""
+        alone = mutant.area in ALONE
+        stages = (UNIT,) if alone else NAMES[: NAMES.index(self.until) + 1]
         memory = self.memory / code_hash("frameworks", without=f"frameworks/{mutant.planted_in}_rtdetr")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
         with workspace.planted(mutant) as tree, tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "result.json"
+            tests = UNIT_TESTS if alone else TESTS
             arguments = (str(tree), mutant.planted_in, stages, tests, str(memory), str(out))
             process = context.Process(target=examine, args=arguments)
             process.start()
@@ -98,10 +88,12 @@ def record_of(mutant: Mutant, result: dict[str, Any], key: str, until: str, seco
         "test": result.get("test"),
         "blamed": blamed,
         "blamed_by": result.get("blamed_by"),
+        "blame": mutant.blame,
         "blame_right": mutant.blames(blamed) if blamed else None,
         "weak": result.get("weak"),
         "error": result.get("error"),
         "equivalent": mutant.equivalent,
+        "wanted": mutant.wanted,
         "seconds": round(seconds, 1),
         "date": datetime.date.today().isoformat(),
     }
@@ -114,26 +106,27 @@ def finished(results: Path, until: str) -> set[str]:
     return {
         record["key"]
         for record in read_lines(results)[0]
+        if "key" in record
         if record["status"] in ("killed", "equivalent")
-        or (record["status"] == "survived" and NAMES.index(record["until"]) >= NAMES.index(until))
+        or (record["status"] == "survived" and _reaches(record["until"], until))
     }
 
 
+def _reaches(asked: str, wanted: str) -> bool:
+    """Whether a fault that survived up to the stage ``asked`` need not be asked again up to ``wanted``."""
+    return asked == UNIT or NAMES.index(asked) >= NAMES.index(wanted)
+
+
 def append(results: Path, record: dict[str, Any]) -> None:
-    """Write one line, to the disk at once; a line that was cut off by ``kill -9`` is ended first."""
-    text = json.dumps(record) + "\n"
+    """Write one line, to the disk at once; the rest of a line that ``kill -9`` cut off is dropped first."""
+    results.parent.mkdir(parents=True, exist_ok=True)
     with results.open("ab+") as file:
-        if file.tell() and _last_byte(results) != b"\n":
-            text = "\n" + text
-        file.write(text.encode())
+        file.seek(0)
+        before = file.read()
+        file.truncate(before.rfind(b"\n") + 1)
+        file.write(json.dumps(record).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _last_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1)
 
 
 def show_progress(done: int, total: int, number: int, start: float, mutant: Mutant) -> None:
@@ -141,8 +134,5 @@ def show_progress(done: int, total: int, number: int, start: float, mutant: Muta
     if not sys.stderr.isatty():
         return
     filled = "#" * (30 * done // max(total, 1))
-    left = (time.perf_counter() - start) / number * (total - done) / 60 if number else float("nan")
-    print(f"\r[{filled:<30}] {done}/{total}, {left:.0f} min left: {mutant}"[:110], end="", file=sys.stderr)
-
-
-assert TWINS
+    left = f", {(time.perf_counter() - start) / number * (total - done) / 60:.0f} min left" if number else ""
+    print(f"\r[{filled:<30}] {done}/{total}{left}: {mutant}"[:110], end="", file=sys.stderr, flush=True)

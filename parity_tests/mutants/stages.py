@@ -31,13 +31,37 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 NAMES = tuple(STAGES)
 
+# What is collected; the tests of the judge and of this folder examine themselves.
+TESTS = ("parity_tests", "--ignore=parity_tests/test_judge.py", "--ignore=parity_tests/test_mutants.py")
+
+# Areas that no parity test imports: unit tests are asked, and the results are counted apart.
+ALONE = ("data",)
+UNIT = "unit tests"
+UNIT_TESTS = tuple(
+    f"experiments/tests/test_{name}.py"
+    for name in (
+        "images",
+        "photometric",
+        "categories",
+        "voc",
+        "coco",
+        "augmentation",
+        "batches",
+        "preparation",
+        "evaluation",
+        "training",
+    )
+)
+
 # Whole models of an official preset wait for the last stages.
 _LARGE = "rtdetr"
 
 
 def stage_of_test(node: str) -> str:
     """The stage of a test, by its pytest name such as ``parity_tests/test_model.py::test_training[tiny-...]``."""
-    name = node.rpartition("parity_tests/")[2]
+    if not node.startswith("parity_tests/"):
+        return UNIT
+    name = node.removeprefix("parity_tests/")
     large = f"[{_LARGE}" in name or f"-{_LARGE}" in name
     for stage, starts in STAGES.items():
         if name.startswith(starts) and (not large or stage in ("oracle", "all others")):
@@ -48,7 +72,8 @@ def stage_of_test(node: str) -> str:
 def position(node: str) -> tuple[int, int]:
     """Sort key of a test: its stage, and its place within."""
     stage = stage_of_test(node)
-    name = node.rpartition("parity_tests/")[2]
-    starts = STAGES[stage]
+    if stage == UNIT:
+        return 0, next(i for i, file in enumerate(UNIT_TESTS) if node.startswith(file))
+    name, starts = node.removeprefix("parity_tests/"), STAGES[stage]
     place = next((i for i, start in enumerate(starts) if name.startswith(start)), len(starts))
     return NAMES.index(stage), place

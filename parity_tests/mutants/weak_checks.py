@@ -10,7 +10,9 @@ MEAN_DIFFERENCE = 1e-3  # of the mean size of the true values
 RTOL, ATOL = 1.0, 1e-8  # NumPy's own atol
 
 
-def weak_checks(candidate: Arrays, truth: Arrays, published: Mapping[str, float], stage_of, error_of) -> dict[str, bool]:
+def weak_checks(
+    candidate: Arrays, truth: Arrays, published: Mapping[str, float], stage_of, error_of
+) -> dict[str, bool]:
     """Whether each weaker check fails for one pair of traces.
 
     Args:
@@ -26,6 +28,8 @@ def weak_checks(candidate: Arrays, truth: Arrays, published: Mapping[str, float]
         "published bounds": any(
             not error_of(a, b) <= published[stage_of(n)] for n, a, b in pairs if stage_of(n) in published
         ),
-        "mean difference": any(not abs(a.mean() - b.mean()) <= MEAN_DIFFERENCE * abs(b).mean() for _, a, b in pairs),
+        "mean difference": any(
+            not abs(a.mean() - b.mean()) <= MEAN_DIFFERENCE * abs(b).mean() for _, a, b in pairs
+        ),
         "allclose, rtol 1": any(not np.allclose(a, b, rtol=RTOL, atol=ATOL) for _, a, b in pairs),
     }
