@@ -3,11 +3,9 @@
 import ast
 from collections import Counter
 from dataclasses import replace
-from unittest import mock
 
 import pytest
 
-from parity_tests.mutants import runner
 from parity_tests.mutants.catalogue import ROOT, Mutant, read_catalogue
 from parity_tests.mutants.runner import Runner, append, finished
 from parity_tests.mutants.stages import STAGES, UNIT, stage_of_test
@@ -71,7 +69,6 @@ def test_a_fault_is_killed_an_equivalent_one_reported_and_nothing_asked_twice(tm
     equivalent = replace(FLIP, name="no change", replace=FLIP.find, equivalent="it replaces a text by itself")
     results, asked = tmp_path / "results.jsonl", Runner(tmp_path / "results.jsonl", tmp_path / "traces")
     with (
-        mock.patch.object(runner, "UNIT_TESTS", ("experiments/tests/test_images.py",)),
         workspace() as tree,
     ):
         asked.run([FLIP, equivalent], tree)

@@ -1,5 +1,6 @@
 """Runs the parity tests on a tree with a fault, in a process of its own, up to the first test that fails."""
 
+import importlib
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from parity_tests.mutants.remembered import Remembering
-from parity_tests.mutants.stages import position, stage_of_test
+from parity_tests.mutants.stages import position, stage_of_test, tests_of
 from parity_tests.mutants.weak_checks import weak_checks
 
 PACKAGES = ("frameworks", "parity_tests", "experiments", "reports")
@@ -24,35 +25,38 @@ NOTHING_COLLECTED = 5
 class Plugin:
     """Selects and orders the tests, lends the stored traces, and notes the first failure."""
 
-    def __init__(self, planted_in: str, stages: Sequence[str], memory: str) -> None:
-        self.stages, self.memory = stages, Path(memory)
+    def __init__(self, planted_in: str, stage: str, memory: Path, folder: Path) -> None:
+        self.stage, self.memory, self.folder = stage, memory, folder
         self.clean = {"torch": "jittor", "jittor": "torch"}.get(planted_in)
         self.last: tuple[Any, ...] = ()  # outputs and truth of the last comparison of twins
         self.result: dict[str, Any] = {"status": "survived"}
 
     def pytest_configure(self) -> None:
         """Listen to the comparisons of the tree under test; its modules are not imported before."""
-        from parity_tests import agreement, traces
+        agreement: Any = importlib.import_module("parity_tests.agreement")
+        traces: Any = importlib.import_module("parity_tests.traces")
 
+        if hasattr(agreement, "examined"):  # by an earlier stage
+            agreement.examined = self
+            return
+        agreement.examined = self
         original, get = agreement._assert_recorded, traces.Workers.get
 
         def assert_recorded(found: Any, outputs: Any, truth: Any, *rest: Any) -> None:
-            self.last = (outputs, truth)
+            agreement.examined.last = (outputs, truth)
             original(found, outputs, truth, *rest)
 
         def get_remembering(workers: Any, name: str, device: str) -> Any:
-            if name != self.clean:
-                return get(workers, name, device)
-            return Remembering(name, self.memory, lambda: get(workers, name, device), traces.digest)
+            folder = self.memory if name == self.clean else self.folder
+            return Remembering(name, folder, lambda: get(workers, name, device), traces.digest)
 
         agreement._assert_recorded = assert_recorded
-        if self.clean:
-            traces.Workers.get = get_remembering  # pyright: ignore[reportAttributeAccessIssue]
+        traces.Workers.get = get_remembering
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep the tests of the wanted stages, without those that ask the twin without a fault alone."""
-        kept = [item for item in items if stage_of_test(item.nodeid) in self.stages and self._concerned(item)]
+        """Keep the tests of the stage, without those that ask the twin without a fault alone."""
+        kept = [item for item in items if stage_of_test(item.nodeid) == self.stage and self._concerned(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = sorted(kept, key=lambda item: position(item.nodeid))
 
@@ -86,8 +90,8 @@ class Plugin:
         return {check: any(each[check] for each in found) for check in found[0]}
 
 
-def examine(tree: str, planted_in: str, stages: Sequence[str], tests: Sequence[str], memory: str, out: str) -> None:
-    """Run ``tests`` of ``tree`` up to the first failure and write the result to the file ``out`` as JSON.
+def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out: str) -> None:
+    """Run the stages on ``tree`` up to the first failure and write the result to the file ``out`` as JSON.
 
     For a process of its own: the packages of this tree are forgotten, so that those of ``tree`` are imported.
     """
@@ -98,21 +102,24 @@ def examine(tree: str, planted_in: str, stages: Sequence[str], tests: Sequence[s
         os.chdir(tree)
         os.environ["PYTHONPATH"] = tree  # for the workers
         sys.path.insert(0, tree)
-        sys.dont_write_bytecode = True
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
-        plugin = Plugin(planted_in, stages, memory)
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--in-process", "--records", f"{tree}/records"]
-        code = pytest.main([*tests, *options, "-m", "not zoo"], plugins=[plugin])
-        result = plugin.result
-        if code not in (0, 1, NOTHING_COLLECTED):  # the tests could not even be collected
-            result = {
-                "status": "killed",
-                "stage": stages[0],
-                "test": "import",
-                "error": f"pytest ended with {code}",
-            }
+        result = _first_failure(tree, planted_in, stages, Path(memory), Path(out).parent)
     except BaseException:
         result = {"status": "error", "error": traceback.format_exc()[-600:]}
     Path(out).write_text(json.dumps(result))
     os._exit(0)
+
+
+def _first_failure(tree: str, planted_in: str, stages: Sequence[str], memory: Path, folder: Path) -> dict[str, Any]:
+    """A session of pytest for each stage, which imports its own tests only."""
+    for stage in stages:
+        tests = [test for test in tests_of(stage) if test.startswith("-") or Path(test).exists()]
+        plugin = Plugin(planted_in, stage, memory, folder)
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--in-process", "--records", f"{tree}/records"]
+        code = pytest.main([*tests, *options, "-m", "not zoo"], plugins=[plugin])
+        if code not in (0, 1, NOTHING_COLLECTED):  # the tests could not even be collected
+            return {"status": "killed", "stage": stage, "test": "import", "error": f"pytest ended with {code}"}
+        if plugin.result["status"] != "survived":
+            return plugin.result
+    return {"status": "survived"}

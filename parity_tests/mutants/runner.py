@@ -14,7 +14,7 @@ from typing import Any
 
 from parity_tests.mutants.catalogue import Mutant
 from parity_tests.mutants.examination import examine
-from parity_tests.mutants.stages import ALONE, NAMES, TESTS, UNIT, UNIT_TESTS
+from parity_tests.mutants.stages import ALONE, NAMES, UNIT
 from parity_tests.mutants.workspace import Workspace, code_hash, key_of
 from reports.jsonl import read_lines
 
@@ -53,15 +53,13 @@ class Runner:
 
     def examined(self, mutant: Mutant, workspace: Workspace) -> dict[str, Any]:
         """Plant one fault and run the tests in a new process; what ``examination.examine`` found."""
-        alone = mutant.area in ALONE
-        stages = (UNIT,) if alone else NAMES[: NAMES.index(self.until) + 1]
+        stages = (UNIT,) if mutant.area in ALONE else NAMES[: NAMES.index(self.until) + 1]
         memory = self.memory / code_hash("frameworks", without=f"frameworks/{mutant.planted_in}_rtdetr")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(PRELOADED)
         with workspace.planted(mutant) as tree, tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "result.json"
-            tests = UNIT_TESTS if alone else TESTS
-            arguments = (str(tree), mutant.planted_in, stages, tests, str(memory), str(out))
+            arguments = (str(tree), mutant.planted_in, stages, str(memory), str(out))
             process = context.Process(target=examine, args=arguments)
             process.start()
             process.join(60 * MINUTES)

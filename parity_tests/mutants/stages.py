@@ -31,9 +31,6 @@ STAGES: dict[str, tuple[str, ...]] = {
 }
 NAMES = tuple(STAGES)
 
-# What is collected; the tests of the judge and of this folder examine themselves.
-TESTS = ("parity_tests", "--ignore=parity_tests/test_judge.py", "--ignore=parity_tests/test_mutants.py")
-
 # Areas that no parity test imports: unit tests are asked, and the results are counted apart.
 ALONE = ("data",)
 UNIT = "unit tests"
@@ -77,3 +74,16 @@ def position(node: str) -> tuple[int, int]:
     name, starts = node.removeprefix("parity_tests/"), STAGES[stage]
     place = next((i for i, start in enumerate(starts) if name.startswith(start)), len(starts))
     return NAMES.index(stage), place
+
+
+def tests_of(stage: str) -> list[str]:
+    """What pytest collects for a stage: files or, for all others, the folder.
+
+    The tests of the judge and of this folder are left out: they examine themselves.
+    """
+    if stage == UNIT:
+        return list(UNIT_TESTS)
+    files = [f"parity_tests/{start.partition('::')[0]}" for start in STAGES[stage]]
+    if "parity_tests/" in files:
+        return ["parity_tests", "--ignore=parity_tests/test_judge.py", "--ignore=parity_tests/test_mutants.py"]
+    return list(dict.fromkeys(files))

@@ -30,11 +30,18 @@ class Workspace:
         """The tree with the fault."""
         file = self.path / mutant.file
         original = file.read_text("utf-8")
-        file.write_text(mutant.patched(original), "utf-8")
         try:
+            _write(file, mutant.patched(original))
             yield self.path
         finally:
-            file.write_text(original, "utf-8")
+            _write(file, original)
+
+
+def _write(file: Path, text: str) -> None:
+    """Replace a file and forget its bytecode, which Python knows by size and second of the source alone."""
+    file.write_text(text, "utf-8")
+    for compiled in file.parent.glob(f"__pycache__/{file.stem}.*.pyc"):
+        compiled.unlink()
 
 
 @contextmanager
