@@ -8,7 +8,7 @@ from frameworks.errors import UserError
 from parity_tests.mutants.catalogue import ROOT, read_catalogue
 from parity_tests.mutants.runner import Runner, append
 from parity_tests.mutants.stages import NAMES
-from parity_tests.mutants.workspace import workspace
+from parity_tests.mutants.workspace import key_of, workspace
 from reports.jsonl import read_lines
 
 GENERATED = ROOT / "reports/generated/mutants"
@@ -30,6 +30,7 @@ def main() -> None:
         and (not options.area or mutant.area in options.area)
         and (options.name or "") in mutant.name
     ]
+    chosen.sort(key=lambda mutant: key_of(mutant, ""))  # a run that is stopped is then a fair sample
     if not chosen:
         raise SystemExit(str(UserError("no fault of the catalogue is chosen; see parity_tests/mutants/*.toml")))
     listed = [(mutant.area, mutant.name, mutant.planted_in) for mutant in read_catalogue()]

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from parity_tests.mutants.remembered import Remembering
-from parity_tests.mutants.stages import position, stage_of_test, tests_of
+from parity_tests.mutants.stages import UNIT, position, stage_of_test, tests_of
 from parity_tests.mutants.weak_checks import weak_checks
 
 PACKAGES = ("frameworks", "parity_tests", "experiments", "reports")
 CULPRIT = re.compile(r"first module that diverges: (\S+)")
 DIFFERENT = re.compile(r"^E?\s*(?:AssertionError: )?([\w.]+): \S+ \([\w -]+, float\d\d, \w+\): error", re.MULTILINE)
-NOTHING_COLLECTED = 5
+LOG = "log.txt"  # what the tests print
 
 
 class Plugin:
@@ -80,6 +80,12 @@ class Plugin:
             "weak": self._weak() if compared and self.last else None,
         }
 
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Leave out the table and the page of the session, which cost more than most examinations."""
+        conftest: Any = sys.modules.get("parity_tests.conftest")
+        if conftest and conftest.RECORDER in session.config.stash:
+            del session.config.stash[conftest.RECORDER]
+
     def _weak(self) -> dict[str, bool]:
         from frameworks.judge.compare import relative_error
         from frameworks.shared.stages import stage_of
@@ -95,7 +101,7 @@ def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out:
 
     For a process of its own: the packages of this tree are forgotten, so that those of ``tree`` are imported.
     """
-    log = os.open(f"{out}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = os.open(Path(out).parent / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
@@ -106,7 +112,7 @@ def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out:
             del sys.modules[name]
         result = _first_failure(tree, planted_in, stages, Path(memory), Path(out).parent)
     except BaseException:
-        result = {"status": "error", "error": traceback.format_exc()[-600:]}
+        result = {"status": "error", "error": traceback.format_exc()[-2000:]}
     Path(out).write_text(json.dumps(result))
     os._exit(0)
 
@@ -116,10 +122,14 @@ def _first_failure(tree: str, planted_in: str, stages: Sequence[str], memory: Pa
     for stage in stages:
         tests = [test for test in tests_of(stage) if test.startswith("-") or Path(test).exists()]
         plugin = Plugin(planted_in, stage, memory, folder)
-        options = ["-x", "-q", "-p", "no:cacheprovider", "--in-process", "--records", f"{tree}/records"]
-        code = pytest.main([*tests, *options, "-m", "not zoo"], plugins=[plugin])
-        if code not in (0, 1, NOTHING_COLLECTED):  # the tests could not even be collected
-            return {"status": "killed", "stage": stage, "test": "import", "error": f"pytest ended with {code}"}
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not zoo"]
+        if stage != UNIT:
+            options += ["--in-process", "--records", f"{tree}/records"]
+        code = pytest.main([*tests, *options], plugins=[plugin])
+        if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
+            raise RuntimeError(f"pytest ended with {code!r}: {(folder / LOG).read_text()[-1500:]}")
+        if code == pytest.ExitCode.INTERRUPTED:  # the tests could not even be imported
+            return {"status": "killed", "stage": stage, "test": "import"}
         if plugin.result["status"] != "survived":
             return plugin.result
     return {"status": "survived"}

@@ -19,7 +19,6 @@ from parity_tests.mutants.workspace import Workspace, code_hash, key_of
 from reports.jsonl import read_lines
 
 MINUTES = 20  # after which an examination is ended: the fault made something wait for ever
-PRELOADED = ["torch", "scipy.optimize", "pytest", "hypothesis"]  # once for all examinations
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Runner:
         stages = (UNIT,) if mutant.area in ALONE else NAMES[: NAMES.index(self.until) + 1]
         memory = self.memory / code_hash("frameworks", without=f"frameworks/{mutant.planted_in}_rtdetr")
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context.set_forkserver_preload(["parity_tests.mutants.preloaded", "pytest"])
         with workspace.planted(mutant) as tree, tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "result.json"
             arguments = (str(tree), mutant.planted_in, stages, str(memory), str(out))
