@@ -50,9 +50,9 @@ def test_both_twins_have_faults_of_every_kind():
 @pytest.mark.parametrize(
     ("node", "stage"),
     [
-        ("parity_tests/test_model.py::test_training[tiny-float64-cpu]", "training pass"),
-        ("parity_tests/test_model.py::test_training[tiny-float32-cpu]", "small models"),
-        ("parity_tests/test_model.py::test_training[rtdetr_r18vd-float64-cpu]", "all others"),
+        ("parity_tests/test_model.py::test_training[cpu-float64-tiny]", "training pass"),
+        ("parity_tests/test_model.py::test_training[cpu-float32-tiny]", "small models"),
+        ("parity_tests/test_model.py::test_training[cpu-float64-rtdetr_r18vd]", "all others"),
         ("parity_tests/test_losses.py::test_terms_against_loops[tiny_giou]", "truth"),
         ("parity_tests/test_oracle.py::test_evaluation[torch-rtdetr_r18vd-eval_sq]", "oracle"),
         ("parity_tests/test_something_new.py::test_it", "all others"),
@@ -83,7 +83,7 @@ def test_a_fault_is_killed_an_equivalent_one_reported_and_nothing_asked_twice(tm
 
 def test_results_go_on_after_a_line_that_was_cut_off(tmp_path):
     results = tmp_path / "results.jsonl"
-    append(results, {"key": "a", "status": "killed"})
+    append(results, {"key": "a", "status": "killed", "searched": True})
     with results.open("a") as file:
         file.write('{"key": "b", "sta')
     assert finished(results, "evaluation") == {"a"}
@@ -99,6 +99,13 @@ def test_a_survivor_is_asked_again_when_more_stages_are_wanted(tmp_path):
     assert finished(results, "training pass") == {"a", "c"}
     assert finished(results, "evaluation") == {"a", "c"}
     assert finished(results, "modules") == {"c"}
+
+
+def test_a_fault_without_a_culprit_is_asked_again_when_one_is_wanted(tmp_path):
+    results = tmp_path / "results.jsonl"
+    append(results, {"key": "a", "status": "killed", "searched": False})
+    assert finished(results, "modules", search=False) == {"a"}
+    assert not finished(results, "modules", search=True)
 
 
 def test_a_result_is_one_of_this_patch_in_this_code():

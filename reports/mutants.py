@@ -127,7 +127,10 @@ def _blame(lines: list[Record]) -> str:
 
 def _wrongly_blamed(lines: list[Record]) -> str:
     wrong = [x for x in lines if x["blamed_by"] == "search" and not x["blame_right"]]
-    rows = [{"fault": _title(x), "blamed": x["blamed"], "expected": ", ".join(x["blame"])} for x in wrong]
+    rows = [
+        {"fault": _title(x), "blamed": f"{x['blamed']} ({x['blamed_where']})", "expected": ", ".join(x["blame"])}
+        for x in wrong
+    ]
     return table(rows, left=3) if rows else "None.\n"
 
 

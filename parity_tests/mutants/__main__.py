@@ -21,6 +21,12 @@ def main() -> None:
     parser.add_argument("--area", action="append", help="only the faults of this file of the catalogue")
     parser.add_argument("--name", help="only faults with this text in their names")
     parser.add_argument("--until", choices=NAMES, default=NAMES[-1], help="the last stage to ask (default: all)")
+    parser.add_argument(
+        "--search",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="search for the culprit of a failing training pass, which takes most of the time (default: yes)",
+    )
     parser.add_argument("--results", type=Path, default=GENERATED / "results.jsonl")
     options = parser.parse_args()
     chosen = [
@@ -36,7 +42,7 @@ def main() -> None:
     listed = [(mutant.area, mutant.name, mutant.planted_in) for mutant in read_catalogue()]
     append(options.results, {"catalogue": listed})
     with workspace() as tree:
-        Runner(options.results, GENERATED / "traces", options.until).run(chosen, tree)
+        Runner(options.results, GENERATED / "traces", options.until, options.search).run(chosen, tree)
     last = {record["key"]: record["status"] for record in read_lines(options.results)[0] if "key" in record}
     print(", ".join(f"{count} {status}" for status, count in sorted(Counter(last.values()).items())))
 

@@ -17,7 +17,8 @@ from parity_tests.mutants.stages import UNIT, position, stage_of_test, tests_of
 from parity_tests.mutants.weak_checks import weak_checks
 
 PACKAGES = ("frameworks", "parity_tests", "experiments", "reports")
-CULPRIT = re.compile(r"first module that diverges: (\S+)")
+CULPRIT = re.compile(r"first module that diverges: (\S+) \(([^)]+)\)")
+SEARCHED = "test_model.py::test_training"  # its first comparison says nothing: the names are in alphabetical order
 DIFFERENT = re.compile(r"^E?\s*(?:AssertionError: )?([\w.]+): \S+ \([\w -]+, float\d\d, \w+\): error", re.MULTILINE)
 LOG = "log.txt"  # what the tests print
 
@@ -25,8 +26,8 @@ LOG = "log.txt"  # what the tests print
 class Plugin:
     """Selects and orders the tests, lends the stored traces, and notes the first failure."""
 
-    def __init__(self, planted_in: str, stage: str, memory: Path, folder: Path) -> None:
-        self.stage, self.memory, self.folder = stage, memory, folder
+    def __init__(self, planted_in: str, stage: str, memory: Path, folder: Path, search: bool) -> None:
+        self.stage, self.memory, self.folder, self.search = stage, memory, folder, search
         self.clean = {"torch": "jittor", "jittor": "torch"}.get(planted_in)
         self.last: tuple[Any, ...] = ()  # outputs and truth of the last comparison of twins
         self.result: dict[str, Any] = {"status": "survived"}
@@ -51,6 +52,8 @@ class Plugin:
             return Remembering(name, folder, lambda: get(workers, name, device), traces.digest)
 
         agreement._assert_recorded = assert_recorded
+        if not self.search:
+            agreement.first_divergence = lambda *arguments: "not searched"
         traces.Workers.get = get_remembering
 
     @pytest.hookimpl(trylast=True)
@@ -69,13 +72,16 @@ class Plugin:
         if not report.failed or self.result["status"] != "survived":
             return
         message = report.longreprtext
+        test = report.nodeid.removeprefix("parity_tests/")
         named, compared = CULPRIT.search(message), DIFFERENT.search(message)
+        first = compared[1] if compared and not test.startswith(SEARCHED) else None
         self.result = {
             "status": "killed",
-            "test": report.nodeid.rpartition("parity_tests/")[2],
+            "test": test,
             "stage": stage_of_test(report.nodeid),
-            "blamed": named[1] if named else compared[1] if compared else None,
-            "blamed_by": "search" if named else "comparison" if compared else None,
+            "blamed": named[1] if named else first,
+            "blamed_where": named[2] if named else None,
+            "blamed_by": "search" if named else "comparison" if first else None,
             "error": message.strip().splitlines()[-1][:300] if message.strip() else "",
             "weak": self._weak() if compared and self.last else None,
         }
@@ -96,10 +102,10 @@ class Plugin:
         return {check: any(each[check] for each in found) for check in found[0]}
 
 
-def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out: str) -> None:
+def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out: str, search: bool) -> None:
     """Run the stages on ``tree`` up to the first failure and write the result to the file ``out`` as JSON.
 
-    For a process of its own: the packages of this tree are forgotten, so that those of ``tree`` are imported.
+    ``search``: whether a failing training pass searches for the culprit, which runs every module alone. For a process of its own: the packages of this tree are forgotten, so that those of ``tree`` are imported.
     """
     log = os.open(Path(out).parent / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -110,7 +116,7 @@ def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out:
         sys.path.insert(0, tree)
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
-        result = _first_failure(tree, planted_in, stages, Path(memory), Path(out).parent)
+        result = _first_failure(tree, planted_in, stages, Path(memory), Path(out).parent, search)
     except BaseException:
         result = {"status": "error", "error": traceback.format_exc()[-2000:]}
     Path(out).write_text(json.dumps(result))
@@ -121,7 +127,7 @@ def _first_failure(tree: str, planted_in: str, stages: Sequence[str], memory: Pa
     """A session of pytest for each stage, which imports its own tests only."""
     for stage in stages:
         tests = [test for test in tests_of(stage) if test.startswith("-") or Path(test).exists()]
-        plugin = Plugin(planted_in, stage, memory, folder)
+        plugin = Plugin(planted_in, stage, memory, folder, search)
         options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not zoo"]
         if stage != UNIT:
             options += ["--in-process", "--records", f"{tree}/records"]

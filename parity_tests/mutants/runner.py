@@ -25,17 +25,19 @@ MINUTES = 20  # after which an examination is ended: the fault made something wa
 class Runner:
     """Where results are written and which stages are asked.
 
-    ``memory``: folder of the stored traces of the twin without a fault.
+    ``memory``: folder of the stored traces of the twin without a fault. ``search``: whether a failing training pass
+    names its culprit, which takes much longer than the pass.
     """
 
     results: Path
     memory: Path
     until: str = NAMES[-1]
+    search: bool = True
 
     def run(self, mutants: Sequence[Mutant], workspace: Workspace) -> None:
         """Examine those that have no result yet. What was written so far stays, whatever ends this."""
         code = code_hash("frameworks", "parity_tests", "experiments")
-        done = finished(self.results, self.until)
+        done = finished(self.results, self.until, self.search)
         waiting = [mutant for mutant in mutants if key_of(mutant, code) not in done]
         start = time.perf_counter()
         for number, mutant in enumerate(waiting):
@@ -44,6 +46,7 @@ class Runner:
             result = {"status": "equivalent"} if mutant.equivalent else self.examined(mutant, workspace)
             until = UNIT if mutant.area in ALONE else self.until
             record = record_of(mutant, result, key_of(mutant, code), until, time.perf_counter() - began)
+            record["searched"] = self.search
             append(self.results, record)
             print(
                 f"\r{record['status']:>10} {record['stage'] or '':<14} {record['seconds']:5.0f} s  {mutant}",
@@ -58,7 +61,7 @@ class Runner:
         context.set_forkserver_preload(["parity_tests.mutants.preloaded", "pytest"])
         with workspace.planted(mutant) as tree, tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "result.json"
-            arguments = (str(tree), mutant.planted_in, stages, str(memory), str(out))
+            arguments = (str(tree), mutant.planted_in, stages, str(memory), str(out), self.search)
             process = context.Process(target=examine, args=arguments)
             process.start()
             process.join(60 * MINUTES)
@@ -84,6 +87,7 @@ def record_of(mutant: Mutant, result: dict[str, Any], key: str, until: str, seco
         "until": until,
         "test": result.get("test"),
         "blamed": blamed,
+        "blamed_where": result.get("blamed_where"),
         "blamed_by": result.get("blamed_by"),
         "blame": mutant.blame,
         "blame_right": mutant.blames(blamed) if blamed else None,
@@ -96,15 +100,19 @@ def record_of(mutant: Mutant, result: dict[str, Any], key: str, until: str, seco
     }
 
 
-def finished(results: Path, until: str) -> set[str]:
-    """Keys that need no further examination: not those that survived fewer stages than wanted now."""
+def finished(results: Path, until: str, search: bool = True) -> set[str]:
+    """Keys that need no further examination.
+
+    Others survived fewer stages than wanted now, or were killed without the search for the culprit.
+    """
     if not results.exists():
         return set()
     return {
         record["key"]
         for record in read_lines(results)[0]
         if "key" in record
-        if record["status"] in ("killed", "equivalent")
+        if record["status"] == "equivalent"
+        or (record["status"] == "killed" and record["searched"] >= search)
         or (record["status"] == "survived" and _reaches(record["until"], until))
     }
 

@@ -1,79 +1,88 @@
 """The parity tests in the order in which they are asked about a fault: cheap and likely to find it first."""
 
+from typing import NamedTuple
+
 SMALL = ("tiny", "tiny_hgnetv2", "tiny_bottleneck")
+_LARGE = "rtdetr"  # whole models of an official preset wait for the last stages
 
 
-def _each(test: str, *ends: str) -> tuple[str, ...]:
-    return tuple(f"{test}[{name}-{end}]" for end in ends or ("float64-cpu",) for name in SMALL)
+class Tests(NamedTuple):
+    """Tests whose names start with ``start`` and whose parameters hold all of ``words``."""
+
+    start: str
+    words: frozenset[str] = frozenset()
+
+    def hold(self, name: str, parameters: set[str]) -> bool:
+        """Whether a test is one of them."""
+        return name.startswith(self.start) and self.words <= parameters
 
 
-# Stage -> beginnings of the names of its tests below ``parity_tests/``. What an earlier stage has is not repeated.
-STAGES: dict[str, tuple[str, ...]] = {
-    "training pass": _each("test_model.py::test_training"),
-    "evaluation": _each("test_model.py::test_evaluation"),
+def _small(test: str, *words: str) -> tuple[Tests, ...]:
+    return tuple(Tests(test, frozenset((name, "float64", "cpu", *words))) for name in SMALL)
+
+
+def _whole(*starts: str) -> tuple[Tests, ...]:
+    return tuple(map(Tests, starts))
+
+
+# What an earlier stage has is not repeated.
+STAGES: dict[str, tuple[Tests, ...]] = {
+    "training pass": _small("test_model.py::test_training"),
+    "evaluation": _small("test_model.py::test_evaluation"),
     "given inputs": (
-        *_each("test_pieces.py::test_criterion"),
-        *_each("test_pieces.py::test_denoising"),
-        *_each("test_pieces.py::test_postprocess"),
-        *_each("test_pieces.py::test_optimizer", "1-float64-cpu", "5-float64-cpu"),
-        *(f"test_losses.py::{test}" for test in ("test_criterion", "test_postprocess", "test_training")),
-        "test_optimizers.py::test_optimizer",
+        *_small("test_pieces.py::test_criterion"),
+        *_small("test_pieces.py::test_denoising"),
+        *_small("test_pieces.py::test_postprocess"),
+        *_small("test_pieces.py::test_optimizer"),
+        *_whole("test_losses.py::test_criterion", "test_losses.py::test_postprocess"),
+        *_whole("test_losses.py::test_training", "test_optimizers.py::test_optimizer"),
     ),
-    "steps": _each("test_steps.py::test_steps", "1-float64-cpu", "5-float64-cpu"),
-    "special cases": ("test_no_objects.py", "test_early_exit.py", "test_deploy.py", "test_updates.py"),
-    "truth": ("test_losses.py", "test_optimizers.py"),
-    "modules": _each("test_modules.py::test_module"),
-    "other kernels": ("test_kernels.py",),
-    "small models": ("test_model.py", "test_pieces.py", "test_modules.py", "test_steps.py", "test_can_fail.py"),
-    "contract": ("test_contract.py", "test_twins_alike.py", "test_known_differences.py"),
-    "oracle": ("test_oracle.py", "test_oracle_variants.py", "test_huggingface.py"),
-    "all others": ("",),
+    "steps": _small("test_steps.py::test_steps"),
+    "special cases": _whole("test_no_objects.py", "test_early_exit.py", "test_deploy.py", "test_updates.py"),
+    "truth": _whole("test_losses.py", "test_optimizers.py"),
+    "modules": _small("test_modules.py::test_module"),
+    "other kernels": _whole("test_kernels.py"),
+    "small models": _whole(
+        "test_model.py", "test_pieces.py", "test_modules.py", "test_steps.py", "test_can_fail.py"
+    ),
+    "contract": _whole("test_contract.py", "test_twins_alike.py", "test_known_differences.py"),
+    "oracle": _whole("test_oracle.py", "test_oracle_variants.py", "test_huggingface.py"),
+    "all others": _whole(""),
 }
 NAMES = tuple(STAGES)
 
 # Areas that no parity test imports: unit tests are asked, and the results are counted apart.
 ALONE = ("data",)
 UNIT = "unit tests"
-UNIT_TESTS = tuple(
-    f"experiments/tests/test_{name}.py"
-    for name in (
-        "images",
-        "photometric",
-        "categories",
-        "voc",
-        "coco",
-        "augmentation",
-        "batches",
-        "preparation",
-        "evaluation",
-        "training",
-    )
+_UNIT_TESTS = (
+    *("images", "photometric", "categories", "voc", "coco", "augmentation", "batches", "preparation"),
+    *("evaluation", "training"),
 )
-
-# Whole models of an official preset wait for the last stages.
-_LARGE = "rtdetr"
+UNIT_TESTS = tuple(f"experiments/tests/test_{name}.py" for name in _UNIT_TESTS)
 
 
 def stage_of_test(node: str) -> str:
     """The stage of a test, by its pytest name such as ``parity_tests/test_model.py::test_training[tiny-...]``."""
-    if not node.startswith("parity_tests/"):
-        return UNIT
-    name = node.removeprefix("parity_tests/")
-    large = f"[{_LARGE}" in name or f"-{_LARGE}" in name
-    for stage, starts in STAGES.items():
-        if name.startswith(starts) and (not large or stage in ("oracle", "all others")):
-            return stage
-    return NAMES[-1]
+    return UNIT if not node.startswith("parity_tests/") else NAMES[_place(node)[0]]
 
 
 def position(node: str) -> tuple[int, int]:
     """Sort key of a test: its stage, and its place within."""
-    stage = stage_of_test(node)
-    if stage == UNIT:
-        return 0, next(i for i, file in enumerate(UNIT_TESTS) if node.startswith(file))
-    name, starts = node.removeprefix("parity_tests/"), STAGES[stage]
-    place = next((i for i, start in enumerate(starts) if name.startswith(start)), len(starts))
-    return NAMES.index(stage), place
+    if node.startswith("parity_tests/"):
+        return _place(node)
+    return 0, next((i for i, file in enumerate(UNIT_TESTS) if node.startswith(file)), len(UNIT_TESTS))
+
+
+def _place(node: str) -> tuple[int, int]:
+    name, _, rest = node.removeprefix("parity_tests/").partition("[")
+    parameters = set(rest.rstrip("]").split("-"))
+    large = any(parameter.startswith(_LARGE) for parameter in parameters)
+    for number, (stage, parts) in enumerate(STAGES.items()):
+        if not large or stage in ("oracle", "all others"):
+            for place, tests in enumerate(parts):
+                if tests.hold(name, parameters):
+                    return number, place
+    raise AssertionError(f"{node}: the last stage has all tests")
 
 
 def tests_of(stage: str) -> list[str]:
@@ -83,7 +92,7 @@ def tests_of(stage: str) -> list[str]:
     """
     if stage == UNIT:
         return list(UNIT_TESTS)
-    files = [f"parity_tests/{start.partition('::')[0]}" for start in STAGES[stage]]
+    files = [f"parity_tests/{tests.start.partition('::')[0]}" for tests in STAGES[stage]]
     if "parity_tests/" in files:
         return ["parity_tests", "--ignore=parity_tests/test_judge.py", "--ignore=parity_tests/test_mutants.py"]
     return list(dict.fromkeys(files))
