@@ -18,7 +18,8 @@ from parity_tests.mutants.weak_checks import weak_checks
 
 PACKAGES = ("frameworks", "parity_tests", "experiments", "reports")
 CULPRIT = re.compile(r"first module that diverges: (\S+) \(([^)]+)\)")
-SEARCHED = "test_model.py::test_training"  # its first comparison says nothing: the names are in alphabetical order
+# Its first comparison says nothing, because the tensors are in alphabetical order.
+SEARCHED = "test_model.py::test_training"
 DIFFERENT = re.compile(r"^E?\s*(?:AssertionError: )?([\w.]+): \S+ \([\w -]+, float\d\d, \w+\): error", re.MULTILINE)
 LOG = "log.txt"  # what the tests print
 
@@ -105,7 +106,10 @@ class Plugin:
 def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out: str, search: bool) -> None:
     """Run the stages on ``tree`` up to the first failure and write the result to the file ``out`` as JSON.
 
-    ``search``: whether a failing training pass searches for the culprit, which runs every module alone. For a process of its own: the packages of this tree are forgotten, so that those of ``tree`` are imported.
+    For a process of its own: the packages of this tree are forgotten, so that those of ``tree`` are imported.
+
+    Args:
+        search: whether a failing training pass searches for the culprit, which runs every module alone.
     """
     log = os.open(Path(out).parent / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -123,7 +127,9 @@ def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out:
     os._exit(0)
 
 
-def _first_failure(tree: str, planted_in: str, stages: Sequence[str], memory: Path, folder: Path) -> dict[str, Any]:
+def _first_failure(
+    tree: str, planted_in: str, stages: Sequence[str], memory: Path, folder: Path, search: bool
+) -> dict[str, Any]:
     """A session of pytest for each stage, which imports its own tests only."""
     for stage in stages:
         tests = [test for test in tests_of(stage) if test.startswith("-") or Path(test).exists()]
