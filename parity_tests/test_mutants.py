@@ -4,11 +4,16 @@ import ast
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from frameworks.judge.compare import relative_error
+from frameworks.shared.stages import stage_of
+from frameworks.shared.tolerances import PUBLISHED
 from parity_tests.mutants.catalogue import ROOT, Mutant, read_catalogue
 from parity_tests.mutants.runner import Runner, append, finished
 from parity_tests.mutants.stages import STAGES, UNIT, stage_of_test
+from parity_tests.mutants.weak_checks import weak_checks
 from parity_tests.mutants.workspace import key_of, workspace
 from reports.jsonl import read_lines
 
@@ -65,7 +70,7 @@ def test_stage_of_a_test(node: str, stage: str):
 
 
 def test_a_fault_is_killed_an_equivalent_one_reported_and_nothing_asked_twice(tmp_path):
-    """With the one file of unit tests that finds the fault, since this is about the runner."""
+    """A fault in data, since unit tests find it in seconds."""
     equivalent = replace(FLIP, name="no change", replace=FLIP.find, equivalent="it replaces a text by itself")
     results, asked = tmp_path / "results.jsonl", Runner(tmp_path / "results.jsonl", tmp_path / "traces")
     with (
@@ -106,6 +111,24 @@ def test_a_fault_without_a_culprit_is_asked_again_when_one_is_wanted(tmp_path):
     append(results, {"key": "a", "status": "killed", "searched": False})
     assert finished(results, "modules", search=False) == {"a"}
     assert not finished(results, "modules", search=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (lambda a: a * (1 + 1e-6), set()),
+        (lambda a: a * (1 + 1e-4), {"published bounds"}),
+        (lambda a: a * 1.01, {"published bounds", "mean difference"}),
+        (lambda a: a[::-1], {"published bounds"}),  # the same mean, and nowhere farther than the value itself
+        (lambda a: -a, {"published bounds", "mean difference", "allclose, rtol 1"}),
+        (lambda a: a[1:], {"published bounds", "mean difference", "allclose, rtol 1"}),
+    ],
+)
+def test_what_weaker_checks_see(change, seen: set[str]):
+    truth = {"forward/pred_logits": np.array([1.0, 1.5, 2.0])}
+    candidate = {name: change(array) for name, array in truth.items()}
+    found = weak_checks(candidate, truth, PUBLISHED, stage_of, relative_error)
+    assert {check for check, fails in found.items() if fails} == seen
 
 
 def test_a_result_is_one_of_this_patch_in_this_code():

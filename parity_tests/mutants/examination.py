@@ -83,7 +83,7 @@ class Plugin:
             "blamed": named[1] if named else first,
             "blamed_where": named[2] if named else None,
             "blamed_by": "search" if named else "comparison" if first else None,
-            "error": message.strip().splitlines()[-1][:300] if message.strip() else "",
+            "error": next((line[1:].strip() for line in message.splitlines() if line.startswith("E ")), "")[:300],
             "weak": self._weak() if compared and self.last else None,
         }
 
@@ -134,7 +134,7 @@ def _first_failure(
     for stage in stages:
         tests = [test for test in tests_of(stage) if test.startswith("-") or Path(test).exists()]
         plugin = Plugin(planted_in, stage, memory, folder, search)
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not zoo"]
+        options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not zoo"]
         if stage != UNIT:
             options += ["--in-process", "--records", f"{tree}/records"]
         code = pytest.main([*tests, *options], plugins=[plugin])
