@@ -5,4 +5,6 @@ import torch
 
 from frameworks.jittor_rtdetr.runtime.environment import import_jittor
 
-LOADED = (torch, scipy.optimize, import_jittor("cpu"))
+__all__ = ["scipy", "torch"]
+
+import_jittor("cpu")
