@@ -12,7 +12,7 @@ from frameworks.shared.stages import stage_of
 from frameworks.shared.tolerances import PUBLISHED
 from parity_tests.mutants.catalogue import ROOT, Mutant, read_catalogue
 from parity_tests.mutants.runner import Runner, append, finished
-from parity_tests.mutants.stages import STAGES, UNIT, stage_of_test
+from parity_tests.mutants.stages import STAGES, UNIT, stage_of_test, stages_for
 from parity_tests.mutants.weak_checks import weak_checks
 from parity_tests.mutants.workspace import key_of, workspace
 from reports.jsonl import read_lines
@@ -67,6 +67,13 @@ def test_both_twins_have_faults_of_every_kind():
 def test_stage_of_a_test(node: str, stage: str):
     assert stage_of_test(node) == stage
     assert stage in (*STAGES, UNIT)
+
+
+def test_the_likeliest_stage_comes_first():
+    assert stages_for("ema", "steps")[:2] == ("optimizer", "training pass")
+    assert stages_for("ema", "evaluation") == stages_for("decoder", "evaluation") == ("training pass", "evaluation")
+    assert set(stages_for("deploy", "all others")) == set(STAGES)
+    assert stages_for("data", "evaluation") == (UNIT,)
 
 
 def test_a_fault_is_killed_an_equivalent_one_reported_and_nothing_asked_twice(tmp_path):

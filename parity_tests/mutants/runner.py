@@ -14,7 +14,7 @@ from typing import Any
 
 from parity_tests.mutants.catalogue import Mutant
 from parity_tests.mutants.examination import examine
-from parity_tests.mutants.stages import ALONE, NAMES, UNIT
+from parity_tests.mutants.stages import ALONE, NAMES, UNIT, stages_for
 from parity_tests.mutants.workspace import Workspace, code_hash, key_of
 from reports.jsonl import read_lines
 
@@ -55,7 +55,7 @@ class Runner:
 
     def examined(self, mutant: Mutant, workspace: Workspace) -> dict[str, Any]:
         """Plant one fault and run the tests in a new process; what ``examination.examine`` found."""
-        stages = (UNIT,) if mutant.area in ALONE else NAMES[: NAMES.index(self.until) + 1]
+        stages = stages_for(mutant.area, self.until)
         memory = self.memory / code_hash("frameworks", without=f"frameworks/{mutant.planted_in}_rtdetr")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["parity_tests.mutants.preloaded", "pytest"])

@@ -29,14 +29,13 @@ def _whole(*starts: str) -> tuple[Tests, ...]:
 STAGES: dict[str, tuple[Tests, ...]] = {
     "training pass": _small("test_model.py::test_training"),
     "evaluation": _small("test_model.py::test_evaluation"),
-    "given inputs": (
+    "criterion": (
         *_small("test_pieces.py::test_criterion"),
-        *_small("test_pieces.py::test_denoising"),
-        *_small("test_pieces.py::test_postprocess"),
-        *_small("test_pieces.py::test_optimizer"),
-        *_whole("test_losses.py::test_criterion", "test_losses.py::test_postprocess"),
-        *_whole("test_losses.py::test_training", "test_optimizers.py::test_optimizer"),
+        *_whole("test_losses.py::test_criterion", "test_losses.py::test_training"),
     ),
+    "denoising": _small("test_pieces.py::test_denoising"),
+    "post-processing": (*_small("test_pieces.py::test_postprocess"), *_whole("test_losses.py::test_postprocess")),
+    "optimizer": (*_small("test_pieces.py::test_optimizer"), *_whole("test_optimizers.py::test_optimizer")),
     "steps": _small("test_steps.py::test_steps"),
     "special cases": _whole("test_no_objects.py", "test_early_exit.py", "test_deploy.py", "test_updates.py"),
     "truth": _whole("test_losses.py", "test_optimizers.py"),
@@ -51,6 +50,16 @@ STAGES: dict[str, tuple[Tests, ...]] = {
 }
 NAMES = tuple(STAGES)
 
+# Area of the catalogue -> the stage that is asked first about its faults, where that is not the training pass.
+_FIRST = {
+    "postprocess": "post-processing",
+    "optimizer": "optimizer",
+    "schedules": "optimizer",
+    "ema": "optimizer",
+    "deploy": "special cases",
+    "trainer": "special cases",
+}
+
 # Areas that no parity test imports: unit tests are asked, and the results are counted apart.
 ALONE = ("data",)
 UNIT = "unit tests"
@@ -59,6 +68,15 @@ _UNIT_TESTS = (
     *("evaluation", "training"),
 )
 UNIT_TESTS = tuple(f"experiments/tests/test_{name}.py" for name in _UNIT_TESTS)
+
+
+def stages_for(area: str, until: str) -> tuple[str, ...]:
+    """The stages that are asked about a fault of an area, up to ``until`` in the order above."""
+    if area in ALONE:
+        return (UNIT,)
+    wanted = NAMES[: NAMES.index(until) + 1]
+    first = tuple(stage for stage in wanted if stage == _FIRST.get(area))
+    return (*first, *(stage for stage in wanted if stage not in first))
 
 
 def stage_of_test(node: str) -> str:
