@@ -118,6 +118,7 @@ def examine(tree: str, planted_in: str, stages: Sequence[str], memory: str, out:
         os.chdir(tree)
         os.environ["PYTHONPATH"] = tree  # for the workers
         sys.path.insert(0, tree)
+        sys.dont_write_bytecode = False  # the tree is imported again and again
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
         result = _first_failure(tree, planted_in, stages, Path(memory), Path(out).parent, search)

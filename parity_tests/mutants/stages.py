@@ -37,12 +37,20 @@ STAGES: dict[str, tuple[Tests, ...]] = {
     "post-processing": (*_small("test_pieces.py::test_postprocess"), *_whole("test_losses.py::test_postprocess")),
     "optimizer": (*_small("test_pieces.py::test_optimizer"), *_whole("test_optimizers.py::test_optimizer")),
     "steps": _small("test_steps.py::test_steps"),
-    "special cases": _whole("test_no_objects.py", "test_early_exit.py", "test_deploy.py", "test_updates.py"),
+    "special cases": _whole(
+        "test_no_objects.py", "test_early_exit.py", "test_deploy.py", "test_updates.py", "test_rare_steps.py"
+    ),
+    "other backbones": _whole("test_other_backbones.py"),
     "truth": _whole("test_losses.py", "test_optimizers.py"),
     "modules": _small("test_modules.py::test_module"),
     "other kernels": _whole("test_kernels.py"),
     "small models": _whole(
-        "test_model.py", "test_pieces.py", "test_modules.py", "test_steps.py", "test_can_fail.py"
+        "test_model.py",
+        "test_pieces.py",
+        "test_modules.py",
+        "test_steps.py",
+        "test_can_fail.py",
+        "test_spec_fields.py",
     ),
     "contract": _whole("test_contract.py", "test_twins_alike.py", "test_known_differences.py"),
     "oracle": _whole("test_oracle.py", "test_oracle_variants.py", "test_huggingface.py"),
@@ -52,6 +60,8 @@ NAMES = tuple(STAGES)
 
 # Area of the catalogue -> the stage that is asked first about its faults, where that is not the training pass.
 _FIRST = {
+    "dla": "other backbones",
+    "regnet": "other backbones",
     "postprocess": "post-processing",
     "optimizer": "optimizer",
     "schedules": "optimizer",
