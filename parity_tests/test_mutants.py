@@ -73,7 +73,7 @@ def test_the_likeliest_stage_comes_first():
     assert stages_for("ema", "steps")[:2] == ("optimizer", "training pass")
     assert stages_for("ema", "evaluation") == stages_for("decoder", "evaluation") == ("training pass", "evaluation")
     assert set(stages_for("deploy", "all others")) == set(STAGES)
-    assert stages_for("data", "evaluation") == (UNIT,)
+    assert stages_for("data", "evaluation") == (f"{UNIT}: data",)
 
 
 def test_a_fault_is_killed_an_equivalent_one_reported_and_nothing_asked_twice(tmp_path):
@@ -87,7 +87,7 @@ def test_a_fault_is_killed_an_equivalent_one_reported_and_nothing_asked_twice(tm
         killed, same = read_lines(results)[0]
         asked.run([FLIP, equivalent], tree)
         assert (tree.path / FLIP.file).read_text("utf-8") == (ROOT / FLIP.file).read_text("utf-8")
-    assert (killed["status"], killed["stage"]) == ("killed", UNIT), killed
+    assert (killed["status"], killed["stage"]) == ("killed", f"{UNIT}: data"), killed
     assert "test_images.py" in killed["test"]
     assert (same["status"], same["equivalent"]) == ("equivalent", equivalent.equivalent)
     assert len(read_lines(results)[0]) == 2

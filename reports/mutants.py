@@ -17,7 +17,8 @@ from reports.publish import render
 
 PAGE = Path(__file__).parent / "examples/mutants.md"
 PLACES = ("torch", "jittor", "shared")
-APART = "unit tests"  # the stage of faults that no parity test can find
+APART = "unit tests"  # the stages of faults that no parity test can find
+ALONE = ("data", "drawing")  # the areas of those faults
 Record = dict[str, Any]
 
 
@@ -74,8 +75,8 @@ def _summary(listed: set[tuple[str, str, str]], lines: list[Record]) -> str:
     groups: list[tuple[str, Callable[[str, str], bool]]] = [
         ("PyTorch twin", lambda area, place: place == "torch"),
         ("Jittor twin", lambda area, place: place == "jittor"),
-        ("shared by the twins", lambda area, place: place == "shared" and area != "data"),
-        ("data and training loop, by unit tests", lambda area, place: area == "data"),
+        ("shared by the twins", lambda area, place: place == "shared" and area not in ALONE),
+        ("data and draws, by unit tests", lambda area, place: area in ALONE),
     ]
     rows = []
     for title, belongs in groups:

@@ -60,13 +60,14 @@ class Plugin:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep the tests of the stage, without those that ask the twin without a fault alone."""
-        kept = [item for item in items if stage_of_test(item.nodeid) == self.stage and self._concerned(item)]
+        kept = [item for item in items if self._has(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = sorted(kept, key=lambda item: position(item.nodeid))
 
-    def _concerned(self, item: pytest.Item) -> bool:
+    def _has(self, item: pytest.Item) -> bool:
         parameters = item.callspec.params if hasattr(item, "callspec") else {}  # pyright: ignore
-        return self.clean is None or parameters.get("framework") != self.clean
+        concerned = self.clean is None or parameters.get("framework") != self.clean
+        return concerned and stage_of_test(item.nodeid) == self.stage.partition(":")[0]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note the first failure: test, stage, the culprit that it names, what weaker checks would say."""
@@ -79,7 +80,7 @@ class Plugin:
         self.result = {
             "status": "killed",
             "test": test,
-            "stage": stage_of_test(report.nodeid),
+            "stage": self.stage,
             "blamed": named[1] if named else first,
             "blamed_where": named[2] if named else None,
             "blamed_by": "search" if named else "comparison" if first else None,
@@ -136,7 +137,7 @@ def _first_failure(
         tests = [test for test in tests_of(stage) if test.startswith("-") or Path(test).exists()]
         plugin = Plugin(planted_in, stage, memory, folder, search)
         options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not zoo"]
-        if stage != UNIT:
+        if not stage.startswith(UNIT):
             options += ["--in-process", "--records", f"{tree}/records"]
         code = pytest.main([*tests, *options], plugins=[plugin])
         if code in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):

@@ -70,20 +70,28 @@ _FIRST = {
     "trainer": "special cases",
 }
 
-# Areas that no parity test imports: unit tests are asked, and the results are counted apart.
-ALONE = ("data",)
 UNIT = "unit tests"
-_UNIT_TESTS = (
-    *("images", "photometric", "categories", "voc", "coco", "augmentation", "batches", "preparation"),
-    *("evaluation", "training"),
-)
-UNIT_TESTS = tuple(f"experiments/tests/test_{name}.py" for name in _UNIT_TESTS)
+
+
+def _unit(folder: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/tests/test_{name}.py" for name in names)
+
+
+# Areas that no parity test asks: what both twins get from outside. Unit tests are asked and counted apart.
+ALONE: dict[str, tuple[str, ...]] = {
+    "data": _unit(
+        "experiments",
+        *("images", "photometric", "categories", "voc", "coco", "augmentation", "batches", "preparation"),
+        *("evaluation", "training"),
+    ),
+    "drawing": _unit("frameworks", "noise", "initialisation", "schedules"),
+}
 
 
 def stages_for(area: str, until: str) -> tuple[str, ...]:
     """The stages that are asked about a fault of an area, up to ``until`` in the order above."""
     if area in ALONE:
-        return (UNIT,)
+        return (f"{UNIT}: {area}",)
     wanted = NAMES[: NAMES.index(until) + 1]
     first = tuple(stage for stage in wanted if stage == _FIRST.get(area))
     return (*first, *(stage for stage in wanted if stage not in first))
@@ -91,14 +99,12 @@ def stages_for(area: str, until: str) -> tuple[str, ...]:
 
 def stage_of_test(node: str) -> str:
     """The stage of a test, by its pytest name such as ``parity_tests/test_model.py::test_training[tiny-...]``."""
-    return UNIT if not node.startswith("parity_tests/") else NAMES[_place(node)[0]]
+    return NAMES[_place(node)[0]] if node.startswith("parity_tests/") else UNIT
 
 
 def position(node: str) -> tuple[int, int]:
-    """Sort key of a test: its stage, and its place within."""
-    if node.startswith("parity_tests/"):
-        return _place(node)
-    return 0, next((i for i, file in enumerate(UNIT_TESTS) if node.startswith(file)), len(UNIT_TESTS))
+    """Sort key of a test: its stage, and its place within. Unit tests stay in the order of their files."""
+    return _place(node) if node.startswith("parity_tests/") else (0, 0)
 
 
 def _place(node: str) -> tuple[int, int]:
@@ -118,8 +124,8 @@ def tests_of(stage: str) -> list[str]:
 
     The tests of the judge and of this folder are left out: they examine themselves.
     """
-    if stage == UNIT:
-        return list(UNIT_TESTS)
+    if stage.startswith(UNIT):
+        return list(ALONE[stage.removeprefix(f"{UNIT}: ")])
     files = [f"parity_tests/{tests.start.partition('::')[0]}" for tests in STAGES[stage]]
     if "parity_tests/" in files:
         return ["parity_tests", "--ignore=parity_tests/test_judge.py", "--ignore=parity_tests/test_mutants.py"]
