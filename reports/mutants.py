@@ -122,8 +122,11 @@ def _blame(lines: list[Record]) -> str:
         right = sum(x["blame_right"] for x in named)
         share = f"{100 * right / len(named):.1f} %" if named else "–"
         rows.append({"named by": title, "named": len(named), "right": right, "share": share})
-    silent = sum(x["status"] == "killed" and not x["blamed"] for x in lines)
-    return table([*rows, {"named by": "nothing named", "named": silent, "right": "–", "share": "–"}])
+    silent = [x for x in lines if x["status"] == "killed" and not x["blamed"]]
+    for title, searched in (("nothing named", True), ("not searched (--no-search)", False)):
+        count = sum(x["searched"] == searched for x in silent)
+        rows.append({"named by": title, "named": count, "right": "–", "share": "–"})
+    return table(rows)
 
 
 def _wrongly_blamed(lines: list[Record]) -> str:

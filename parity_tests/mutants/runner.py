@@ -64,11 +64,13 @@ class Runner:
             arguments = (str(tree), mutant.planted_in, stages, str(memory), str(out), self.search)
             process = context.Process(target=examine, args=arguments)
             process.start()
-            process.join(60 * MINUTES)
-            if process.is_alive():
+            try:
+                process.join(60 * MINUTES)
+                if process.is_alive():
+                    return {"status": "killed", "stage": "time limit", "test": f"over {MINUTES} minutes"}
+            finally:  # also at Ctrl-C
                 process.kill()
                 process.join()
-                return {"status": "killed", "stage": "time limit", "test": f"over {MINUTES} minutes"}
             if not out.exists():
                 return {"status": "killed", "stage": "crash", "test": f"exit code {process.exitcode}"}
             return json.loads(out.read_text())

@@ -19,7 +19,14 @@ CATALOGUE = [
 def line(area: str, name: str, place: str, status: str, **fields) -> dict:
     """One record."""
     empty = dict.fromkeys(("stage", "test", "blamed", "blamed_where", "blamed_by", "blame_right", "weak", "error"))
-    more = {"until": "steps", "blame": ["decoder"], "equivalent": "", "wanted": "", "seconds": 1.0}
+    more = {
+        "until": "steps",
+        "blame": ["decoder"],
+        "equivalent": "",
+        "wanted": "",
+        "seconds": 1.0,
+        "searched": True,
+    }
     identity = {"key": name, "area": area, "name": name, "planted_in": place, "status": status}
     return identity | empty | more | {"date": "2026-01-02"} | fields
 
