@@ -32,6 +32,16 @@ def unit(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Plant the porting faults of the catalogue one at a time, and count those that no parity test finds: hours.
+
+    It goes on where it was stopped: nox -s mutants -- --in torch --until "other kernels".
+    """
+    session.install("-e", ".[huggingface]")
+    session.run("python", "-m", "parity_tests.mutants", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Formatting, style, types, the direction of imports, dead code and spelling."""
     session.install("-e", ".[lint,huggingface,onnx]")

@@ -1,0 +1,51 @@
+"""``python -m parity_tests.mutants``: plant the faults of the catalogue and print what became of them."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from frameworks.errors import UserError
+from parity_tests.mutants.catalogue import ROOT, read_catalogue
+from parity_tests.mutants.runner import Runner, append
+from parity_tests.mutants.stages import NAMES
+from parity_tests.mutants.workspace import key_of, workspace
+from reports.jsonl import read_lines
+
+GENERATED = ROOT / "reports/generated/mutants"
+
+
+def main() -> None:
+    """Examine the chosen faults, those without a result first of all."""
+    parser = argparse.ArgumentParser(prog="python -m parity_tests.mutants", description=__doc__)
+    parser.add_argument("--in", dest="planted_in", choices=("torch", "jittor", "shared"), help="only these")
+    parser.add_argument("--area", action="append", help="only the faults of this file of the catalogue")
+    parser.add_argument("--name", help="only faults with this text in their names")
+    parser.add_argument("--until", choices=NAMES, default=NAMES[-1], help="the last stage to ask (default: all)")
+    parser.add_argument(
+        "--search",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="search for the culprit of a failing training pass, which takes most of the time (default: yes)",
+    )
+    parser.add_argument("--results", type=Path, default=GENERATED / "results.jsonl")
+    options = parser.parse_args()
+    chosen = [
+        mutant
+        for mutant in read_catalogue()
+        if options.planted_in in (None, mutant.planted_in)
+        and (not options.area or mutant.area in options.area)
+        and (options.name or "") in mutant.name
+    ]
+    chosen.sort(key=lambda mutant: key_of(mutant, ""))  # a run that is stopped is then a fair sample
+    if not chosen:
+        raise SystemExit(str(UserError("no fault of the catalogue is chosen; see parity_tests/mutants/*.toml")))
+    listed = [(mutant.area, mutant.name, mutant.planted_in) for mutant in read_catalogue()]
+    append(options.results, {"catalogue": listed})
+    with workspace() as tree:
+        Runner(options.results, GENERATED / "traces", options.until, options.search).run(chosen, tree)
+    last = {record["key"]: record["status"] for record in read_lines(options.results)[0] if "key" in record}
+    print(", ".join(f"{count} {status}" for status, count in sorted(Counter(last.values()).items())))
+
+
+if __name__ == "__main__":
+    main()
