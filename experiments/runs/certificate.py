@@ -56,7 +56,8 @@ def certify(run: Run, machine: Machine) -> bool:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
     made = read_certificate(path)
     assert made is not None, "its last line was just written"
-    print(f"certificate: {sentence(made, run.frameworks)}", flush=True)
+    if len(run.frameworks) > 1:
+        print(f"certificate: {sentence(made, run.frameworks)}", flush=True)
     if outcome == FAILED:
         print(f"nothing was trained; to train all the same: --resume {run.folder}", flush=True)
     return outcome != FAILED

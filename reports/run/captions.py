@@ -20,7 +20,7 @@ def loss_curves(
     if controls:
         parts.append(
             f"Grey: {show.label(run.frameworks[0].name)} and {show.count(len(controls), 'control')}, the same "
-            "program from weights moved by one unit in the last place. A difference as large as this one is no difference "
+            "program from weights moved by one unit in the last place. A difference as large as this one is none "
             "between the frameworks."
         )
     return " ".join(parts)

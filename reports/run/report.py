@@ -100,6 +100,7 @@ def _first_step(comparison: TrainingDifference, folder: Path) -> dict[str, Any]:
 def limits(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> list[str]:
     """The conclusions that this run does not support, as Markdown paragraphs."""
     meta, data = run.meta, run.meta.data
+    judged = run.certificate and run.certificate.float64 and not run.certificate.failed
     train, val = data.train_images or 0, data.val_images or 0
     said = [
         f"**How well the model detects.** {show.count(train, 'training image')} and "
@@ -112,7 +113,7 @@ def limits(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> list
         said.append(
             "**Parity.** Training is chaotic: after enough steps two correct programs, or one program run twice "
             "with different rounding, diverge. Equal or unequal final values prove nothing; "
-            "the proof is `nox -s parity`."
+            f"the proof is {'the certificate above, and ' if judged else ''}`nox -s parity`."
         )
     said.append(
         f"**Speed or memory.** Times are those of one training run on {meta.device}, which other "

@@ -59,8 +59,8 @@ def _parting(comparison: TrainingDifference, stages: tuple[parting.Stage, ...]) 
     first, *later = [f"{show.times(stage.ratio)} times" for stage in stages]
     ratios = [f"{times} {stage.name}" for times, stage in zip(later, stages[1:], strict=True)]
     begin = (
-        f"{other} parts from {reference} {first} as far as {reference} from itself (weights moved by one unit in the "
-        f"last place) {stages[0].name}"
+        f"{other} parts from {reference} {first} as far as {reference} from itself (weights moved by one unit in "
+        f"the last place) {stages[0].name}"
     )
     text = f"{_listed([begin, *ratios])}."
     far = [stage.name for stage in stages if not stage.ratio <= parting.FAR]
