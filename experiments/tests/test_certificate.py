@@ -65,7 +65,7 @@ def unchanged(case: Case, weights: Arrays) -> tuple[Case, Arrays]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shapes(tmp_path_factory.mktemp("data"), train=4, val=2)
+    return shapes(tmp_path_factory.mktemp("data"), train=6, val=4)
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:

@@ -63,9 +63,12 @@ def _parting(comparison: TrainingDifference, stages: tuple[parting.Stage, ...]) 
         f"the last place) {stages[0].name}"
     )
     text = f"{_listed([begin, *ratios])}."
-    far = [stage.name for stage in stages if not stage.ratio <= parting.FAR]
+    far = [stage.name for stage in stages if stage.is_far]
     if far:
         text += f" **That is more than rounding explains {_listed(far)}.**"
+    if not any(stage.is_judged for stage in stages):
+        grown = show.percent(parting.GROWN)
+        text += f" Rounding has not grown to {grown} of the loss here, and until then such a ratio judges nothing."
     return text
 
 

@@ -123,14 +123,21 @@ def test_the_second_line_divides_by_the_control(judged: Path) -> None:
     assert "more than rounding" not in training and "is first exceeded" not in training
 
 
-def test_a_framework_that_parts_far_from_the_first_steps_on_is_said_in_bold(judged: Path) -> None:
+def test_a_framework_that_parts_further_than_a_control_is_said_in_bold(judged: Path) -> None:
     path = judged / "jittor" / "steps.jsonl"
     items = [json.loads(each) for each in path.read_text().splitlines()]
     for item in items[1:]:
-        item["total"] *= 1.02
+        item["total"] *= 4
     path.write_text("".join(json.dumps(item) + "\n" for item in items))
     training = line(build_report(judged).read_text(), "Same training")
-    assert "**That is more than rounding explains in steps 2 to 10" in training
+    assert training.count("**") == 2 and "**That is more than rounding explains in the last epoch.**" in training
+
+
+def test_before_rounding_has_grown_nothing_is_judged(judged: Path) -> None:
+    (judged / "control1" / "steps.jsonl").write_text((judged / "torch" / "steps.jsonl").read_text())
+    training = line(build_report(judged).read_text(), "Same training")
+    assert "more than rounding" not in training
+    assert "Rounding has not grown to 0.1 % of the loss here" in training
 
 
 def test_a_control_that_equals_the_framework_gives_one(judged: Path) -> None:
