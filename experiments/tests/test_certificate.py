@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import frameworks
 from experiments.runs import stepper
@@ -66,6 +67,12 @@ def unchanged(case: Case, weights: Arrays) -> tuple[Case, Arrays]:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shapes(tmp_path_factory.mktemp("data"), train=6, val=4)
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are built but not drawn, which takes most of the time of a report."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **options: Path(path).touch())
 
 
 def planted(monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
