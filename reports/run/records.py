@@ -160,7 +160,8 @@ def read_run(folder: Path) -> RunRecords:
     meta = RunMeta.read(folder / files.META)
     frameworks = tuple(_read_framework(folder / name, name) for name in meta.frameworks)
     certificate = read_certificate(folder / files.CERTIFICATE)
-    if not certificate and not any(framework.steps or framework.failure for framework in frameworks):
+    stopped = certificate is not None and certificate.failed
+    if not stopped and not any(framework.steps or framework.failure for framework in frameworks):
         raise UserError(f"{folder}: no framework has recorded a step yet; run experiments/run.py further first")
     samples, categories = _read_samples(folder)
     complete = folder / files.COMPLETE
