@@ -110,7 +110,7 @@ def _differences(
     if not shown:
         axes.text(0.5, 0.5, "no difference at any step", transform=axes.transAxes, ha="center", fontsize=11)
     if len(comparisons) > 1 or controls:
-        axes.legend(frameon=False, fontsize=10, loc="upper left")
+        axes.legend(fontsize=10, loc="upper left", facecolor="white", edgecolor="none", framealpha=1)
     axes.set_title("Relative difference of the totals at each step", fontsize=11, loc="left")
     axes.set_ylabel("|difference| / loss")
     style.tidy(axes)
