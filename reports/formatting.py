@@ -73,6 +73,11 @@ def ratio(other: float | None, reference: float | None) -> str:
     return f"× {other / reference:.2f}"
 
 
+def times(ratio: float) -> str:
+    """A multiple with two significant digits: `0.87`, `1.3`, `170`."""
+    return f"{ratio:.0f}" if math.isfinite(ratio) and ratio >= 9.95 else f"{ratio:.2g}"
+
+
 def count(number: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -40,4 +40,6 @@ STYLES = {
 
 def style_of(name: str) -> FrameworkStyle:
     """The style of a framework; one without a row in STYLES is grey and labelled with its own name."""
+    if name.startswith("control"):  # of a run, numbered: the first framework against itself
+        return FrameworkStyle(name.replace("control", "control "), "#999999", "s", "-", 0.34, width=1.0)
     return STYLES.get(name) or FrameworkStyle(name, "#777777", "s", ":", 0.34)

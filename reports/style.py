@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 GROUND_TRUTH_COLOR = "#009E73"
 NEUTRAL_COLOR = "#555555"
+BAND_COLOR = "#d5d5d5"
 DPI = 140
 WIDTH = 9.0  # inches: 1260 pixels, which GitHub shows at about 880
 

@@ -17,7 +17,7 @@ def announce(run: Run) -> None:
     images = count(run.spec.data.batch_size, "image")
     print(
         f"{count(recipe.epochs, 'epoch')} of {count(steps, 'step')} with {images} of {height}x{width} px, "
-        f"in {' and then '.join(run.frameworks)} {where}; how long it takes is said after some steps",
+        f"in {' and then '.join(run.entries)} {where}; how long it takes is said after some steps",
         flush=True,
     )
 

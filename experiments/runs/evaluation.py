@@ -103,15 +103,22 @@ def coco_results(image_ids: Sequence[int], detections: Arrays, classes: Classes)
 def coco_stats(split: CocoSplit, ids: Sequence[int], results: Sequence[Result]) -> dict[str, float]:
     """COCO's twelve numbers over the images `ids` alone: images without detections and without objects count."""
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by printing
+        evaluation = matched(split, ids, results)
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(COCO_STATS, (float(value) for value in evaluation.stats), strict=True))
+
+
+def matched(split: CocoSplit, ids: Sequence[int], results: Sequence[Result]) -> COCOeval:
+    """An evaluation in which the results of each image are matched with its objects, but not yet counted."""
+    with contextlib.redirect_stdout(io.StringIO()):
         truth = _index(split, ids, _truth(split, ids))
         # loadRes cannot take an empty list, and adds fields to the dictionaries that it is given
         found = truth.loadRes(cast(Any, [dict(each) for each in results])) if results else _index(split, ids, [])
         evaluation = COCOeval(truth, found, "bbox")
         evaluation.params.imgIds = list(ids)
         evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return dict(zip(COCO_STATS, (float(value) for value in evaluation.stats), strict=True))
+    return evaluation
 
 
 def _truth(split: CocoSplit, ids: Sequence[int]) -> list[dict[str, Any]]:

@@ -40,6 +40,15 @@ class Run:
         return self.meta.frameworks
 
     @property
+    def entries(self) -> list[str]:
+        """Everything that is trained, in order: the frameworks, then the controls."""
+        return [*self.frameworks, *self.meta.control_names]
+
+    def framework_of(self, entry: str) -> str:
+        """The framework that trains an entry; a control is trained by the first framework."""
+        return entry if entry in self.frameworks else self.frameworks[0]
+
+    @property
     def monitoring(self) -> Monitoring:
         """What the run does beside training."""
         return Monitoring.read(self.meta.monitoring)
@@ -59,16 +68,16 @@ class Run:
         write_atomically(self.folder / files.META, self.meta.to_json())
 
     def finished(self) -> list[str]:
-        """The frameworks that are trained and evaluated."""
+        """The entries that are trained and evaluated."""
         path = self.folder / files.COMPLETE
         return list(read_object(path).get("frameworks", ())) if path.exists() else []
 
     def reopen_finished(self) -> None:
-        """Let every framework count as unfinished again."""
+        """Let every entry count as unfinished again."""
         (self.folder / files.COMPLETE).unlink(missing_ok=True)
 
     def mark_finished(self, name: str) -> None:
-        """Record in complete.json that a framework is done."""
+        """Record in complete.json that an entry is done."""
         names = [*self.finished(), name]
         write_atomically(self.folder / files.COMPLETE, json.dumps({"frameworks": names}) + "\n")
 
@@ -104,13 +113,13 @@ def release(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def require_room(folder: Path, model: ModelFacts, frameworks: int, kept: int = 0) -> None:
+def require_room(folder: Path, model: ModelFacts, trainings: int, kept: int = 0) -> None:
     """Raises UserError unless the disk has room for the weights and checkpoints of a run.
 
-    A checkpoint is four times the model (weights, two moments, average). Each framework has `kept` of them beside
+    A checkpoint is four times the model (weights, two moments, average). Each training has `kept` of them beside
     the last one, and one more is there while it is written.
     """
-    checkpoints = frameworks * (1 + kept) + 1
+    checkpoints = trainings * (1 + kept) + 1
     needed = 4 * model.with_running_statistics * (1 + 4 * checkpoints) + REST_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -1,4 +1,4 @@
-"""Execute a run: train and evaluate one framework after the other, even if one fails, then build the report."""
+"""Execute a run: certify it, train one framework after the other, even if one fails, then build the report."""
 
 import contextlib
 import json
@@ -13,7 +13,10 @@ from experiments.command import COMPLETE, FAILED, INTERRUPTED
 from experiments.data.files import write_atomically
 from experiments.progress import Progress, say
 from experiments.runs.board import Board, open_board
+from experiments.runs.certificate import certify
 from experiments.runs.checkpoint import read_reached
+from experiments.runs.control import moved_weights
+from experiments.runs.differences import record_differences
 from experiments.runs.folder import Run
 from experiments.runs.stepper import Environment, Machine, Unavailable, open_stepper
 from experiments.runs.training_loop import Training, train
@@ -27,20 +30,24 @@ from experiments.runs.validation import (
 from frameworks.arrays import load_arrays
 from frameworks.errors import UserError
 from frameworks.protocol import Stepper
+from frameworks.state.parameters import model_facts
 from frameworks.workers.client import WorkerFailure
 from reports.run import files
 from reports.run.meta import Failure
 
 
 def execute(run: Run) -> int:
-    """Train and evaluate the unfinished frameworks and build the report; returns the exit status.
+    """Certify the first step, train and evaluate what is unfinished, build the report; returns the exit status.
 
     Raises:
         UserError: an error outside the frameworks, as an unreadable image or a full disk.
     """
     failed = []
     try:
-        for name in run.frameworks:
+        if not certify(run, _machine(run)):
+            print(f"report: {_report(run.folder)[0]}", flush=True)
+            return FAILED
+        for name in run.entries:
             if name not in run.finished() and not _attempt(run, name):
                 failed.append(name)
     except KeyboardInterrupt:
@@ -52,6 +59,7 @@ def execute(run: Run) -> int:
         if "--resume" in str(error):
             raise
         raise UserError(f"{error}; then go on with --resume {run.folder}") from None
+    record_differences(run)
     report, verdict = _report(run.folder)
     print(f"report: {report}\n{verdict}", flush=True)
     return FAILED if failed else COMPLETE
@@ -86,16 +94,24 @@ def _attempt(run: Run, name: str) -> bool:
 
 @contextlib.contextmanager
 def _stepper(run: Run, name: str, folder: Path) -> Iterator[Stepper]:
-    """Start the framework with the run's initial weights, and record its environment."""
+    """Start the entry's framework with its initial weights, and record a framework's environment."""
 
     def note(environment: Environment) -> None:
-        run.meta.environment[name] = environment
-        run.write_meta()
+        if name in run.frameworks:
+            run.meta.environment[name] = environment
+            run.write_meta()
 
-    meta = run.meta
-    machine = Machine(meta.device, meta.kernels, meta.pythons, meta.in_process)
-    with open_stepper(name, machine, run.spec, load_arrays(run.folder / files.INITIAL), folder, note) as stepper:
+    weights, framework = load_arrays(run.folder / files.INITIAL), run.framework_of(name)
+    if name not in run.frameworks:
+        parameters = [each for each in weights if not model_facts(run.spec.model).is_buffer(each)]
+        weights = moved_weights(weights, parameters, run.meta.seed, name)
+    with open_stepper(framework, _machine(run), run.spec, weights, folder, note) as stepper:
         yield stepper
+
+
+def _machine(run: Run) -> Machine:
+    meta = run.meta
+    return Machine(meta.device, meta.kernels, meta.pythons, meta.in_process)
 
 
 def _board(run: Run, folder: Path) -> Board:

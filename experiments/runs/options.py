@@ -40,7 +40,13 @@ class Options:
     recipe: str | None = None
     update: tuple[str, ...] = ()  # key=value
     use_amp: str | bool = False  # a dtype; True: that of the spec
+    controls: int | None = None
     monitoring: Monitoring = field(default_factory=Monitoring)
+
+    @property
+    def trained_controls(self) -> int:
+        """Number of controls: one, unless it was said or there is only one framework and nothing to judge."""
+        return self.controls if self.controls is not None else int(len(self.frameworks) > 1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ def parse_options(arguments: list[str]) -> Options | Resume | CheckData:
         "Train RT-DETR in each framework on the same images from the same weights, evaluate, report.",
     )
     parser.add_argument("--frameworks", metavar="A,B", help=f"which, in this order (default: {','.join(ADAPTERS)})")
+    parser.add_argument(
+        "--controls",
+        type=int,
+        metavar="N",
+        help="the first framework again, N times, from weights moved by one unit in the last place (default: 1)",
+    )
     given = vars(parser.parse_args(arguments))
     if not given.keys() & {"resume", "subset", "check_data", "overfit"}:
         raise UserError("--subset N is needed: the number of training images (or --resume DIR); see --help")
@@ -188,6 +200,8 @@ def _check(options: Options) -> None:
     require_positive(vars(options), "subset", "epochs", "batch_size")
     if options.seed < 0:
         raise UserError(f"--seed is {options.seed}; expected 0 or more")
+    if options.trained_controls < 0:
+        raise UserError(f"--controls is {options.controls}; expected 0 (none) or more")
     if options.partial_weights and options.weights is None:
         raise UserError("--partial-weights says how to take --weights FILE; give that, too")
     if options.backbone is not None and options.weights is not None:

@@ -63,7 +63,7 @@ def prepare(options: Options, resolved: Resolved, folder: Path, command: str) ->
     if (images := len(data["train"].ids)) < spec.data.batch_size:
         raise UserError(f"{images} training images fill no batch of {spec.data.batch_size}; lower --batch-size")
     kept = options.monitoring.kept_checkpoints(spec.recipe.epochs)
-    require_room(folder, model_facts(spec.model), len(options.frameworks), kept)
+    require_room(folder, model_facts(spec.model), len(options.frameworks) + options.trained_controls, kept)
     weights, origin = starting_state(
         spec,
         seed=options.seed,
@@ -118,6 +118,7 @@ def _meta(options: Options, spec: ExperimentSpec, source: Source, data: RunData)
         frameworks=list(options.frameworks),
         pythons=options.pythons,
         in_process=options.in_process,
+        controls=options.trained_controls,
         data=DataMeta(
             kind=source.kind,
             sentence=source.sentence,

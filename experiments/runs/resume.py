@@ -46,7 +46,7 @@ def reopen(asked: Resume) -> Run:
     if asked.epochs is not None:
         run, change = _extend(run, asked.epochs)
         changes |= change
-    unfinished = [name for name in run.frameworks if name not in run.finished()]
+    unfinished = [name for name in run.entries if name not in run.finished()]
     if unfinished or changes:
         # the machine and the commit may differ from those of the start
         run.meta.resumed.append({"at": now(), "host": host_record()} | changes)
@@ -98,7 +98,7 @@ def _extend(run: Run, epochs: int) -> tuple[Run, dict[str, Any]]:
     """The run with more epochs, and the record of it; says what that means for the schedule."""
     before, hash_before = run.spec, run.meta.spec_hash
     known = (hash_before, *run.earlier_specs)
-    reached = [read_reached(run.folder / name, *known) for name in run.frameworks]
+    reached = [read_reached(run.folder / name, *known) for name in run.entries]
     run = extended(run, epochs)
     per_epoch = run.steps_per_epoch
     done = max((each.epochs for each in reached if each), default=0)
@@ -115,7 +115,7 @@ def _require_equal_rates(run: Run, before: ExperimentSpec, steps: list[int], per
     if len(set(steps)) > 1 and changed_epochs(before, run.spec, done=begun, steps_per_epoch=per_epoch):
         raise UserError(
             f"--epochs {run.spec.recipe.epochs}: the learning rates depend on the number of epochs, and "
-            f"{' and '.join(run.frameworks)} have done {' and '.join(map(str, steps))} steps, so that their rates "
+            f"{' and '.join(run.entries)} have done {' and '.join(map(str, steps))} steps, so that their rates "
             f"would differ; first finish the run with --resume {run.folder}, then give it more epochs"
         )
 

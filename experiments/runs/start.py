@@ -49,7 +49,7 @@ def _resume(asked: Resume) -> int:
     require_run(asked.folder)
     with locked(asked.folder):
         run = reopen(asked)
-        if set(run.frameworks) <= set(run.finished()):
+        if set(run.entries) <= set(run.finished()):
             return finished_report(run)
         print(f"data: {run.meta.data.sentence}", flush=True)
         announce(run)

@@ -11,7 +11,7 @@ from experiments.runs.worker_log import WorkerLog
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
-from frameworks.protocol import Stepper
+from frameworks.protocol import Framework, Stepper
 from frameworks.shared import kernels
 from frameworks.workers.client import open_framework
 
@@ -55,6 +55,26 @@ def open_stepper(
         Unavailable: the framework cannot start here, or not on this device.
         WorkerFailure: the worker died while starting.
     """
+    with opened(name, machine, log) as framework:
+        try:
+            note(dict(framework.environment(machine.device)))
+            stepper = framework.trainer(spec, weights, device=machine.device)
+        except UserError as error:
+            raise Unavailable(str(error)) from None
+        yield stepper
+
+
+@contextlib.contextmanager
+def opened(name: str, machine: Machine, log: Path, *dtypes: str) -> Iterator[Framework]:
+    """Context manager that starts framework ``name``, which has to compute in float32 and in ``dtypes``.
+
+    Args:
+        log: folder of the worker's log.
+
+    Raises:
+        Unavailable: the framework cannot start here, or not on this device.
+        WorkerFailure: the worker died while starting.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(kernels.chosen(machine.kernels))
         try:
@@ -69,10 +89,9 @@ def open_stepper(
                         log=WorkerLog(log, name),
                     )
                 )
-                if reason := framework.supports(machine.device, "float32"):
-                    raise Unavailable(f"{name} cannot compute on {machine.device}: {reason}")
-                note(dict(framework.environment(machine.device)))
-                stepper = framework.trainer(spec, weights, device=machine.device)
+                for dtype in ("float32", *dtypes):
+                    if reason := framework.supports(machine.device, dtype):
+                        raise Unavailable(f"{name} cannot compute on {machine.device} in {dtype}: {reason}")
         except UserError as error:
             raise Unavailable(str(error)) from None
-        yield stepper
+        yield framework

@@ -8,7 +8,7 @@ import numpy as np
 
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
-from frameworks.protocol import Detections, StepRecord
+from frameworks.protocol import Case, Detections, StepRecord
 
 Fault = Callable[[int], None]  # called before every step with its number in this process
 
@@ -17,12 +17,24 @@ class CountingStepper:
     """Its state is a running sum over everything it is given, so that any other input gives another state."""
 
     def __init__(
-        self, fault: Fault | None = None, total: float = 3.0, norm: float = 1.0, overflow: bool = False
+        self,
+        fault: Fault | None = None,
+        total: float = 3.0,
+        norm: float = 1.0,
+        overflow: bool = False,
+        error: float = 0.0,
     ) -> None:
-        self.fault, self.total, self.norm, self.overflow = fault, total, norm, overflow
+        self.fault, self.total, self.norm, self.overflow, self.error = fault, total, norm, overflow, error
         self.sum = np.zeros((), np.float64)
         self.calls: list[tuple[Arrays, list[float], float]] = []
         self.parts: list[tuple[bool, float]] = []  # of updates
+
+    def trace(self, case: Case, dtype: str) -> Arrays:
+        """One number for each kind of answer, which is off by ``error``."""
+        kinds = ("loss/vfl", "gradient/encoder") if case.question == "loss" else ("moment1/encoder",)
+        return {name: np.full(1, 1.0 + self.error, dtype) for name in kinds} | {
+            "select/topk": np.zeros((1, 1), np.int64)
+        }
 
     def step(
         self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
@@ -65,6 +77,9 @@ class CountingFramework:
 
     def environment(self, device: str) -> Mapping[str, Any]:
         return {"framework": "counting", "version": "0"}
+
+    def trace(self, case: Case, weights: Arrays, inputs: Arrays, *, device: str, dtype: str) -> Arrays:
+        return self.stepper.trace(case, dtype)
 
     def trainer(self, spec: ExperimentSpec, weights: Arrays, *, device: str) -> CountingStepper:
         return self.stepper

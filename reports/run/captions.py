@@ -3,17 +3,26 @@
 import numpy as np
 
 from reports import formatting as show
+from reports.parity.records import ParityRecords
 from reports.run.differences import PUBLISHED_LOSS_BOUND, TrainingDifference
 from reports.run.records import FrameworkRecords, RunRecords
 
 
-def loss_curves(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> str:
+def loss_curves(
+    run: RunRecords, comparisons: tuple[TrainingDifference, ...], controls: tuple[TrainingDifference, ...]
+) -> str:
     """Caption of the loss curves: how far each loss fell, and how fast the curves diverge."""
     falls = "; ".join(_fall(framework) for framework in run.trained)
     parts = [f"Total loss per step, from its first to its last value: {falls}."]
     for comparison in comparisons:
         if len(comparison.steps):
             parts.append(_parting(comparison))
+    if controls:
+        parts.append(
+            f"Grey: {show.label(run.frameworks[0].name)} and {show.count(len(controls), 'control')}, the same "
+            "program from weights moved by one unit in the last place. A difference as large as this one is none "
+            "between the frameworks."
+        )
     return " ".join(parts)
 
 
@@ -37,6 +46,16 @@ def _parting(comparison: TrainingDifference) -> str:
         f"({show.percent(relative_S[worst])}) at step {comparison.steps[worst] + 1}. Rounding that differs in the "
         "last bit is amplified by every update, so two correct programs give a difference that starts at rounding "
         "and grows. A difference that is large from the first step on has another cause."
+    )
+
+
+def certificate(judged: ParityRecords) -> str:
+    """Caption of the certificate's figure."""
+    inside = sum(record.ok for record in judged.comparisons)
+    return (
+        f"{inside:,} of {len(judged.comparisons):,} tensors of the first step are within their limits (left of 1), "
+        "computed in float64 before the training began; a mark is the worst tensor of a module. In float64 two "
+        "programs of one function differ by rounding alone, so that any other formula is far to the right."
     )
 
 

@@ -85,6 +85,12 @@ def compare_run(run: RunRecords) -> tuple[TrainingDifference, ...]:
     return tuple(compare(trained[0], other) for other in trained[1:])
 
 
+def compare_controls(run: RunRecords) -> tuple[TrainingDifference, ...]:
+    """Compare every control that trained with the framework that it repeats; () where that one did not train."""
+    reference = run.frameworks[0]
+    return tuple(compare(reference, control) for control in run.controls if control.steps and reference.steps)
+
+
 def compare(reference: FrameworkRecords, other: FrameworkRecords) -> TrainingDifference:
     """Compare two frameworks that trained; having no common step is a result, not an error."""
     left, right = _common(reference, other)

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
+from reports.run import parting
 from reports.run.differences import PUBLISHED_LOSS_BOUND, Difference, TrainingDifference
 from reports.run.records import FrameworkRecords, RunRecords, Step
 
@@ -23,16 +24,25 @@ GROUPS = {
 }
 
 
-def loss_curves(run: RunRecords, comparisons: tuple[TrainingDifference, ...], path: Path) -> Path:
-    """Draw the total loss per step of every framework and, below on a log axis, their relative difference."""
+def loss_curves(
+    run: RunRecords,
+    comparisons: tuple[TrainingDifference, ...],
+    controls: tuple[TrainingDifference, ...],
+    path: Path,
+) -> Path:
+    """Draw the total loss per step of every framework and, below on a log axis, their relative difference.
+
+    In both panels the grey area is what the controls reach: how far one framework parts from itself.
+    """
     figure = style.new_figure(6.4 if comparisons else 4.0)
     if comparisons:
         above, beneath = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-        _differences(beneath, comparisons)
+        _differences(beneath, comparisons, controls)
         beneath.set_xlabel("optimizer step")
     else:
         above = figure.subplots()
         above.set_xlabel("optimizer step")
+    _control_totals(above, controls)
     for framework in run.trained:
         steps = [step.step + 1 for step in framework.steps]
         totals = [step.total for step in framework.steps]
@@ -46,7 +56,31 @@ def loss_curves(run: RunRecords, comparisons: tuple[TrainingDifference, ...], pa
     return style.save(figure, path)
 
 
-def _differences(axes: Axes, comparisons: tuple[TrainingDifference, ...]) -> None:
+def _control_totals(axes: Axes, controls: tuple[TrainingDifference, ...]) -> None:
+    """Fill from the lowest to the highest total of the first framework and its controls."""
+    if not controls:
+        return
+    steps_S, _ = parting.band(controls)
+    wanted, sides = set(steps_S.tolist()), [controls[0].reference, *(each.other for each in controls)]
+    totals = [[step.total for step in side.steps if step.step in wanted] for side in sides]
+    lowest_S, highest_S = np.min(totals, axis=0), np.max(totals, axis=0)
+    reference = show.label(controls[0].reference.name)
+    label = f"{reference} and itself, moved by one unit in the last place"
+    axes.fill_between(steps_S + 1, lowest_S, highest_S, color=style.BAND_COLOR, linewidth=0, label=label)
+
+
+def _control_band(axes: Axes, controls: tuple[TrainingDifference, ...]) -> None:
+    """Fill below the controls' largest difference; steps without one leave a gap."""
+    if controls:
+        steps_S, largest_S = parting.band(controls)
+        drawn_S = np.where(np.isfinite(largest_S) & (largest_S > 0), largest_S, np.nan)
+        label = f"{show.label(controls[0].reference.name)} against itself"
+        axes.fill_between(steps_S + 1, 1e-12, drawn_S, color=style.BAND_COLOR, linewidth=0, label=label)
+
+
+def _differences(
+    axes: Axes, comparisons: tuple[TrainingDifference, ...], controls: tuple[TrainingDifference, ...]
+) -> None:
     axes.set_yscale("log")
     shown = []
     # the one difference of two frameworks belongs to both, so it has neither one's look
@@ -65,6 +99,7 @@ def _differences(axes: Axes, comparisons: tuple[TrainingDifference, ...]) -> Non
             label=f"{show.label(comparison.other.name)} − {show.label(comparison.reference.name)}",
         )
         shown += list(values[positive])
+    _control_band(axes, controls)
     low, high = min(shown, default=1e-7), max(shown, default=1e-7)
     axes.set_ylim(low / 3, max(0.3, 3 * high))
     for limit in (PUBLISHED_LOSS_BOUND, 0.01, 0.1):
@@ -74,8 +109,8 @@ def _differences(axes: Axes, comparisons: tuple[TrainingDifference, ...]) -> Non
         axes.annotate(show.percent(limit), **place, textcoords="offset points", **look)
     if not shown:
         axes.text(0.5, 0.5, "no difference at any step", transform=axes.transAxes, ha="center", fontsize=11)
-    if len(comparisons) > 1:
-        axes.legend(frameon=False, fontsize=10, loc="lower right")
+    if len(comparisons) > 1 or controls:
+        axes.legend(fontsize=10, loc="upper left", facecolor="white", edgecolor="none", framealpha=1)
     axes.set_title("Relative difference of the totals at each step", fontsize=11, loc="left")
     axes.set_ylabel("|difference| / loss")
     style.tidy(axes)

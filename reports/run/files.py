@@ -3,15 +3,22 @@
 # of the run
 META = "run.json"
 COMPLETE = "complete.json"
+CERTIFICATE = "certificate.jsonl"  # the first step in float64, compared tensor by tensor
+BOOTSTRAP = "bootstrap.jsonl"  # differences of AP with their intervals
 INITIAL = "initial.safetensors"
 SAMPLES, SAMPLE_IMAGES = "samples.json", "samples.safetensors"
 WEIGHTS_LOG = "weights.log"  # every tensor that a file did not give, by name
-# of each framework, in a folder of its name
+# of each framework and control, in a folder of its name
 STEPS, EPOCHS, EVALUATION = "steps.jsonl", "epochs.jsonl", "evaluation.jsonl"
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 TENSORBOARD = "tensorboard"
 FAILURE = "failure.json"
 WORKER_LOG = "stderr.log"
+
+
+def control(number: int) -> str:
+    """The name and folder of a control, counted from 1."""
+    return f"control{number}"
 
 
 def manifest(split: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from frameworks.errors import UserError
 from reports.jsonl import read_object
+from reports.run import files
 
 SCHEMA = 1
 COCO_STATS = (
@@ -80,8 +81,14 @@ class RunMeta:
     resumed: list[dict[str, Any]] = field(default_factory=list)
     monitoring: dict[str, Any] = field(default_factory=dict)  # empty in runs from before there was a choice
     initial_sha256: str = ""
+    controls: int = 0  # trainings of the first framework from weights moved by one unit in the last place
     recipe: str = ""  # its name, why, and what it changed; runs from before there were recipes have none
     others: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def control_names(self) -> list[str]:
+        """Names of the controls, which are those of their folders."""
+        return [files.control(number) for number in range(1, self.controls + 1)]
 
     @property
     def kernels(self) -> str:
@@ -114,6 +121,8 @@ class RunMeta:
         values = asdict(self)
         if not self.recipe:  # so that an old run stays as it was
             del values["recipe"]
+        if not self.controls:
+            del values["controls"]
         if self.data.account is None:
             del values["data"]["account"]
         if not self.monitoring:

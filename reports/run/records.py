@@ -6,13 +6,14 @@ raises UserError.
 
 import hashlib
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from frameworks.errors import UserError
 from reports.jsonl import read_json, read_lines, read_object
 from reports.run import files
+from reports.run.certificate import Certificate, read_certificate
 from reports.run.meta import Failure, RunMeta
 
 SPLITS = ("train", "val")
@@ -100,8 +101,25 @@ class FrameworkRecords:
 
 
 @dataclass(frozen=True)
+class PrecisionDifference:
+    """AP of `other` minus AP of `reference` on one split, with its interval over resampled images."""
+
+    split: str
+    reference: str
+    other: str
+    difference: float
+    low: float
+    high: float
+    resamples: int
+
+
+@dataclass(frozen=True)
 class RunRecords:
-    """A whole run folder. `meta` is run.json; `manifests` maps a split to its file's SHA-256."""
+    """A whole run folder. `meta` is run.json; `manifests` maps a split to its file's SHA-256.
+
+    `controls` are trainings of the first framework from weights moved by one unit in the last place. Runs from
+    before there were controls, certificate and `precision` have none.
+    """
 
     folder: Path
     meta: RunMeta
@@ -110,11 +128,19 @@ class RunRecords:
     samples: tuple[Sample, ...]
     categories: dict[int, str]
     finished: tuple[str, ...]
+    controls: tuple[FrameworkRecords, ...] = ()
+    certificate: Certificate | None = None
+    precision: tuple[PrecisionDifference, ...] = ()
+
+    @property
+    def entries(self) -> tuple[FrameworkRecords, ...]:
+        """Everything that the run trains: the frameworks, then the controls."""
+        return self.frameworks + self.controls
 
     @property
     def complete(self) -> bool:
-        """Whether complete.json names every framework and none of them recorded a failure."""
-        return all(framework.name in self.finished and framework.failure is None for framework in self.frameworks)
+        """Whether complete.json names every entry and none of them recorded a failure."""
+        return all(entry.name in self.finished and entry.failure is None for entry in self.entries)
 
     @property
     def trained(self) -> tuple[FrameworkRecords, ...]:
@@ -124,7 +150,7 @@ class RunRecords:
     @property
     def notes(self) -> tuple[str, ...]:
         """Missing, repeated and cut-off records that were accepted, each with its framework."""
-        return tuple(f"{item.name}/{note}" for item in self.frameworks for note in item.notes)
+        return tuple(f"{item.name}/{note}" for item in self.entries for note in item.notes)
 
 
 def read_run(folder: Path) -> RunRecords:
@@ -133,7 +159,9 @@ def read_run(folder: Path) -> RunRecords:
         raise UserError(f"{folder}: there is no such run folder; give the one that experiments/run.py wrote")
     meta = RunMeta.read(folder / files.META)
     frameworks = tuple(_read_framework(folder / name, name) for name in meta.frameworks)
-    if not any(framework.steps or framework.failure for framework in frameworks):
+    certificate = read_certificate(folder / files.CERTIFICATE)
+    stopped = certificate is not None and certificate.failed
+    if not stopped and not any(framework.steps or framework.failure for framework in frameworks):
         raise UserError(f"{folder}: no framework has recorded a step yet; run experiments/run.py further first")
     samples, categories = _read_samples(folder)
     complete = folder / files.COMPLETE
@@ -145,6 +173,9 @@ def read_run(folder: Path) -> RunRecords:
         samples=samples,
         categories=categories,
         finished=tuple(read_object(complete).get("frameworks", ())) if complete.exists() else (),
+        controls=tuple(_read_framework(folder / name, name) for name in meta.control_names),
+        certificate=certificate,
+        precision=_read_precision(folder / files.BOOTSTRAP),
     )
 
 
@@ -244,6 +275,16 @@ def _read_predictions(path: Path) -> list[dict[str, Any]]:
         if missing:
             raise UserError(f"{path}: result {number} lacks {', '.join(missing)}")
     return value
+
+
+def _read_precision(path: Path) -> tuple[PrecisionDifference, ...]:
+    if not path.exists():
+        return ()
+    names = [field.name for field in fields(PrecisionDifference)]
+    try:
+        return tuple(PrecisionDifference(**{name: item[name] for name in names}) for item in read_lines(path)[0])
+    except KeyError as error:
+        raise UserError(f"{path}: a record lacks {error.args[0]!r}") from None
 
 
 def _read_failure(path: Path) -> Failure | None:

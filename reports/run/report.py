@@ -7,9 +7,12 @@ from typing import Any
 
 from frameworks.errors import exit_status
 from reports import formatting as show
+from reports.parity.figure import margin_figure
+from reports.parity.records import ParityRecords
 from reports.publish import install, render
-from reports.run import captions, detections, figures, precision_curves, tables
-from reports.run.differences import TrainingDifference, compare_run
+from reports.run import captions, detections, figures, precision_curves, precision_differences, tables
+from reports.run.certificate import Certificate
+from reports.run.differences import TrainingDifference, compare_controls, compare_run
 from reports.run.records import RunRecords, read_run
 from reports.run.verdict import verdict
 
@@ -33,13 +36,14 @@ def build_report(run_dir: Path) -> Path:
 
 def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
     comparisons = compare_run(run)
+    judged = run.certificate.float64 if run.certificate else None
     return {
         "run": run,
         "meta": run.meta,
         "data": run.meta.data,
         "title": show.labels(framework.name for framework in run.frameworks),
         "verdict": verdict(run),
-        "failures": [framework for framework in run.frameworks if framework.failure],
+        "failures": [entry for entry in run.entries if entry.failure],
         "summary_table": tables.summary_table(run),
         "compilation": captions.compilation(run),
         "evaluation_table": tables.evaluation_table(run),
@@ -47,7 +51,10 @@ def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
         "data_table": tables.data_table(run),
         "objects": captions.objects(run),
         "figures": _run_figures(run, comparisons, folder),
-        "first_steps": [_first_step(comparison, folder) for comparison in comparisons if comparison.first_terms],
+        "certificate": _certificate(run.certificate, judged, folder) if run.certificate and judged else None,
+        # without a certificate the losses of the first step are the nearest thing to one
+        "first_steps": [_first_step(each, folder) for each in comparisons if each.first_terms and not judged],
+        "precision_table": precision_differences.precision_table(run),
         "limits": limits(run, comparisons),
     }
 
@@ -56,9 +63,10 @@ def _run_figures(
     run: RunRecords, comparisons: tuple[TrainingDifference, ...], folder: Path
 ) -> dict[str, dict[str, str] | None]:
     made: dict[str, tuple[Path | None, str]] = {}
+    controls = compare_controls(run)
     if run.trained:
-        path = figures.loss_curves(run, comparisons, folder / "report_loss.png")
-        made["loss"] = path, captions.loss_curves(run, comparisons)
+        path = figures.loss_curves(run, comparisons, controls, folder / "report_loss.png")
+        made["loss"] = path, captions.loss_curves(run, comparisons, controls)
         made["terms"] = figures.loss_terms(run, folder / "report_terms.png"), captions.loss_terms(run)
     if path := precision_curves.precision_curves(run, folder / "report_precision.png"):
         made["precision"] = path, precision_curves.caption(run)
@@ -66,6 +74,15 @@ def _run_figures(
     made["detections"] = path, captions.detections(run)
     shown: dict[str, dict[str, str] | None] = dict.fromkeys(("loss", "terms", "precision", "detections"))
     return shown | {key: {"file": path.name, "caption": text} for key, (path, text) in made.items() if path}
+
+
+def _certificate(certificate: Certificate, judged: ParityRecords, folder: Path) -> dict[str, Any]:
+    path = margin_figure(judged, folder / "report_certificate.png")
+    return {
+        "file": path.name,
+        "caption": captions.certificate(judged),
+        "float32": tables.float32_table(certificate),
+    }
 
 
 def _first_step(comparison: TrainingDifference, folder: Path) -> dict[str, Any]:
@@ -83,6 +100,7 @@ def _first_step(comparison: TrainingDifference, folder: Path) -> dict[str, Any]:
 def limits(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> list[str]:
     """The conclusions that this run does not support, as Markdown paragraphs."""
     meta, data = run.meta, run.meta.data
+    judged = run.certificate and run.certificate.float64 and not run.certificate.failed
     train, val = data.train_images or 0, data.val_images or 0
     said = [
         f"**How well the model detects.** {show.count(train, 'training image')} and "
@@ -95,7 +113,7 @@ def limits(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> list
         said.append(
             "**Parity.** Training is chaotic: after enough steps two correct programs, or one program run twice "
             "with different rounding, diverge. Equal or unequal final values prove nothing; "
-            "the proof is `nox -s parity`."
+            f"the proof is {'the certificate above, and ' if judged else ''}`nox -s parity`."
         )
     said.append(
         f"**Speed or memory.** Times are those of one training run on {meta.device}, which other "

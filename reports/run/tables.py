@@ -4,6 +4,7 @@ from typing import Any
 
 from reports import formatting as show
 from reports.markdown import flat, table
+from reports.run.certificate import Certificate, float32_families
 from reports.run.differences import PUBLISHED_LOSS_BOUND, Difference, TrainingDifference
 from reports.run.meta import COCO_STATS
 from reports.run.records import Evaluation, RunRecords
@@ -11,8 +12,8 @@ from reports.run.summary import Summary, comparable, evaluation_of, summarize
 
 
 def summary_table(run: RunRecords) -> str:
-    """A row per framework and, for each one after the first that trained, a row of differences."""
-    summaries = [summarize(framework) for framework in run.frameworks]
+    """A row per framework and control and, for each one after the first that trained, a row of differences."""
+    summaries = [summarize(entry) for entry in run.entries]
     rows = [_summary_row(summary, run) for summary in summaries]
     trained = [summary for summary in summaries if summary.steps]
     rows += [_difference_row(trained[0], other) for other in trained[1:]]
@@ -78,6 +79,12 @@ def first_step_table(comparison: TrainingDifference) -> str:
             for term in terms
         ]
     )
+
+
+def float32_table(certificate: Certificate) -> str | None:
+    """The worst float32 gradient of every family of modules in each framework; None where none was measured."""
+    rows = float32_families(certificate)
+    return table(rows) if rows else None
 
 
 def evaluation_table(run: RunRecords) -> str | None:

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 STEPS_PER_EPOCH = 13
 KINDS = {"vfl": 1.0, "bbox": 1.6, "giou": 1.3}
 SUFFIXES = ("", "_aux_0", "_aux_1", "_aux_2", "_dn_0", "_dn_1", "_dn_2")
-SPEED = {"torch": 2.0, "jittor": 2.6, "numpy": 9.0}
+SPEED = {"torch": 2.0, "control1": 2.0, "jittor": 2.6, "numpy": 9.0}
 
 
 def write_run(
@@ -21,16 +21,18 @@ def write_run(
     epochs: int = 5,
     kind: str = "coco-folder",
     ap: float = 0.0004,
+    controls: int = 0,
 ) -> Path:
     """Write a complete run of `epochs` epochs; `ap` is torch's AP on the training images."""
     folder.mkdir(parents=True, exist_ok=True)
-    _json(folder / "run.json", _meta(frameworks, epochs, kind))
+    _json(folder / "run.json", _meta(frameworks, epochs, kind) | {"controls": controls})
     for split in ("train", "val"):
         _json(folder / f"manifest_{split}.json", {"images": [{"id": 1, "file_name": "1.jpg", "sha256": "00"}]})
-    for name in frameworks:
+    entries = [*frameworks, *(f"control{number}" for number in range(1, controls + 1))]
+    for name in entries:
         _write_framework(folder / name, name, epochs, ap)
     _write_samples(folder)
-    _json(folder / "complete.json", {"frameworks": list(frameworks)})
+    _json(folder / "complete.json", {"frameworks": entries})
     return folder
 
 

@@ -1,0 +1,142 @@
+"""The certificate of a run folder: read it, and say in a sentence what it proves."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from frameworks.shared.stages import module_position, stage_position
+from reports import formatting as show
+from reports.jsonl import read_lines
+from reports.parity.records import ParityRecord, ParityRecords, parse
+
+PASSED, FAILED, LEFT_OUT = "passed", "failed", "left out"
+CASE = "first batch"  # the field "case" of the records
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """``float64``: the judged comparisons, None where it was left out. ``float32``: errors without a limit."""
+
+    outcome: str
+    reason: str
+    seconds: float
+    images: int
+    of: int  # images of a whole batch
+    float64: ParityRecords | None
+    float32: tuple[dict[str, Any], ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a framework differs; a record that failed counts, whatever the last line says."""
+        return self.outcome == FAILED or bool(self.float64 and self.float64.failures)
+
+
+def read_certificate(path: Path) -> Certificate | None:
+    """Read certificate.jsonl; None where it is missing or was interrupted. Raises UserError for a broken line."""
+    if not path.exists():
+        return None
+    lines, _ = read_lines(path)
+    if not lines or "certificate" not in lines[-1]:
+        return None
+    end: dict[str, Any] = lines.pop()["certificate"]
+    float64 = [line for line in lines if line["dtype"] == "float64"]
+    return Certificate(
+        outcome=str(end["outcome"]),
+        reason=str(end.get("reason", "")),
+        seconds=float(end["seconds"]),
+        images=int(end.get("images", 0)),
+        of=int(end.get("of", 0)),
+        float64=parse(float64, str(path)) if float64 and end["outcome"] != LEFT_OUT else None,
+        float32=tuple(line for line in lines if line["dtype"] == "float32"),
+    )
+
+
+def sentence(certificate: Certificate, frameworks: Sequence[str]) -> str:
+    """What the certificate proves, in one or two sentences of Markdown; bold where the frameworks differ."""
+    if certificate.float64 is None:
+        return f"left out: {show.cell(certificate.reason)}."
+    reference, *others = frameworks
+    names, judged = show.labels(others), certificate.float64
+    part = f"{certificate.images} of the {certificate.of} images of " if certificate.images < certificate.of else ""
+    setting = f"in float64, with this run's spec and weights, on {part}the first batch"
+    if certificate.failed:
+        first = min(judged.failures, key=_place)
+        return (
+            f"**{names} does not compute the same function as {show.label(reference)}**: {setting}, "
+            f"{len(judged.failures):,} of {len(judged.comparisons):,} tensors differ; the first is "
+            f"`{first.tensor}` ({first.stage}, {first.module}), error {show.small(first.error)}, "
+            f"limit {show.small(first.limit)}."
+        )
+    worst = judged.worst
+    verb = "computes" if len(others) == 1 else "compute"
+    return (
+        f"{names} {verb} the same function as {show.label(reference)}: {setting}, "
+        f"{_counted(judged)} agree; the worst error is {show.small(worst.error)} (`{worst.tensor}`), "
+        f"its limit {show.small(worst.limit)}."
+    )
+
+
+def _counted(judged: ParityRecords) -> str:
+    """What was compared, by its kinds."""
+    stages: dict[str, set[str]] = {}
+    for record in judged.comparisons:
+        stages.setdefault(record.stage, set()).add(record.tensor)
+    kinds = {
+        "forward": "prediction",
+        "losses": "loss term",
+        "backward": "gradient",
+        "update": "updated tensor",
+    }
+    parts = [show.count(len(stages[stage]), noun) for stage, noun in kinds.items() if stage in stages]
+    return f"{', '.join(parts)} and the matching"
+
+
+def _place(record: ParityRecord) -> tuple[Any, ...]:
+    return stage_position(record.stage), module_position(record.module), record.tensor
+
+
+def float32_sentence(certificate: Certificate) -> str:
+    """How far each framework is from the float64 result in its own float32; empty where that was not measured."""
+    told = []
+    for name in dict.fromkeys(line["framework"] for line in certificate.float32):
+        own = [line for line in certificate.float32 if line["framework"] == name]
+        losses = max((_error(line) for line in own if line["stage"] == "losses"), default=math.nan)
+        gradients = [line for line in own if line["stage"] == "backward"]
+        worst = max(gradients, key=_error, default=None)
+        middle = median(map(_error, gradients)) if gradients else math.nan
+        where = f" and at most {show.percent(_error(worst))} ({family(worst['module'])})" if worst else ""
+        told.append(
+            f"{show.label(name)}'s losses are {show.small(losses)} off, its gradients {show.percent(middle)} in "
+            f"the median{where}"
+        )
+    return f"In float32, in which they train, on the same images: {'; '.join(told)}." if told else ""
+
+
+def float32_families(certificate: Certificate) -> list[dict[str, str]]:
+    """Rows of a table: the worst gradient of every family of modules in each framework."""
+    worst: dict[str, dict[str, float]] = {}
+    for line in certificate.float32:
+        if line["stage"] == "backward":
+            errors = worst.setdefault(family(line["module"]), {})
+            errors[line["framework"]] = max(errors.get(line["framework"], 0.0), _error(line))
+    frameworks = dict.fromkeys(line["framework"] for line in certificate.float32)
+    rows = []
+    for name in sorted(worst, key=module_position):
+        errors = {show.label(each): show.percent(worst[name].get(each)) for each in frameworks}
+        rows.append({"modules": f"`{name}`"} | errors)
+    return rows
+
+
+def family(module: str) -> str:
+    """A module's path without its numbers, and no deeper than a part of a decoder layer."""
+    parts = [part for part in module.split(".") if not re.fullmatch(r"\d+", part)]
+    return ".".join(parts[:2] if parts[0] == "backbone" else parts)
+
+
+def _error(line: dict[str, Any]) -> float:
+    value = line["error"]
+    return math.nan if value is None else float(value)
