@@ -14,7 +14,7 @@ FLOAT64 = {
     "forward": 1e-11,
     "query selection": 1e-11,
     "losses": 1e-11,
-    "matching costs": 1e-11,
+    "matching costs": 5e-12,
     "matching": 0.0,
     "backward": 1e-10,
     "gradient norm": 1e-11,
