@@ -40,8 +40,9 @@ def main() -> None:
     chosen.sort(key=lambda mutant: (not mutant.equivalent, key_of(mutant, "")))
     if not chosen:
         raise SystemExit(str(UserError("no fault of the catalogue is chosen; see parity_tests/mutants/*.toml")))
-    listed = [(mutant.area, mutant.name, mutant.planted_in) for mutant in read_catalogue()]
-    append(options.results, {"catalogue": listed})
+    listed = [[mutant.area, mutant.name, mutant.planted_in] for mutant in read_catalogue()]
+    if not options.results.exists() or {"catalogue": listed} not in read_lines(options.results)[0]:
+        append(options.results, {"catalogue": listed})
     with workspace() as tree:
         Runner(options.results, GENERATED / "traces", options.until, options.search).run(chosen, tree)
     last = {record["key"]: record["status"] for record in read_lines(options.results)[0] if "key" in record}

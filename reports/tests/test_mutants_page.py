@@ -5,7 +5,7 @@ import json
 import pytest
 
 from frameworks.errors import UserError
-from reports.mutants import mutants_page
+from reports.mutants import PAGE, mutants_page
 
 CATALOGUE = [
     ("decoder", "no anchors", "torch"),
@@ -82,3 +82,8 @@ def test_other_records_are_refused(tmp_path):
     file.write_text("{}\n")
     with pytest.raises(UserError, match="catalogue"):
         mutants_page(file)
+
+
+def test_the_committed_page_is_what_the_committed_records_make():
+    wanted = mutants_page(PAGE.with_suffix(".jsonl"))
+    assert PAGE.read_text("utf-8") == wanted, "run python -m reports.mutants reports/examples/mutants.jsonl"
