@@ -6,7 +6,7 @@ catalogue holds.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from reports.publish import render
 PAGE = Path(__file__).parent / "examples/mutants.md"
 PLACES = ("torch", "jittor", "shared")
 APART = "unit tests"  # the stages of faults that no parity test can find
+LAST = "all others"  # the last stage
 ALONE = ("data", "drawing")  # the areas of those faults
 Record = dict[str, Any]
 
@@ -34,7 +35,7 @@ def mutants_page(records: Path) -> str:
     found = {_identity(line): line for line in lines if "catalogue" not in line}  # the last record of each counts
     known = [line for identity, line in found.items() if identity in listed and line["status"] != "error"]
     parity = [line for line in known if line["until"] != APART]
-    survivors = [line for line in known if line["status"] == "survived"]
+    survivors = [line for line in known if line["status"] == "survived" and not _is_open(line)]
     return render(
         "mutants.md.j2",
         {
@@ -46,6 +47,7 @@ def mutants_page(records: Path) -> str:
             "weak": _weak(parity),
             "seen_by_judge_alone": _seen_by_judge_alone(parity),
             "survivors": survivors,
+            "open": [line for line in known if _is_open(line)],
             "equivalent": _arguments(known),
             "not_run": len(listed) - len(known),
             "dates": sorted({line["date"] for line in known}),
@@ -57,16 +59,22 @@ def _identity(line: Record) -> tuple[str, str, str]:
     return line["area"], line["name"], line["planted_in"]
 
 
-def _counts(listed: int, lines: Iterable[Record]) -> dict[str, Any]:
-    by = Counter(line["status"] for line in lines)
-    asked = by["killed"] + by["survived"]
+def _is_open(line: Record) -> bool:
+    """Whether a fault was not found by the stages asked so far, and others are left."""
+    return line["status"] == "survived" and not line["until"].startswith((LAST, APART))
+
+
+def _counts(listed: int, lines: list[Record]) -> dict[str, Any]:
+    by = Counter("open" if _is_open(line) else line["status"] for line in lines)
+    asked = by["killed"] + by["survived"] + by["open"]
     return {
         "planted": listed,
         "killed": by["killed"],
         "survived": by["survived"],
+        "open": by["open"],
         "equivalent": by["equivalent"],
         "not run": listed - sum(by.values()),
-        "killed of those that change a result": f"{100 * by['killed'] / asked:.1f} %" if asked else "–",
+        "killed, at least": f"{100 * by['killed'] / asked:.1f} %" if asked else "–",
     }
 
 

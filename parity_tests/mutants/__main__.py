@@ -36,11 +36,13 @@ def main() -> None:
         and (not options.area or mutant.area in options.area)
         and (options.name or "") in mutant.name
     ]
-    chosen.sort(key=lambda mutant: key_of(mutant, ""))  # a run that is stopped is then a fair sample
+    # The argued ones cost nothing; of the others, those that a stopped run has examined are a fair sample.
+    chosen.sort(key=lambda mutant: (not mutant.equivalent, key_of(mutant, "")))
     if not chosen:
         raise SystemExit(str(UserError("no fault of the catalogue is chosen; see parity_tests/mutants/*.toml")))
-    listed = [(mutant.area, mutant.name, mutant.planted_in) for mutant in read_catalogue()]
-    append(options.results, {"catalogue": listed})
+    listed = [[mutant.area, mutant.name, mutant.planted_in] for mutant in read_catalogue()]
+    if not options.results.exists() or {"catalogue": listed} not in read_lines(options.results)[0]:
+        append(options.results, {"catalogue": listed})
     with workspace() as tree:
         Runner(options.results, GENERATED / "traces", options.until, options.search).run(chosen, tree)
     last = {record["key"]: record["status"] for record in read_lines(options.results)[0] if "key" in record}

@@ -18,8 +18,8 @@ from parity_tests.mutants.weak_checks import weak_checks
 
 PACKAGES = ("frameworks", "parity_tests", "experiments", "reports")
 CULPRIT = re.compile(r"first module that diverges: (\S+) \(([^)]+)\)")
-# Its first comparison says nothing, because the tensors are in alphabetical order.
-SEARCHED = "test_model.py::test_training"
+# The first comparison of a whole pass says nothing, because the tensors are in alphabetical order.
+SEARCHED = tuple(f"test_{file}.py::test_training" for file in ("model", "other_backbones", "no_objects"))
 DIFFERENT = re.compile(r"^E?\s*(?:AssertionError: )?([\w.]+): \S+ \([\w -]+, float\d\d, \w+\): error", re.MULTILINE)
 LOG = "log.txt"  # what the tests print
 

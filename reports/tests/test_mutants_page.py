@@ -5,7 +5,7 @@ import json
 import pytest
 
 from frameworks.errors import UserError
-from reports.mutants import mutants_page
+from reports.mutants import PAGE, mutants_page
 
 CATALOGUE = [
     ("decoder", "no anchors", "torch"),
@@ -46,18 +46,18 @@ def test_what_became_of_each_fault(tmp_path):
         tmp_path,
         line("decoder", "no anchors", "torch", "survived"),
         line("decoder", "no anchors", "torch", "killed", **KILLED, blame_right=True, weak=WEAK),  # asked again
-        line("decoder", "two anchors", "torch", "survived", wanted="a third anchor"),
+        line("decoder", "two anchors", "torch", "survived", wanted="a third anchor", until="all others"),
         line("layers", "no norm", "torch", "equivalent", equivalent="there is none"),
         line("data", "no flip", "shared", "killed", stage="unit tests", until="unit tests"),
     )
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.splitlines() if row.startswith("|")]
-    assert ["PyTorch twin", "3", "1", "1", "1", "0", "50.0 %"] in rows
-    assert ["Jittor twin", "1", "0", "0", "0", "1", "–"] in rows
+    assert ["PyTorch twin", "3", "1", "1", "0", "1", "0", "50.0 %"] in rows
+    assert ["Jittor twin", "1", "0", "0", "0", "0", "1", "–"] in rows
     assert ["training pass", "1", "0", "0", "1"] in rows
     assert ["the search for the culprit", "1", "1", "100.0 %"] in rows
     assert ["mean difference", "1", "1", "100.0 %"] in rows
     assert "Not run yet: 1." in text
-    assert '**decoder: two anchors** [torch], asked up to "steps". a third anchor.' in text
+    assert "**decoder: two anchors** [torch]. Wanted: a third anchor." in text
     assert "there is none: layers: no norm [torch]" in text
 
 
@@ -65,6 +65,12 @@ def test_a_wrong_blame_is_listed(tmp_path):
     wrong = KILLED | {"blamed": "backbone", "blame_right": False}
     text = page(tmp_path, line("decoder", "no anchors", "torch", "killed", **wrong))
     assert "backbone (inputs)" in text
+
+
+def test_a_fault_that_was_not_asked_of_every_stage_is_open(tmp_path):
+    text = page(tmp_path, line("decoder", "no anchors", "torch", "survived"))
+    assert "- decoder: no anchors [torch], steps" in text
+    assert "None of those that were asked of every stage." in text
 
 
 def test_a_failed_examination_counts_as_not_run(tmp_path):
@@ -76,3 +82,8 @@ def test_other_records_are_refused(tmp_path):
     file.write_text("{}\n")
     with pytest.raises(UserError, match="catalogue"):
         mutants_page(file)
+
+
+def test_the_committed_page_is_what_the_committed_records_make():
+    wanted = mutants_page(PAGE.with_suffix(".jsonl"))
+    assert PAGE.read_text("utf-8") == wanted, "run python -m reports.mutants reports/examples/mutants.jsonl"
