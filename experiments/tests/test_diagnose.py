@@ -1,5 +1,6 @@
 """The examples of docs/extending/diagnose.md: clean pairs are the same, planted bugs are found by name."""
 
+import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from experiments.diagnosis.diagnosis import Record, diagnose, one_limit
-from experiments.diagnosis.names import read_names
+from experiments.diagnosis.names import read_names, right_name
+from experiments.diagnosis.page import summary, write_page
 from experiments.diagnosis.sides import OwnSide
 from experiments.diagnosis.start import OWN_LIMIT
+from frameworks.judge.diagnosis import lost_gradients, without_lost
 from frameworks.workers.client import REPOSITORY, Worker
 
 EXAMPLES = REPOSITORY / "experiments/diagnosis/examples"
@@ -156,3 +159,85 @@ def test_a_planted_bug_is_found_by_name(bug: Bug, lefts: dict[str, OwnSide], tmp
     assert (record["culprit"]["module"], record["culprit"]["where"]) == bug.culprit, record["culprit"]
     lost = {parameter["parameter"] for parameter in record["lost"]}
     assert {name for name in lost if not name.endswith(".bias")} == set(bug.lost)
+
+
+def arguments(example: str, folder: Path, out: Path, *more: str) -> list[str]:
+    left, right = (str(folder / adapter) for adapter in ADAPTERS[example])
+    names = str(folder / "names.toml")
+    return ["--left", left, "--right", right, "--rename", names, "--out", str(out), *more]
+
+
+def test_the_command_says_that_a_pair_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """And the page and the figure are made again from the record alone."""
+    folder, out = EXAMPLES / "refactoring", tmp_path / "out"
+    assert command.main(arguments("refactoring", folder, out)) == 0
+    assert "the same: all" in capsys.readouterr().out
+    page, figure = (out / "diagnosis.md").read_text(), (out / "diagnosis.png").read_bytes()
+    (out / "diagnosis.md").unlink()
+    (out / "diagnosis.png").unlink()
+    write_page(out / "diagnosis.json")
+    assert (out / "diagnosis.md").read_text() == page
+    assert (out / "diagnosis.png").read_bytes() == figure
+
+
+def test_the_command_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    broken = tmp_path / "broken.toml"
+    broken.write_text('[names]\n"layers.*" = "blocks"\n')
+    own = str(EXAMPLES / "refactoring/adapters.py")
+    for given, said in (
+        (["--left", "torch"], "--right"),
+        (["--left", "torch", "--right", "tensorflow"], "tensorflow"),
+        (["--left", "torch", "--right", f"{own}:AFTER"], "expected two adapters"),
+        (["--left", "torch", "--right", "jittor", "--rename", "x.toml"], "own pairs"),
+        (["--left", "torch", "--right", "jittor", "--image-size", "50", "64"], "multiples of 32"),
+        (["--left", f"{own}:NONE", "--right", f"{own}:AFTER"], "defines no 'NONE'"),
+        (["--left", f"{own}:BEFORE", "--right", "nowhere.py:AFTER"], "no such file"),
+        (["--left", f"{own}:BEFORE", "--right", f"{own}:AFTER"], "no weights for blocks.0."),
+        (["--left", f"{own}:BEFORE", "--right", f"{own}:AFTER", "--rename", str(broken)], "as many *"),
+        (["--left", f"{own}:AFTER", "--right", f"{own}:AFTER"], "gives no inputs"),
+    ):
+        assert command.main([*given, "--out", str(tmp_path / "out")]) == 2, given
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ") and said in error, error
+
+
+def test_the_published_page_is_the_one_that_the_record_gives(tmp_path: Path):
+    published = REPOSITORY / "reports/examples"
+    shutil.copy(published / "diagnosis.json", tmp_path)
+    write_page(tmp_path / "diagnosis.json")
+    assert (tmp_path / "diagnosis.md").read_text() == (published / "diagnosis.md").read_text()
+
+
+def test_the_documentation_shows_the_adapters_and_the_output():
+    page = (REPOSITORY / "docs/extending/diagnose.md").read_text()
+    for file in ("adapter_torch.py", "adapter_jittor.py", "names.toml"):
+        assert (EXAMPLES / "cnn" / file).read_text() in page
+    assert summary(json.loads((REPOSITORY / "reports/examples/diagnosis.json").read_text())) in page
+    for adapter in EXAMPLES.glob("*/adapter*.py"):
+        assert len(adapter.read_text().splitlines()) <= 20, adapter
+
+
+def test_rules_rename_modules_and_what_is_below_them():
+    rules = {"layers.*": "blocks.*", "layers.*.attention": "blocks.*.attn", "norm.weight": "norm.gamma"}
+    for left, right in (
+        ("layers.3.up.weight", "blocks.3.up.weight"),
+        ("layers.0.attention.query", "blocks.0.attn.query"),
+        ("layers", "layers"),
+        ("norm.weight", "norm.gamma"),
+        ("norm.bias", "norm.bias"),
+    ):
+        assert right_name(left, rules) == right
+
+
+def test_tensors_are_found_and_replaced_in_any_container():
+    call = ((1, None, [2, "text"]), {"mask": 3, "more": (4,)})
+    assert tensors_in(call, int) == [1, 2, 3, 4]
+    assert with_tensors(call, int, iter([5, 6, 7, 8])) == ((5, None, [6, "text"]), {"mask": 7, "more": (8,)})
+
+
+def test_a_gradient_counts_as_lost_only_if_the_other_side_has_one():
+    left = {"gradient/a": np.ones(2), "gradient/b": np.ones(2), "gradient/c": np.full(2, 1e-17)}
+    right = {"gradient/a": np.ones(2), "gradient/b": np.zeros(2), "gradient/d": np.zeros(2)}
+    found = lost_gradients(left, right, "float64")
+    assert [(lost.parameter, lost.left, lost.right) for lost in found] == [("b", "gradient", "exactly zero")]
+    assert [set(side) for side in without_lost(left, right, "float64")] == [{"gradient/a", "gradient/b"}] * 2
