@@ -50,7 +50,7 @@ def assert_same_function(
         AssertionError: tensors differ; the message names framework, module, tensor, error and limit.
     """
     found = {name: compare(output, truth, limit, record.modules) for name, output in outputs.items()}
-    _assert_recorded(found, outputs, truth, record, search)
+    _assert_recorded(found, record, search)
 
 
 def assert_same_arithmetic(
@@ -71,7 +71,7 @@ def assert_same_arithmetic(
         AssertionError: as for ``assert_same_function``.
     """
     found = float32_comparisons(outputs, truth, record.modules, kinks)
-    _assert_recorded(found, outputs, truth, record, search)
+    _assert_recorded(found, record, search)
 
 
 def _assert_recorded(found: Mapping[str, list[Comparison]], record: Record, search: Search | None) -> None:
