@@ -60,36 +60,15 @@ def _parser() -> Parser:
     add("--weights", metavar="FILE", help="under the left's names (default: as the left is built, or drawn)")
     add("--inputs", metavar="FILE", help="inputs of an own pair, .npz or .safetensors (default: the left's)")
     add("--rename", type=Path, metavar="FILE.toml", help="the right's names, where an own pair's differ")
-    add(
-        "--spec",
-        default="tiny",
-        metavar="NAME|FILE",
-        help="model of this project (default: tiny)",
-    )
-    add(
-        "--image-size",
-        type=int,
-        nargs=2,
-        default=[96, 128],
-        metavar=("H", "W"),
-        help="default: 96 128",
-    )
+    add("--spec", default="tiny", metavar="NAME|FILE", help="model of this project (default: tiny)")
+    size = {"type": int, "nargs": 2, "default": [96, 128], "metavar": ("H", "W")}
+    add("--image-size", **size, help="of its images (default: 96 128)")
     add("--evaluation", action="store_true", help="in evaluation mode (default: in training mode)")
     add("--dtype", choices=("float64", "float32"), default="float64", help="default: float64")
-    add(
-        "--limit",
-        type=float,
-        metavar="E",
-        help=f"largest error that is none (default: own pairs {OWN_LIMIT:g}, frameworks those of the parity tests)",
-    )
+    limit = f"largest error that is none (default: own pairs {OWN_LIMIT:g}, others as in the parity tests)"
+    add("--limit", type=float, metavar="E", help=limit)
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    add(
-        "--python",
-        action="append",
-        default=[],
-        metavar="SIDE=PATH",
-        help="a worker's interpreter; repeatable",
-    )
+    add("--python", action="append", default=[], metavar="SIDE=PATH", help="a worker's interpreter; repeatable")
     add("--out", metavar="DIR", help="default: a new folder under reports/generated")
     return parser
 

@@ -8,8 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from experiments import diagnose as command
+from experiments.diagnosis.calls import tensors_in, with_tensors
 from experiments.diagnosis.diagnosis import Record, diagnose, one_limit
 from experiments.diagnosis.names import read_names, right_name
 from experiments.diagnosis.page import summary, write_page
@@ -213,7 +216,7 @@ def test_the_documentation_shows_the_adapters_and_the_output():
     for file in ("adapter_torch.py", "adapter_jittor.py", "names.toml"):
         assert (EXAMPLES / "cnn" / file).read_text() in page
     assert summary(json.loads((REPOSITORY / "reports/examples/diagnosis.json").read_text())) in page
-    for adapter in EXAMPLES.glob("*/adapter*.py"):
+    for adapter in EXAMPLES.glob("*/adapter_*.py"):
         assert len(adapter.read_text().splitlines()) <= 20, adapter
 
 
