@@ -41,7 +41,8 @@ def start(arguments: list[str] | None) -> int:
             left, right = _own_sides(given, stack) if own else _framework_sides(given, stack)
             record = diagnose(left, right, given.dtype, _limit(given, own))
         except WorkerFailure as failure:
-            print(failure.stderr_tail, file=sys.stderr)
+            if failure.kind == "exception":  # what a worker that crashed said is on the screen already
+                print(failure.stderr_tail, file=sys.stderr)
             raise UserError(failure.message) from None
     record = _facts(given, own) | record
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -105,7 +106,7 @@ def _own_sides(given: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
     for side, adapter in zip(SIDES, (given.left, given.right), strict=True):
         path, _, name = adapter.rpartition(":")
         where = f"{Path(path).expanduser().absolute()}:{name}"
-        worker = Worker(side, where, given.device, pythons.get(side, sys.executable), None, None)
+        worker = Worker(side, where, given.device, pythons.get(side, sys.executable), None, _show)
         stack.callback(worker.close)
         workers.append(worker)
     left, right = workers
@@ -123,9 +124,16 @@ def _framework_sides(given: argparse.Namespace, stack: contextlib.ExitStack) -> 
     subject = make_subject(given.spec, given.weights, tuple(given.image_size), training=not given.evaluation)
     sides = []
     for side, name in zip(SIDES, (given.left, given.right), strict=True):
-        framework = stack.enter_context(open_framework(name, device=given.device, python=pythons.get(side)))
+        framework = stack.enter_context(
+            open_framework(name, device=given.device, python=pythons.get(side), log=_show)
+        )
         sides.append(FrameworkSide(framework, subject.case, subject.weights, subject.inputs, given.device))
     return sides[0], sides[1]
+
+
+def _show(text: str) -> None:
+    """Pass on what a worker says: what an adapter prints, and that Jittor is compiling."""
+    print(text, end="", file=sys.stderr, flush=True)
 
 
 def _facts(given: argparse.Namespace, own: bool) -> Record:
