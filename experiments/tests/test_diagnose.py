@@ -18,6 +18,7 @@ from experiments.diagnosis.names import read_names, right_name
 from experiments.diagnosis.page import summary, write_page
 from experiments.diagnosis.sides import OwnSide
 from experiments.diagnosis.start import OWN_LIMIT
+from frameworks.errors import UserError
 from frameworks.judge.diagnosis import lost_gradients, without_lost
 from frameworks.workers.client import REPOSITORY, Worker
 
@@ -183,21 +184,30 @@ def test_the_command_says_that_a_pair_is_the_same(tmp_path: Path, capsys: pytest
     assert (out / "diagnosis.png").read_bytes() == figure
 
 
+PLAIN = """
+class Plain:
+    weights = inputs = staticmethod(dict)
+
+MODEL = Plain()
+"""
+
+
 def test_the_command_fails_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     broken = tmp_path / "broken.toml"
     broken.write_text('[names]\n"layers.*" = "blocks"\n')
-    own = str(EXAMPLES / "refactoring/adapters.py")
+    (tmp_path / "plain.py").write_text(PLAIN)  # needs no PyTorch, so that its worker starts at once
+    own, plain = str(EXAMPLES / "refactoring/adapters.py"), str(tmp_path / "plain.py")
     for given, said in (
         (["--left", "torch"], "--right"),
         (["--left", "torch", "--right", "tensorflow"], "tensorflow"),
         (["--left", "torch", "--right", f"{own}:AFTER"], "expected two adapters"),
         (["--left", "torch", "--right", "jittor", "--rename", "x.toml"], "own pairs"),
         (["--left", "torch", "--right", "jittor", "--image-size", "50", "64"], "multiples of 32"),
-        (["--left", f"{own}:NONE", "--right", f"{own}:AFTER"], "defines no 'NONE'"),
-        (["--left", f"{own}:BEFORE", "--right", "nowhere.py:AFTER"], "no such file"),
+        (["--left", f"{plain}:NONE", "--right", f"{plain}:MODEL"], "defines no 'NONE'"),
+        (["--left", f"{plain}:MODEL", "--right", "nowhere.py:MODEL"], "no such file"),
         (["--left", f"{own}:BEFORE", "--right", f"{own}:AFTER"], "no weights for blocks.0."),
         (["--left", f"{own}:BEFORE", "--right", f"{own}:AFTER", "--rename", str(broken)], "as many *"),
-        (["--left", f"{own}:AFTER", "--right", f"{own}:AFTER"], "gives no inputs"),
+        (["--left", f"{plain}:MODEL", "--right", f"{plain}:MODEL"], "gives no inputs"),
     ):
         assert command.main([*given, "--out", str(tmp_path / "out")]) == 2, given
         error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -244,3 +254,29 @@ def test_a_gradient_counts_as_lost_only_if_the_other_side_has_one():
     found = lost_gradients(left, right, "float64")
     assert [(lost.parameter, lost.left, lost.right) for lost in found] == [("b", "gradient", "exactly zero")]
     assert [set(side) for side in without_lost(left, right, "float64")] == [{"gradient/a", "gradient/b"}] * 2
+
+
+def test_a_result_that_is_written_over_keeps_its_own_gradient():
+    """And dropout is switched off, or the gradients would not be 0 and 1."""
+    import torch
+    from torch import nn
+
+    from experiments.diagnosis.torch_model import TorchModel
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.drop = nn.Linear(3, 8), nn.Dropout(0.5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu_(self.drop(self.linear(x)))
+
+    model = TorchModel(Network, lambda network, inputs: {"loss": network(inputs["x"]).sum()})
+    trace = model.run(model.weights(), {"x": np.ones((2, 3))}, "float64", True, None)
+    output, cotangent = trace["capture/linear/output/0"], trace["capture/linear/cotangent/0"]
+    assert (output < 0).any() and np.array_equal(cotangent, output > 0)
+    alone = model.alone("linear", {"input/0": np.ones((2, 3)), "cotangent/0": cotangent})
+    assert np.array_equal(alone["output/0"], output)
+    assert np.array_equal(alone["gradient/linear.weight"], trace["gradient/linear.weight"])
+    with pytest.raises(UserError, match="Did you mean 'linear'"):
+        TorchModel(Network, model.step, modules=("liner",)).run(model.weights(), {}, "float64", True, None)
