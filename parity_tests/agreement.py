@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import frameworks
 from frameworks.arrays import Arrays
-from frameworks.judge.blame import Culprit
-from frameworks.judge.compare import Comparison, compare, compare_float32, first_failed
+from frameworks.judge.blame import Culprit, first_failed
+from frameworks.judge.compare import Comparison, compare, compare_float32
 from frameworks.judge.record import Record
 from frameworks.shared.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
 from parity_tests.can_fail import count_spoilt

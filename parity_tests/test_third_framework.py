@@ -61,13 +61,15 @@ def test_a_third_framework_is_compared_by_every_judge(tmp_path):
     }
 
 
-def test_a_failed_training_comparison_names_framework_and_module(tmp_path):
+def test_failed_comparisons_of_whole_models_name_framework_and_module(tmp_path):
+    """Evaluation, training, and a whole step, in both precisions."""
     module = "encoder.encoder.0.layers.0.self_attn"
     fault = {FAULT: f"{module}.out_proj.weight"}
-    done = run_session(tmp_path, "test_model and test_training and tiny and not tiny_", **fault)
+    whole = "(test_model and (test_training or test_evaluation)) or (test_steps and 1-)"
+    done = run_session(tmp_path, f"({whole}) and tiny and not tiny_", **fault)
     assert done.returncode == 1, done.stdout[-5000:] + done.stderr[-2000:]
-    assert "2 failed" in done.stdout, done.stdout[-5000:]
+    assert "6 failed" in done.stdout, done.stdout[-5000:]
     assert f"{FRAMEWORK.name}: " in done.stdout
     # Only the lines of the failures: under CI, pytest repeats whole messages in its summary.
     found = [line for line in done.stdout.splitlines() if line.startswith("E ") and "first module" in line]
-    assert [f"{module} (forward)" in line for line in found] == [True, True], done.stdout[-5000:]
+    assert [f"{module} (forward)" in line for line in found] == [True] * 6, done.stdout[-5000:]

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.diagnosis.sides import Side
 from frameworks.arrays import Arrays
-from frameworks.judge.blame import Limit, find_culprit, first_inherited
+from frameworks.judge.blame import Culprit, Limit, find_culprit, first_inherited
 from frameworks.judge.compare import compare
 from frameworks.judge.diagnosis import Replays, lost_gradients, module_errors, without_lost
 from frameworks.shared.tolerances import float64_limit
@@ -29,13 +29,11 @@ def diagnose(left: Side, right: Side, dtype: str, limit: Limit) -> Record:
     """
     given = ours = left.run(dtype, None)
     listed = modules_of(ours)
-    theirs = right.run(dtype, listed)
+    theirs = right.run(dtype, listed, ours)
     modules = [module for module in listed if module in modules_of(theirs)]
     lost = lost_gradients(ours, theirs, dtype)
     ours, theirs = without_lost(_shared(ours, theirs, modules), _shared(theirs, ours, modules), dtype)
-    replays = Replays(
-        functools.partial(left.alone, given=given), functools.partial(right.alone, given=given), dtype
-    )
+    replays = Replays(*(functools.partial(side.alone, given=given) for side in (left, right)), dtype=dtype)
     rows = module_errors(modules, ours, theirs, replays)
     culprit = find_culprit(modules, theirs, ours, replays.right, replays.left, limit)
     if modules and all(row.note for row in rows):  # a side that runs no module alone
@@ -47,19 +45,16 @@ def diagnose(left: Side, right: Side, dtype: str, limit: Limit) -> Record:
         "whole": [{"tensor": c.tensor, "error": _finite(c.error), "passed": c.passed} for c in whole],
         "lost": [dataclasses.asdict(parameter) for parameter in lost],
         "missing": [module for module in listed if module not in modules],
-        "culprit": culprit
-        and {
-            "module": culprit.module,
-            "where": culprit.where,
-            "tensor": culprit.comparison.tensor,
-            "error": _finite(culprit.comparison.error),
-            "limit": culprit.comparison.limit,
-            "note": culprit.comparison.note,
-            "code": culprit.code,
-        },
+        "culprit": _described(culprit) if culprit else None,
         "compared": len(comparisons),
         "failed": sum(not c.passed for c in comparisons),
     }
+
+
+def _described(culprit: Culprit) -> Record:
+    found = culprit.comparison
+    place = {"module": culprit.module, "where": culprit.where, "tensor": found.tensor, "code": culprit.code}
+    return place | {"error": _finite(found.error), "limit": found.limit, "note": found.note}
 
 
 def modules_of(trace: Arrays) -> list[str]:

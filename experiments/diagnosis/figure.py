@@ -28,6 +28,7 @@ def draw(record: Record, path: Path) -> Path:
     lowest, highest = min([*finite, 1e-16]) / 3, max([*finite, 1.0]) * 30
     longest = max(len(row["module"]) for row in rows)
     figure = style.new_figure(5.0 + 0.075 * longest, width=max(style.WIDTH, 0.24 * min(len(rows), MOST_NAMES)))
+    handles: dict[str, Any] = {}
     for axes, (kind, title) in zip(figure.subplots(2, 1, sharex=True), PANELS, strict=True):
         axes.set_yscale("log")
         axes.set_ylim(lowest, highest)
@@ -38,11 +39,12 @@ def draw(record: Record, path: Path) -> Path:
         _mark_culprit(axes, record, kind)
         axes.set_title(title, fontsize=11, loc="left")
         axes.set_ylabel("relative error", fontsize=9)
-        axes.legend(frameon=False, fontsize=8.5, ncols=4, loc="upper left")
         style.tidy(axes)
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     step = math.ceil(len(rows) / MOST_NAMES)
     places = range(0, len(rows), step)
     figure.axes[-1].set_xticks(places, [rows[i]["module"] for i in places], rotation=90, fontsize=8)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(" against ".join(map(short, (record["right"], record["left"]))), fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.diagnosis.calls import tensors_in, with_tensors
-from experiments.diagnosis.own_model import require_input_count, require_state
+from experiments.diagnosis.own_model import require_input_count, require_modules, require_state
 from frameworks.arrays import Arrays
 from frameworks.jittor_rtdetr.runtime.environment import import_jittor
 from frameworks.protocol import DEVICE_VARIABLE
@@ -54,6 +54,7 @@ class JittorModel:
                 module.p = 0.0
         self.start = weights
         parameters = self._load()
+        require_modules(self.modules, dict(self.model.named_modules()))
         recording = Recording(self.model, self.modules if modules is None else modules)
         results = self.step(self.model, {name: self._tensor(array) for name, array in inputs.items()})
         recording.stop()

@@ -5,12 +5,13 @@ of ``frameworks.protocol``: ``forward/NAME``, ``loss/NAME``, ``gradient/PARAMETE
 ``capture/MODULE/{input,output,cotangent}/K``, and of a module alone ``output/K`` and ``gradient_input/K``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
 
 from frameworks.arrays import Arrays
+from frameworks.config.validation import nearest
 from frameworks.errors import UserError
 
 
@@ -57,6 +58,14 @@ def require_state(given: Mapping[str, np.ndarray], needed: Mapping[str, tuple[in
     for name, shape in needed.items():
         if given[name].shape != shape:
             raise UserError(f"weights of {name} have the shape {given[name].shape}; the model's is {shape}")
+
+
+def require_modules(listed: Iterable[str], known: Collection[str]) -> None:
+    """Raise UserError for a module that an adapter lists and its model lacks."""
+    if unknown := [name for name in listed if name not in known]:
+        raise UserError(
+            f"the adapter lists {unknown[0]!r}, which is no module of its model.{nearest(unknown[0], known)}"
+        )
 
 
 def require_input_count(module: str, given: Arrays, count: int) -> None:

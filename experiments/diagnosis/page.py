@@ -48,8 +48,10 @@ def summary(record: Record) -> str:
     """The modules, the first culprit and the parameters without a gradient, as plain lines."""
     rows = module_rows(record)
     widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]} if rows else {}
-    lines = ["  ".join(f"{key:<{width}}" for key, width in widths.items())] if rows else []
-    lines += ["  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip() for row in rows]
+    headings = {key: key for key in widths}
+    lines = [
+        "  ".join(f"{row[key]:<{width}}" for key, width in widths.items()).rstrip() for row in [headings, *rows]
+    ]
     lines += notes(record)
     lost = record["lost"]
     lines += [f"gradient of {p['parameter']}: left {p['left']}, right {p['right']}" for p in lost[:MOST_LOST]]

@@ -7,6 +7,7 @@ from typing import Protocol
 from experiments.diagnosis.names import left_names, renamed, right_name
 from frameworks.arrays import Arrays
 from frameworks.judge.blame import replay_question
+from frameworks.judge.decisions import forced_decisions
 from frameworks.protocol import Case, Framework
 from frameworks.workers.client import Worker
 
@@ -14,8 +15,13 @@ from frameworks.workers.client import Worker
 class Side(Protocol):
     """One implementation with its weights and inputs. Names are the left's."""
 
-    def run(self, dtype: str, modules: list[str] | None) -> Arrays:
-        """The trace of the whole pass, recording ``modules``; None: those that this side lists."""
+    def run(self, dtype: str, modules: list[str] | None, other: Arrays | None = None) -> Arrays:
+        """The trace of the whole pass.
+
+        Args:
+            modules: which ones to record; None: those that this side lists.
+            other: the left's trace, whose discrete decisions are taken over in float32, where a side has any.
+        """
         ...
 
     def alone(self, module: str, given: Arrays) -> Arrays:
@@ -34,11 +40,12 @@ class FrameworkSide:
     device: str = "cpu"
     dtype: str = "float64"
 
-    def run(self, dtype: str, modules: list[str] | None) -> Arrays:
+    def run(self, dtype: str, modules: list[str] | None, other: Arrays | None = None) -> Arrays:
         """As in ``Side``; without a list, the modules that the case captures."""
         self.dtype = dtype
+        forced = forced_decisions(other) if other and dtype == "float32" else {}
         self.case = self.case if modules is None else replace(self.case, capture=tuple(modules))
-        return self._trace(self.case, self.inputs)
+        return self._trace(self.case, self.inputs | forced)
 
     def alone(self, module: str, given: Arrays) -> Arrays:
         """As in ``Side``."""
@@ -58,7 +65,7 @@ class OwnSide:
     training: bool
     rules: Mapping[str, str]
 
-    def run(self, dtype: str, modules: list[str] | None) -> Arrays:
+    def run(self, dtype: str, modules: list[str] | None, other: Arrays | None = None) -> Arrays:
         """As in ``Side``; without a list, all modules in the order in which they return."""
         names = None if modules is None else [right_name(module, self.rules) for module in modules]
         sent = {

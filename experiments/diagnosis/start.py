@@ -41,7 +41,8 @@ def start(arguments: list[str] | None) -> int:
             left, right = _own_sides(given, stack) if own else _framework_sides(given, stack)
             record = diagnose(left, right, given.dtype, _limit(given, own))
         except WorkerFailure as failure:
-            print(failure.stderr_tail, file=sys.stderr)
+            if failure.kind == "exception":  # what a worker that crashed said is on the screen already
+                print(failure.stderr_tail, file=sys.stderr)
             raise UserError(failure.message) from None
     record = _facts(given, own) | record
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -60,36 +61,15 @@ def _parser() -> Parser:
     add("--weights", metavar="FILE", help="under the left's names (default: as the left is built, or drawn)")
     add("--inputs", metavar="FILE", help="inputs of an own pair, .npz or .safetensors (default: the left's)")
     add("--rename", type=Path, metavar="FILE.toml", help="the right's names, where an own pair's differ")
-    add(
-        "--spec",
-        default="tiny",
-        metavar="NAME|FILE",
-        help="model of this project (default: tiny)",
-    )
-    add(
-        "--image-size",
-        type=int,
-        nargs=2,
-        default=[96, 128],
-        metavar=("H", "W"),
-        help="default: 96 128",
-    )
+    add("--spec", default="tiny", metavar="NAME|FILE", help="model of this project (default: tiny)")
+    size = {"type": int, "nargs": 2, "default": [96, 128], "metavar": ("H", "W")}
+    add("--image-size", **size, help="of its images (default: 96 128)")
     add("--evaluation", action="store_true", help="in evaluation mode (default: in training mode)")
     add("--dtype", choices=("float64", "float32"), default="float64", help="default: float64")
-    add(
-        "--limit",
-        type=float,
-        metavar="E",
-        help=f"largest error that is none (default: own pairs {OWN_LIMIT:g}, frameworks those of the parity tests)",
-    )
+    limit = f"largest error that is none (default: own pairs {OWN_LIMIT:g}, others as in the parity tests)"
+    add("--limit", type=float, metavar="E", help=limit)
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
-    add(
-        "--python",
-        action="append",
-        default=[],
-        metavar="SIDE=PATH",
-        help="a worker's interpreter; repeatable",
-    )
+    add("--python", action="append", default=[], metavar="SIDE=PATH", help="a worker's interpreter; repeatable")
     add("--out", metavar="DIR", help="default: a new folder under reports/generated")
     return parser
 
@@ -126,7 +106,7 @@ def _own_sides(given: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
     for side, adapter in zip(SIDES, (given.left, given.right), strict=True):
         path, _, name = adapter.rpartition(":")
         where = f"{Path(path).expanduser().absolute()}:{name}"
-        worker = Worker(side, where, given.device, pythons.get(side, sys.executable), None, None)
+        worker = Worker(side, where, given.device, pythons.get(side, sys.executable), None, _show)
         stack.callback(worker.close)
         workers.append(worker)
     left, right = workers
@@ -144,9 +124,16 @@ def _framework_sides(given: argparse.Namespace, stack: contextlib.ExitStack) -> 
     subject = make_subject(given.spec, given.weights, tuple(given.image_size), training=not given.evaluation)
     sides = []
     for side, name in zip(SIDES, (given.left, given.right), strict=True):
-        framework = stack.enter_context(open_framework(name, device=given.device, python=pythons.get(side)))
+        framework = stack.enter_context(
+            open_framework(name, device=given.device, python=pythons.get(side), log=_show)
+        )
         sides.append(FrameworkSide(framework, subject.case, subject.weights, subject.inputs, given.device))
     return sides[0], sides[1]
+
+
+def _show(text: str) -> None:
+    """Pass on what a worker says: what an adapter prints, and that Jittor is compiling."""
+    print(text, end="", file=sys.stderr, flush=True)
 
 
 def _facts(given: argparse.Namespace, own: bool) -> Record:

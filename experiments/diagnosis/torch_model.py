@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.diagnosis.calls import tensors_in, with_tensors
-from experiments.diagnosis.own_model import require_input_count, require_state
+from experiments.diagnosis.own_model import require_input_count, require_modules, require_state
 from frameworks.arrays import Arrays
 from frameworks.shared.trace_names import captured, prefixed
 
@@ -51,6 +51,7 @@ class TorchModel:
         self.start = {name: self._tensor(weights[name]) for name in shapes}
         self.model.load_state_dict(self.start)
         _without_dropout(self.model)
+        require_modules(self.modules, dict(self.model.named_modules()))
         recording = Recording(self.model, self.modules if modules is None else modules)
         results = self.step(self.model, {name: self._tensor(array) for name, array in inputs.items()})
         recording.stop()

@@ -6,12 +6,13 @@ code between modules show where a module's inputs differ.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from frameworks.arrays import Arrays
 from frameworks.judge.compare import Comparison, compare
 from frameworks.protocol import Case
+from frameworks.shared.stages import module_position, stage_position
 from frameworks.shared.trace_names import prefixed
 
 # The first module that runs on tokens for the selection, and the first one that runs on selected queries.
@@ -114,6 +115,20 @@ def first_inherited(modules: Sequence[str], candidate: Arrays, reference: Arrays
         if wrong := _failed(_only(candidate, prefix), _only(reference, prefix), limit):
             return Culprit(module, "outputs", wrong, "this module, or the code before it")
     return None
+
+
+def first_failed(comparisons: Iterable[Comparison]) -> Comparison:
+    """The failure that comes first in the data flow: the earliest stage, and in it the first module.
+
+    Gradients flow backwards, so among them it is the last module. Raises ValueError where nothing failed.
+    """
+
+    def place(comparison: Comparison) -> tuple[int, int, int]:
+        row, block, part, _ = module_position(comparison.module)
+        sign = -1 if comparison.stage == "backward" else 1
+        return stage_position(comparison.stage), sign * row, sign * (block * 100 + part)
+
+    return min((c for c in comparisons if not c.passed), key=place)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from frameworks.arrays import Arrays
-from frameworks.shared.stages import module_position, name_parts, stage_of, stage_position
+from frameworks.shared.stages import name_parts, stage_of
 from frameworks.shared.tolerances import ANALYTIC_ZEROS, NEGLIGIBLE
 
 # Default module of a stage; all other tensors without a module are attributed to "optimizer".
@@ -125,20 +125,6 @@ def compare_float32(
         limit = 0.0 if comparison.limit == 0.0 else limit
         results.append(dataclasses.replace(comparison, limit=limit, reference_error=error))
     return results
-
-
-def first_failed(comparisons: Iterable[Comparison]) -> Comparison:
-    """The failure that comes first in the data flow: the earliest stage, and in it the first module.
-
-    Gradients flow backwards, so among them it is the last module. Raises ValueError where nothing failed.
-    """
-
-    def place(comparison: Comparison) -> tuple[int, int, int]:
-        row, block, part, _ = module_position(comparison.module)
-        sign = -1 if comparison.stage == "backward" else 1
-        return stage_position(comparison.stage), sign * row, sign * (block * 100 + part)
-
-    return min((c for c in comparisons if not c.passed), key=place)
 
 
 def relative_error(candidate: np.ndarray, reference: np.ndarray) -> float:

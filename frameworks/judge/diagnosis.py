@@ -82,10 +82,10 @@ def module_errors(modules: Sequence[str], left: Arrays, right: Arrays, replays: 
 
 def worst_error(left: Arrays, right: Arrays, prefix: str | tuple[str, ...]) -> float | None:
     """The largest error among the tensors whose names start with ``prefix``; None where there is none."""
-    ours, theirs = ({n: a for n, a in side.items() if n.startswith(prefix)} for side in (right, left))
+    ours, theirs = ({n: array for n, array in side.items() if n.startswith(prefix)} for side in (left, right))
     if not ours and not theirs:
         return None
-    errors = [c.error for c in compare(ours, theirs, _no_limit)]
+    errors = [c.error for c in compare(theirs, ours, _no_limit)]
     return max(math.inf if math.isnan(error) else error for error in errors)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frameworks.judge.compare import Comparison, first_failed
+from frameworks.judge.blame import first_failed
+from frameworks.judge.compare import Comparison
 from frameworks.shared import tolerances
 
 MOST_LINES = 20

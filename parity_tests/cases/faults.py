@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, MatcherSpec
-from frameworks.torch_rtdetr import attention, criterion, decoder, encoder, layers
+from frameworks.torch_rtdetr import attention, criterion, decoder, denoising, encoder, layers
 from frameworks.torch_rtdetr.backbones import dla, hgnetv2, regnet
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -162,6 +162,16 @@ def _focal_cost(logits_QK: torch.Tensor, labels_T: torch.Tensor, spec: MatcherSp
     return ORIGINAL_COST(logits_QK, labels_T, replace(spec, use_focal_loss=True))
 
 
+def _seen_by_all(*arguments: Any) -> torch.Tensor:
+    return torch.zeros_like(ORIGINAL_MASK(*arguments))
+
+
+def _moved_anchors(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    anchors, valid = ORIGINAL_ANCHORS(*arguments)
+    return anchors + 0.01, valid
+
+
+ORIGINAL_MASK, ORIGINAL_ANCHORS = denoising._attention_mask, decoder.make_anchors
 ORIGINAL_COST = criterion._class_cost
 ORIGINAL_POSITIONS, ORIGINAL_SAMPLE = encoder.position_embedding, F.grid_sample
 OUT_PROJ = "encoder.encoder.0.layers.0.self_attn.out_proj.weight"
@@ -310,6 +320,21 @@ FAULTS = [
         Report("backward", "backbone.model.level2", "backward"),
         subject="tiny_dla",
         spec=_with_model("backbone", freeze_at=-1),
+    ),
+    Fault(
+        "denoising queries without a mask",
+        Report("activations", "denoising", "forward"),
+        patch=lambda: mock.patch.object(denoising, "_attention_mask", _seen_by_all),
+    ),
+    Fault(
+        "denoising boxes with half the noise",
+        Report("activations", "denoising", "forward"),
+        spec=_with_model("decoder", box_noise_scale=0.5),
+    ),
+    Fault(
+        "anchors moved",
+        Report("forward", "decoder", "query selection"),
+        patch=lambda: mock.patch.object(decoder, "make_anchors", _moved_anchors),
     ),
     Fault(
         "no squeeze and excitation",
