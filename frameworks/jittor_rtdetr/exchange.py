@@ -5,7 +5,7 @@ import numpy as np
 from jittor import Var, nn
 
 from frameworks.arrays import Arrays
-from frameworks.config import ModelSpec, RecipeSpec
+from frameworks.config import CriterionSpec, ModelSpec, RecipeSpec
 from frameworks.jittor_rtdetr.decoder import Outputs, Prediction
 from frameworks.jittor_rtdetr.denoising import DenoisingQueries, Noise, Targets
 from frameworks.jittor_rtdetr.layers import BatchNorm2d
@@ -18,6 +18,7 @@ COUNTER = "num_batches_tracked"
 UNUSED_WITHOUT_DENOISING = ("decoder.denoising_class_embed.",)
 UNUSED_WITHOUT_CLASSES = ("decoder.enc_score_head.", "decoder.dec_score_head.")
 UNUSED_WITHOUT_BOXES = ("decoder.enc_bbox_head.", "decoder.dec_bbox_head.")
+UNUSED_WITHOUT_ENCODER_LOSS = ("decoder.enc_output.", "decoder.enc_score_head.", "decoder.enc_bbox_head.")
 
 
 def build(spec: ModelSpec, weights: Arrays, dtype: str) -> RTDETR:
@@ -84,15 +85,21 @@ def freeze(model: RTDETR, recipe: RecipeSpec) -> None:
             parameter.stop_grad()
 
 
-def connected(model: RTDETR, outputs: Outputs, losses: tuple[str, ...]) -> dict[str, Var]:
-    """Trainable parameters that these losses of this pass reach; ``jt.grad`` gives zeros, not None, for others."""
+def connected(model: RTDETR, outputs: Outputs, spec: CriterionSpec) -> dict[str, Var]:
+    """Trainable parameters that the losses of this pass reach; ``jt.grad`` gives zeros, not None, for others."""
     unused: tuple[str, ...] = ()
     if outputs.queries is None:
         unused += UNUSED_WITHOUT_DENOISING
-    if "boxes" not in losses:
+    if "boxes" not in spec.losses:
         unused += UNUSED_WITHOUT_BOXES
-    if losses == ("boxes",):
+    if spec.losses == ("boxes",):
         unused += UNUSED_WITHOUT_CLASSES
+    if not spec.aux_loss:
+        unused += UNUSED_WITHOUT_ENCODER_LOSS
+        if outputs.queries is None:  # no loss of earlier layers; the last one refines the boxes of the one before
+            last = len(outputs.layers) - 1
+            unused += tuple(f"decoder.dec_score_head.{layer}." for layer in range(last))
+            unused += tuple(f"decoder.dec_bbox_head.{layer}." for layer in range(last - 1))
     return {name: p for name, p in trainable(model).items() if not name.startswith(unused)}
 
 

@@ -153,7 +153,7 @@ def _loss_and_gradients(
     watched = capture.watched() if capture else {}
     if not images.is_stop_grad():
         watched["gradient_input/images"] = images
-    wanted = connected(model, outputs, case.spec.criterion.losses) | watched
+    wanted = connected(model, outputs, case.spec.criterion) | watched
     gradients = dict(zip(wanted, jt.grad(total, list(wanted.values())), strict=True))
     arrays = (
         _predictions(outputs)

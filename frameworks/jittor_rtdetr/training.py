@@ -91,7 +91,7 @@ class TrainingRun:
         outputs = self.model(images, targets, read_noise(batch, self.model))
         terms, matchings = criterion(outputs, targets, self.spec.criterion)
         total = total_loss(terms)
-        parameters = connected(self.model, outputs, self.spec.criterion.losses)
+        parameters = connected(self.model, outputs, self.spec.criterion)
         gradients = jt.grad(total, list(parameters.values()), retain_graph=False)
         values = {name: value.detach() for name, value in (terms | {TOTAL: total}).items()}
         return values, dict(zip(parameters, gradients, strict=True)), trace_names.matching_hash(matchings)
