@@ -174,10 +174,8 @@ def test_twins(name, traces: Traces, record):
     """All frameworks read the other values: a training pass in float64, and two steps of the recipe."""
     subject = varied(name)
     inputs, weights = subject.training_inputs(), subject.weights()
-    for label, case in (
-        ("training", subjects.training_case(subject)),
-        ("2 steps", subjects.steps_case(subject, 2)),
-    ):
+    cases = {"training": Case("loss", subject.spec, training=True), "2 steps": subjects.steps_case(subject, 2)}
+    for label, case in cases.items():
         truth = updates(traces.run(case, subject, inputs, *TRUTH), weights)
         traced = traces.run_all(case, subject, inputs, "float64", "cpu")
         outputs = {framework: updates(trace, weights) for framework, trace in traced.items()}

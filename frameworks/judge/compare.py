@@ -111,7 +111,9 @@ def compare_float32(
     Args:
         limit: (stage, tensor name, error) -> largest error that passes, where ``error`` is the smallest finite one
             among ``others`` (0 where there is none), and for a single number the largest of those of its stage.
-        kinks: stage -> allowance for the tensors of a module in which a unit flipped (see tolerances.py).
+        modules: as for ``compare``, in data-flow order.
+        kinks: stage -> allowance behind a unit that is seen to have flipped (see tolerances.py): for the tensors of
+            its module and of all before it.
     """
     errors: dict[str, float] = {}
     for other in others:
@@ -122,24 +124,30 @@ def compare_float32(
     for name, error in errors.items():
         if truth[name].size == 1:
             shared[stage_of(name)] = max(shared.get(stage_of(name), 0.0), error)
-    results = []
-    for comparison in compare(candidate, truth, lambda stage, name: math.inf, modules):
+    results, paths = [], list(modules)
+    for comparison in compare(candidate, truth, lambda stage, name: math.inf, paths):
         stage, name = comparison.stage, comparison.tensor
         single = name in truth and truth[name].size == 1
         error = shared.get(stage, 0.0) if single else errors.get(name, 0.0)
         most = 0.0 if comparison.limit == 0.0 else limit(stage, name, error)
         results.append(dataclasses.replace(comparison, limit=most, reference_error=error))
-    return allow_kinks(results, candidate, truth, kinks or {})
+    return _allow_kinks(results, candidate, truth, kinks or {}, paths)
 
 
-def allow_kinks(
-    comparisons: list[Comparison], candidate: Arrays, truth: Arrays, kinks: Mapping[str, float]
+def _allow_kinks(
+    comparisons: list[Comparison],
+    candidate: Arrays,
+    truth: Arrays,
+    kinks: Mapping[str, float],
+    modules: Sequence[str],
 ) -> list[Comparison]:
-    """The comparisons with the allowance of their stage where a unit of their module flipped, with a note."""
-    flipped = {c.module for c in comparisons if c.stage in kinks and _one_flipped(c, candidate, truth)}
+    """The comparisons with the allowance of their stage from the last module in which a unit flipped backwards."""
+    order = {module: place for place, module in enumerate(modules)}
+    flipped = [c.module for c in comparisons if c.stage in kinks and _one_flipped(c, candidate, truth)]
+    last = max((order.get(module, -1) for module in flipped), default=-2)
     return [
-        dataclasses.replace(c, limit=max(c.limit, kinks[c.stage]), note="a unit of this module is at a kink")
-        if c.stage in kinks and c.module in flipped and not c.passed
+        dataclasses.replace(c, limit=max(c.limit, kinks[c.stage]), note=f"at a kink: a unit of {flipped[0]}")
+        if c.stage in kinks and not c.passed and order.get(c.module, -1) <= last
         else c
         for c in comparisons
     ]
