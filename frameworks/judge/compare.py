@@ -141,13 +141,17 @@ def _allow_kinks(
     kinks: Mapping[str, float],
     modules: Sequence[str],
 ) -> list[Comparison]:
-    """The comparisons with the allowance of their stage from the last module in which a unit flipped backwards."""
+    """The comparisons with the allowance of their stage from the last module in which a unit flipped backwards.
+
+    The images always have it: a unit of a frozen stem has no bias whose gradient would show it.
+    """
     order = {module: place for place, module in enumerate(modules)}
     flipped = [c.module for c in comparisons if c.stage in kinks and _one_flipped(c, candidate, truth)]
     last = max((order.get(module, -1) for module in flipped), default=-2)
+    where = flipped[0] if flipped else "the stem"
     return [
-        dataclasses.replace(c, limit=max(c.limit, kinks[c.stage]), note=f"at a kink: a unit of {flipped[0]}")
-        if c.stage in kinks and not c.passed and order.get(c.module, -1) <= last
+        dataclasses.replace(c, limit=max(c.limit, kinks[c.stage]), note=f"at a kink: a unit of {where}")
+        if c.stage in kinks and not c.passed and (order.get(c.module, -1) <= last or c.module == "images")
         else c
         for c in comparisons
     ]
