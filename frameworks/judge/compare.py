@@ -145,13 +145,15 @@ def _allow_kinks(
 
     The images always have it: a unit of a frozen stem has no bias whose gradient would show it.
     """
-    order = {module: place for place, module in enumerate(modules)}
     flipped = [c.module for c in comparisons if c.stage in kinks and _one_flipped(c, candidate, truth)]
-    last = max((order.get(module, -1) for module in flipped), default=-2)
+    last = max((place for place, module in enumerate(modules) if module in flipped), default=-1)
+    # A module that contains the unit's own has parts before it.
+    around = {module for module in modules if any(inner.startswith(f"{module}.") for inner in flipped)}
+    behind = {"images", *modules[: last + 1], *around, *flipped}
     where = flipped[0] if flipped else "the stem"
     return [
         dataclasses.replace(c, limit=max(c.limit, kinks[c.stage]), note=f"at a kink: a unit of {where}")
-        if c.stage in kinks and not c.passed and (order.get(c.module, -1) <= last or c.module == "images")
+        if c.stage in kinks and not c.passed and c.module in behind
         else c
         for c in comparisons
     ]
