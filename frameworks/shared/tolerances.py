@@ -48,7 +48,7 @@ FLOAT32_OFFICIAL_FACTOR = 30.0  # beside the official float32 code, whose consta
 # ReLU, |x| and bilinear sampling have kinks. Behind a whole model in float32 a pre-activation within rounding
 # of zero may fall on the other side, and the gradient of that unit appears or vanishes: a decision, not an
 # error. Such a unit shows in the gradient of its own bias, one number among many that agree: with it left out (up
-# to FLIPPED_UNITS of them) the bias has to be within its limit. Only where that is so, in one pass of 43, do the
+# to FLIPPED_UNITS of them) the bias has to be within its limit. Only where that is so, in 4 of 57 passes, do the
 # gradients of its module and of those before it have an allowance: about eight matched queries with some 128
 # active units each carry a head's gradient, so one flip moves it by about 1 / sqrt(1000) = 3 % (seen: 3.4 % in
 # dec_bbox_head.2 of r18vd in Jittor). Float64 has no allowance, so that it hides no wrong formula.
