@@ -25,6 +25,13 @@ def parity_zoo(session: nox.Session) -> None:
 
 
 @nox.session
+def float32_spread(session: nox.Session) -> None:
+    """Measure how far float32 errors lie apart over 30 seeds, resumably: about an hour on two cores."""
+    session.install("-e", ".[huggingface]")
+    session.run("python", "-m", "parity_tests.float32_spread", *session.posargs)
+
+
+@nox.session
 def unit(session: nox.Session) -> None:
     """Everything around the models: spec, data, workers, runs, reports, Jittor's environment."""
     session.install("-e", ".[huggingface]")

@@ -115,10 +115,8 @@ def float32_comparisons(
             output,
             candidates if name == frameworks.REFERENCE else [reference],
             truth,
-            FLOAT32_FACTOR,
-            FLOAT32_FLOOR,
-            modules,
-            kinks,
+            modules=modules,
+            kinks=kinks,
         )
         for name, output in outputs.items()
     }

@@ -21,6 +21,7 @@ LEAST, MOST = 1e-15, 1e9  # of the limits that tensors are moved by: one of 0, o
 # float32 cannot see what it does not keep. Entries that differ by less count as equal, such as those of AdamW's
 # first updates, which are nearly lr * sign(gradient).
 EQUAL = {"float64": 0.0, "float32": SCALED - 1}
+MOST_ENTRIES = 2**14
 DIRECTION = np.random.default_rng(0).standard_normal(4099)
 
 # Why a tensor cannot be spoilt in a way.
@@ -40,6 +41,7 @@ def count_spoilt(truth: Arrays, limit: Limit, dtype: str) -> Counter[str]:
     Raises:
         AssertionError: a spoilt tensor passed; the message names the first ones.
     """
+    truth = {name: thinned(array) for name, array in truth.items()}
     zeros, counts = zero_yardsticks(truth), Counter[str]()
     blind: dict[str, list[str]] = {way: [] for way in WAYS}
     for way, spoil in WAYS.items():
@@ -65,6 +67,12 @@ def count_spoilt(truth: Arrays, limit: Limit, dtype: str) -> Counter[str]:
         for line in ([f"{len(lines)} tensors pass although {way}:", *lines[:5]] if lines else [])
     )
     return counts
+
+
+def thinned(array: np.ndarray) -> np.ndarray:
+    """The array, or every n-th entry of a large one: the judge knows no sizes, and r18vd has 20 million numbers."""
+    step = array.size // MOST_ENTRIES
+    return array.ravel()[::step] if step > 1 else array
 
 
 def obstacle(way: str, array: np.ndarray, analytic: bool, dtype: str) -> str:

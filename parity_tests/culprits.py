@@ -44,4 +44,5 @@ class CulpritSearch:
     def _float32_limit(self, truth: Arrays, forced: Arrays, framework: str, device: str) -> Limit:
         case, inputs = whole_pass(self.subject, self.training)
         outputs = self.traces.run_all(case, self.subject, inputs | forced, "float32", device)
-        return own_limits(float32_comparisons(outputs, truth, kinks=FLOAT32_KINKS)[framework])
+        modules = tuple(module_paths(self.subject.spec.model))
+        return own_limits(float32_comparisons(outputs, truth, modules, FLOAT32_KINKS)[framework])

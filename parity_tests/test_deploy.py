@@ -113,7 +113,7 @@ def unfolded(framework: str, name: str) -> list[Comparison]:
     return [comparison for comparison in found if not comparison.passed]
 
 
-@pytest.mark.parametrize("framework", ["torch", "jittor"])
+@pytest.mark.parametrize("framework", [name for name in ("torch", "jittor") if name in frameworks.ADAPTERS])
 @pytest.mark.parametrize("name", subjects.TINY)
 def test_every_norm_is_folded(name, framework):
     """Outputs would be the same with norms that were left: so the state itself is compared with the closed form."""

@@ -193,3 +193,21 @@ def test_training_without_one_kind_of_loss(losses, traces: Traces, record):
     assert_agreement(
         outputs, truth, record(subject, f"training, only {losses[0]}", "float64", "cpu"), search=search
     )
+
+
+@pytest.mark.parametrize("denoising", [10, 0])
+def test_training_without_auxiliary_losses(denoising, traces: Traces, record):
+    """The heads of the encoder have no gradient; without denoising, nor have those of earlier layers."""
+    subject = subjects.subject("tiny_bottleneck")
+    model, criterion = subject.spec.model, replace(subject.spec.criterion, aux_loss=False)
+    model = replace(model, decoder=replace(model.decoder, num_denoising=denoising))
+    subject = replace(subject, spec=replace(subject.spec, model=model, criterion=criterion))
+    case, inputs = Case("loss", subject.spec, training=True), subject.training_inputs()
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    heads = {name.split(".")[1] for name in truth if name.startswith("gradient/decoder.")}
+    assert "enc_score_head" not in heads and "dec_score_head" in heads
+    assert ("gradient/decoder.dec_score_head.0.bias" in truth) == bool(denoising)
+    assert ("gradient/decoder.dec_bbox_head.0.layers.0.bias" in truth) == bool(denoising)
+    outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
+    label = f"training, no auxiliary losses, {denoising} denoising queries"
+    assert_agreement(outputs, truth, record(subject, label, "float64", "cpu"))

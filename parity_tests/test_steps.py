@@ -5,6 +5,7 @@ import pytest
 
 from frameworks.arrays import Arrays
 from frameworks.judge.decisions import forced_at_every_step, updates
+from frameworks.shared.tolerances import POOLED
 from parity_tests.agreement import DEVICES, DTYPES, assert_same_arithmetic, assert_same_function
 from parity_tests.cases import subjects
 from parity_tests.culprits import CulpritSearch
@@ -60,4 +61,4 @@ def pooled(trace: Arrays) -> Arrays:
             if name.startswith("step") and "/loss/" not in name:
                 continue
             kinds.setdefault(kind, []).append(array.astype(np.float64).ravel())
-    return {f"{kind}/all tensors together": np.concatenate(parts) for kind, parts in kinds.items()}
+    return {f"{kind}/{POOLED}": np.concatenate(parts) for kind, parts in kinds.items()}

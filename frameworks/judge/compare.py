@@ -17,7 +17,7 @@ import numpy as np
 
 from frameworks.arrays import Arrays
 from frameworks.shared.stages import name_parts, stage_of
-from frameworks.shared.tolerances import ANALYTIC_ZEROS, NEGLIGIBLE
+from frameworks.shared.tolerances import ANALYTIC_ZEROS, FLIPPED_UNITS, NEGLIGIBLE, float32_limit
 
 # Default module of a stage; all other tensors without a module are attributed to "optimizer".
 WHOLE_STAGES = {
@@ -103,28 +103,70 @@ def compare_float32(
     candidate: Arrays,
     others: Sequence[Arrays],
     truth: Arrays,
-    factor: float,
-    floor: float,
+    limit: Callable[[str, str, float], float] = float32_limit,
     modules: Iterable[str] = (),
     kinks: Mapping[str, float] | None = None,
 ) -> list[Comparison]:
     """Compare the candidate's float32 error against the float64 truth with the errors of other frameworks.
 
-    The limit of a tensor is ``factor * max(error, floor)`` with the smallest finite error among ``others``
-    (0 where there is none), and at least the stage's allowance in ``kinks`` (see tolerances.py).
+    Args:
+        limit: (stage, tensor name, error) -> largest error that passes, where ``error`` is the smallest finite one
+            among ``others`` (0 where there is none), and for a single number the largest of those of its stage.
+        modules: as for ``compare``, in data-flow order.
+        kinks: stage -> allowance behind a unit that is seen to have flipped (see tolerances.py): for the tensors of
+            its module and of all before it.
     """
-    errors: dict[str, list[float]] = {}
+    errors: dict[str, float] = {}
     for other in others:
         for comparison in compare(other, truth, lambda stage, name: math.inf):
             if math.isfinite(comparison.error):
-                errors.setdefault(comparison.tensor, []).append(comparison.error)
-    results = []
-    for comparison in compare(candidate, truth, lambda stage, name: math.inf, modules):
-        error = min(errors.get(comparison.tensor, [0.0]))
-        limit = max(factor * max(error, floor), (kinks or {}).get(comparison.stage, 0.0))
-        limit = 0.0 if comparison.limit == 0.0 else limit
-        results.append(dataclasses.replace(comparison, limit=limit, reference_error=error))
-    return results
+                errors[comparison.tensor] = min(errors.get(comparison.tensor, math.inf), comparison.error)
+    shared: dict[str, float] = {}
+    for name, error in errors.items():
+        if truth[name].size == 1:
+            shared[stage_of(name)] = max(shared.get(stage_of(name), 0.0), error)
+    results, paths = [], list(modules)
+    for comparison in compare(candidate, truth, lambda stage, name: math.inf, paths):
+        stage, name = comparison.stage, comparison.tensor
+        single = name in truth and truth[name].size == 1
+        error = shared.get(stage, 0.0) if single else errors.get(name, 0.0)
+        most = 0.0 if comparison.limit == 0.0 else limit(stage, name, error)
+        results.append(dataclasses.replace(comparison, limit=most, reference_error=error))
+    return _allow_kinks(results, candidate, truth, kinks or {}, paths)
+
+
+def _allow_kinks(
+    comparisons: list[Comparison],
+    candidate: Arrays,
+    truth: Arrays,
+    kinks: Mapping[str, float],
+    modules: Sequence[str],
+) -> list[Comparison]:
+    """The comparisons with the allowance of their stage from the last module in which a unit flipped backwards.
+
+    The images always have it: a unit of a frozen stem has no bias whose gradient would show it.
+    """
+    flipped = [c.module for c in comparisons if c.stage in kinks and _one_flipped(c, candidate, truth)]
+    last = max((place for place, module in enumerate(modules) if module in flipped), default=-1)
+    # A module that contains the unit's own has parts before it.
+    around = {module for module in modules if any(inner.startswith(f"{module}.") for inner in flipped)}
+    behind = {"images", *modules[: last + 1], *around, *flipped}
+    where = flipped[0] if flipped else "the stem"
+    return [
+        dataclasses.replace(c, limit=max(c.limit, kinks[c.stage]), note=f"at a kink: a unit of {where}")
+        if c.stage in kinks and not c.passed and c.module in behind
+        else c
+        for c in comparisons
+    ]
+
+
+def _one_flipped(comparison: Comparison, candidate: Arrays, truth: Arrays) -> bool:
+    """Whether a bias, one number for each unit, is within its limit once a few units are left out."""
+    name = comparison.tensor
+    if comparison.passed or not (name.startswith("gradient/") and name.endswith(".bias") and name in candidate):
+        return False
+    difference = np.sort(np.abs(_flat(candidate[name]) - _flat(truth[name])))[:-FLIPPED_UNITS]
+    return difference.size > FLIPPED_UNITS and _norm(difference) <= comparison.limit * _norm(_flat(truth[name]))
 
 
 def relative_error(candidate: np.ndarray, reference: np.ndarray) -> float:

@@ -7,7 +7,8 @@ torch 2.13, Jittor 1.3.11) over the models of parity_tests/cases/subjects.py, or
 
 Same arithmetic (float32): a framework's error against the float64 truth must stay within ``FLOAT32_FACTOR`` times
 the other side's, both ways, per tensor. A sum of a few thousand float32 products loses ``FLOAT32_FLOOR`` anyway;
-below it the ratio of two errors has no meaning.
+below it the ratio of two errors has no meaning. A single number may be right by luck, so that all single numbers of
+a stage have the largest error among them.
 """
 
 FLOAT64 = {
@@ -28,16 +29,32 @@ FLOAT64 = {
     "EMA": 5e-12,
 }
 
-FLOAT32_FACTOR = 30.0
+# Measured with float32_spread.py (its summary: parity_tests/float32_spread.toml): with the decisions forced, the
+# errors of the two frameworks lie within a factor of 3 in 99.8 % of the tensors and, but for kinks, within 8.5 in
+# all (a bias of four numbers). Updates lie within 2.5, because both frameworks lose the same digits by storing the
+# parameter.
+FLOAT32_FACTOR = 10.0
+FLOAT32_FACTORS = {"update": 3.0}
 FLOAT32_FLOOR = 1e-6
+# PyTorch adds the squares of all gradients in float32: for the 20 million of r18vd the norm is 1.2e-5 off, and the
+# moments of the clipped gradients with it, the second ones by twice that. Jittor's twin adds them in float64.
+FLOAT32_FLOORS = {"gradient norm": 1e-5, "moments": 1e-5}
+# All tensors of several steps as one vector (test_steps.py): AdamW makes a sign of every gradient, and one that
+# differs at the first step has changed all later ones. Measured: errors up to 0.14 that differ by up to 70 times.
+POOLED = "all tensors together"
+FLOAT32_POOLED_FACTOR = 30.0
+FLOAT32_CEILING = 0.5  # no limit is above it, so that zeros always fail
+FLOAT32_OFFICIAL_FACTOR = 30.0  # beside the official float32 code, whose constants are in float32 too
 
 # ReLU, |x| and bilinear sampling have kinks. Behind a whole model in float32 a pre-activation within rounding
 # of zero may fall on the other side, and the gradient of that unit appears or vanishes: a decision, not an
-# error. About eight matched queries with some 128 active units each carry a head's gradient, so one flip
-# moves it by about 1 / sqrt(1000) = 3 % (seen: 3.4 % in dec_bbox_head.2 of r18vd in Jittor, 0.5 % in the stem
-# of tiny in PyTorch, one of 20 seeds). Three flips are allowed for. Modules alone (test_modules.py) and all of
-# float64 get no allowance, so it hides no wrong formula.
+# error. Such a unit shows in the gradient of its own bias, one number among many that agree: with it left out (up
+# to FLIPPED_UNITS of them) the bias has to be within its limit. Only where that is so, in 4 of 57 passes, do the
+# gradients of its module and of those before it have an allowance: about eight matched queries with some 128
+# active units each carry a head's gradient, so one flip moves it by about 1 / sqrt(1000) = 3 % (seen: 3.4 % in
+# dec_bbox_head.2 of r18vd in Jittor). Float64 has no allowance, so that it hides no wrong formula.
 FLOAT32_KINKS = {"backward": 0.1}
+FLIPPED_UNITS = 3
 
 # What published ports promise; reported beside the limits above, never used in their place.
 PUBLISHED = {
@@ -147,6 +164,14 @@ SAME_PREDICTIONS_OFFICIAL = 1e-6
 def float64_limit(stage: str, tensor: str) -> float:
     """The limit of a stage in float64; numbers of steps must be equal. Raises KeyError for a stage without one."""
     return 0.0 if tensor.startswith("steps/") else FLOAT64[stage]
+
+
+def float32_limit(stage: str, tensor: str, error: float) -> float:
+    """The limit of a tensor in float32 where the other side's error is ``error``."""
+    factor = FLOAT32_FACTORS.get(stage, FLOAT32_FACTOR)
+    if tensor.endswith(POOLED):
+        factor = FLOAT32_POOLED_FACTOR
+    return min(factor * max(error, FLOAT32_FLOORS.get(stage, FLOAT32_FLOOR)), FLOAT32_CEILING)
 
 
 def zoo_limit(stage: str, tensor: str) -> float:

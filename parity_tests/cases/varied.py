@@ -43,8 +43,8 @@ def presnet() -> ExperimentSpec:
     backbone = PResNetSpec(
         blocks=(1, 1, 1, 1), stem_channels=(8, 8, 12), stage_channels=(12, 16, 24, 32), return_idx=(2, 3)
     )
-    encoder = replace(spec.model.encoder, use_encoder_idx=(0, 1), pe_temperature=20.0)
-    decoder = replace(spec.model.decoder, num_points=(2, 2), label_noise_ratio=0.9, box_noise_scale=0.6, eps=0.06)
+    encoder = replace(spec.model.encoder, use_encoder_idx=(1,), pe_temperature=20.0)
+    decoder = replace(spec.model.decoder, num_points=(2, 2), label_noise_ratio=0.9, box_noise_scale=0.6, eps=0.045)
     criterion = replace(CRITERION, aux_loss=False, matcher=replace(MATCHER, use_focal_loss=False))
     model = replace(spec.model, num_classes=9, backbone=backbone, encoder=encoder, decoder=decoder)
     return replace(spec, model=model, criterion=criterion, recipe=RECIPE)
@@ -98,8 +98,12 @@ def regnet() -> ExperimentSpec:
 
 
 def varied(name: str) -> Subject:
-    """The subject of a spec of this module by name, on images of 64 x 96 pixels."""
-    return Subject(name, replace(VARIED[name](), name=name), "varied-1", (64, 96), (4, 2))
+    """The subject of a spec of this module by name, on images of 64 x 192 pixels.
+
+    At this width the outermost columns of anchors are invalid with eps 0.045. With this seed none is selected:
+    their scores are equal.
+    """
+    return Subject(name, replace(VARIED[name](), name=name), "varied-5", (64, 192), (4, 2))
 
 
 VARIED = {"varied_presnet": presnet, "varied_hgnetv2": hgnetv2, "varied_dla": dla, "varied_regnet": regnet}
