@@ -116,7 +116,8 @@ class Session:
             np.save(self._base(key.framework, key.dtype), states)
         if base := _base_of(key):
             theirs = np.load(self._base(base.framework, base.dtype))
-            for record, distance in zip(records, distances(states, theirs, numbers.of_weights(start)), strict=True):
+            starts = numbers.of_weights(weights), numbers.of_weights(start)
+            for record, distance in zip(records, distances(states, theirs, *starts), strict=True):
                 record |= distance
         return records
 
@@ -171,15 +172,17 @@ class Numbers:
         return np.stack([self.of_weights(weights) for weights in kinds])
 
 
-def distances(states: np.ndarray, base: np.ndarray, start: np.ndarray) -> list[dict[str, float]]:
-    """Distances of parameters and average from the base's at each step, relative to how far the base has come.
+def distances(
+    states: np.ndarray, base: np.ndarray, start: np.ndarray, base_start: np.ndarray
+) -> list[dict[str, float]]:
+    """Distances between what training changed in parameters and average, relative to what it changed in the base.
 
     Args:
-        states, base: [steps, 2, N]; start: [N].
+        states, base: [steps, 2, N]; start, base_start: [N], where each began.
     """
-    apart = np.linalg.norm(states - base, axis=-1)
-    moved = np.linalg.norm(base - start, axis=-1)
-    return [dict(zip(("parameters", "average"), map(float, row), strict=True)) for row in apart / moved]
+    changed = base - base_start
+    apart = np.linalg.norm(states - start - changed, axis=-1) / np.linalg.norm(changed, axis=-1)
+    return [dict(zip(("parameters", "average"), map(float, row), strict=True)) for row in apart]
 
 
 def _key(line: dict[str, Any]) -> RunKey:

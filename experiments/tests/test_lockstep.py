@@ -69,8 +69,12 @@ def test_perturbed_weights_are_one_unit_in_the_last_place_away():
     assert all(name in trainable_names(spec.model) or moved[name] is weights[name] for name in weights)
 
 
-def test_distances_are_relative_to_how_far_the_base_has_come():
+def test_distances_are_those_of_the_changes():
     start, base = np.zeros(2), np.array([[[3.0, 4.0], [0.0, 1.0]]])
-    (found,) = lockstep.distances(base + 0.5, base, start)
-    assert found["parameters"] == pytest.approx(np.hypot(0.5, 0.5) / 5)
-    assert found["average"] == pytest.approx(np.hypot(0.5, 0.5))
+    (found,) = lockstep.distances(base + 0.5, base, start, start)
+    assert found == {
+        "parameters": pytest.approx(np.hypot(0.5, 0.5) / 5),
+        "average": pytest.approx(np.hypot(0.5, 0.5)),
+    }
+    (found,) = lockstep.distances(base + 0.5, base, start + 0.5, start)
+    assert found == {"parameters": 0.0, "average": 0.0}

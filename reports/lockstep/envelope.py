@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from frameworks.shared.tolerances import FLOAT32_FLOOR
 from reports import formatting as show
 from reports.lockstep.records import BASE, FAULT, PERTURBED, QUANTITIES, Curves, Lockstep, Run
 
@@ -40,8 +41,13 @@ class Result:
 
 
 def edge(runs: list[Run], quantity: str) -> NDArray[np.float64]:
-    """[steps] upper edge: ``SLACK`` times the largest divergence of these runs so far."""
-    return SLACK * np.maximum.accumulate(np.max([run.curves[quantity] for run in runs], axis=0))
+    """[steps] upper edge: ``SLACK`` times the largest divergence of these runs so far.
+
+    In float32 not below ``SLACK * FLOAT32_FLOOR``: a loss of few digits may come out equal in every perturbed run.
+    """
+    floor = FLOAT32_FLOOR if runs[0].dtype == "float32" else 0.0
+    largest = np.maximum.accumulate(np.max([run.curves[quantity] for run in runs], axis=0))
+    return SLACK * np.maximum(largest, floor)
 
 
 def judged(lockstep: Lockstep) -> list[Result]:

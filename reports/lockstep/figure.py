@@ -14,7 +14,7 @@ from reports.lockstep.records import BASE, FAULT, PERTURBED, Lockstep
 
 SHOWN = ("loss", "parameters", "average")
 FAULT_COLORS = ("#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#8C564B", "#999900", "#777777")
-LEAST = 1e-16  # what is drawn for a divergence of zero
+LEAST = {"float64": 1e-17, "float32": 1e-9}  # what is drawn for a divergence of zero
 
 
 def divergence_figure(lockstep: Lockstep, path: Path) -> Path:
@@ -37,7 +37,7 @@ def divergence_figure(lockstep: Lockstep, path: Path) -> Path:
 def _draw(axes: Axes, lockstep: Lockstep, dtype: str, quantity: str) -> None:
     perturbed = lockstep.of(dtype, PERTURBED)
     steps = np.arange(1, len(perturbed[0].curves[quantity]) + 1)
-    lowest = np.maximum(np.min([run.curves[quantity] for run in perturbed], axis=0), LEAST)
+    lowest = np.maximum(np.min([run.curves[quantity] for run in perturbed], axis=0), LEAST[dtype])
     above = edge(perturbed, quantity)
     axes.fill_between(steps, lowest, above, color="#dddddd", linewidth=0, label="envelope of the perturbed runs")
     for framework in dict.fromkeys(run.framework for run in perturbed):
@@ -46,11 +46,11 @@ def _draw(axes: Axes, lockstep: Lockstep, dtype: str, quantity: str) -> None:
             name = f"{label(framework)} from itself, perturbed" if number == 0 else None
             axes.plot(steps, run.curves[quantity], color=look.color, linewidth=0.7, alpha=0.55, label=name)
     for run, color in zip(lockstep.of(dtype, FAULT), FAULT_COLORS, strict=False):
-        curve = np.maximum(run.curves[quantity], LEAST)
+        curve = np.maximum(run.curves[quantity], LEAST[dtype])
         axes.plot(steps, curve, color=color, linewidth=1.3, linestyle="--", label=f"fault in {run.which}")
     reference = label(lockstep.reference)
     for run in lockstep.of(dtype, BASE):
-        curve = np.maximum(run.curves[quantity], LEAST)
+        curve = np.maximum(run.curves[quantity], LEAST[dtype])
         axes.plot(steps, curve, color="black", linewidth=2.2, label=f"{label(run.framework)} from {reference}")
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,13 +1,15 @@
 """The envelope and the page of a lockstep session, from records made by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from frameworks.shared.tolerances import FLOAT32_FLOOR
 from reports.lockstep.__main__ import main
-from reports.lockstep.envelope import SLACK, growth, judged, needed_slack
+from reports.lockstep.envelope import SLACK, edge, growth, judged, needed_slack
 from reports.lockstep.records import RECORDS, read
 
 STEPS, GROWTH = 8, 3.0
@@ -78,6 +80,13 @@ def test_growth_and_slack(tmp_path):
     assert growth(perturbed[0].curves) == pytest.approx(GROWTH)
     assert growth({"parameters": np.zeros(5)}) == 1.0
     assert needed_slack(perturbed) == pytest.approx(1.0, rel=1e-6)  # two runs of each size, one of each framework
+
+
+def test_the_resolution_of_float32_is_inside(tmp_path):
+    perturbed = read(write(tmp_path)).of("float64", "perturbed")
+    equal = [replace(run, curves={"loss": np.zeros(STEPS)}) for run in perturbed]
+    assert (edge(equal, "loss") == 0).all()
+    assert (edge([replace(run, dtype="float32") for run in equal], "loss") == SLACK * FLOAT32_FLOOR).all()
 
 
 def test_records_without_a_session(tmp_path, capsys):
