@@ -94,8 +94,8 @@ def off_the_kinks(boxes_N4: np.ndarray, seed: int) -> np.ndarray:
     """The boxes, cxcywh, each within itself and up to a ten-thousandth smaller.
 
     A box at the image's border has corners that are exactly 0 or 1. So have the anchors, which are what untrained
-    heads predict, and clamped denoising boxes. There the losses have a kink, and the last digit of a sigmoid decides
-    on which side of it a gradient is: in float64, too, two correct programs then differ by a percent.
+    heads predict, and clamped denoising boxes. There the losses have a kink, and a sigmoid's last digit decides on
+    which side of it a gradient is: in float64, too, two correct programs then differ by a percent.
     """
     draw = np.random.Generator(np.random.PCG64(seed))
     smaller_N2 = 1 - 1e-4 * draw.uniform(0.5, 1, (len(boxes_N4), 2))
