@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 import frameworks
 from experiments.runs import stepper
+from experiments.runs.certificate import off_the_kinks
 from experiments.runs.control import moved_weights
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import TORCH, counting, meta, resume, rows, run, steps
@@ -186,6 +187,18 @@ def test_a_certificate_that_was_cut_off_is_made_again_and_a_whole_one_is_kept(
     assert [row for row in rows(path) if "certificate" not in row] == [
         json.loads(line) for line in whole.splitlines()[:-1]
     ]
+
+
+def test_boxes_leave_the_border_and_stay_within_themselves() -> None:
+    boxes = np.array([[0.5, 0.5, 1, 1], [0.025, 0.5, 0.05, 0.2], [0.995, 0.3, 0.01, 0.6]], np.float32)
+    moved = off_the_kinks(boxes, 0)
+    assert moved.dtype == np.float32
+    corners, before = (
+        [each[:, :2] + side * each[:, 2:].astype(float) / 2 for side in (-1, 1)] for each in (moved, boxes)
+    )
+    assert (corners[0] > before[0]).all() and (corners[1] < before[1]).all()
+    np.testing.assert_allclose(moved[:, 2:], boxes[:, 2:], rtol=1.1e-4)
+    np.testing.assert_array_equal(moved, off_the_kinks(boxes, 0))
 
 
 def test_the_control_starts_one_unit_in_the_last_place_away() -> None:
