@@ -22,7 +22,7 @@ def load_splits(
     contradict each other.
     """
     load = load_voc_split if is_voc(root) else load_split
-    read = [name for name in SPLITS if name in needed or _is_there(root, name)]
+    read: list[SplitName] = [name for name in SPLITS if name in needed or _is_there(root, name)]
     splits: dict[SplitName, CocoSplit] = {name: load(root, name) for name in read}
     listed: dict[int, str] = {}
     for split in splits.values():
