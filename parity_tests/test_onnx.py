@@ -48,7 +48,7 @@ def by_runtime(path: Path, given: Arrays) -> Any:
     """The outputs by ONNX Runtime."""
     import onnxruntime
 
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, given)
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, given)
 
 
 def by_reference(path: Path, given: Arrays) -> Any:
@@ -62,7 +62,7 @@ def by_reference(path: Path, given: Arrays) -> Any:
         def _run(self, data: np.ndarray, indices: np.ndarray, axis: int) -> Any:
             return (np.take_along_axis(data, indices, axis),)
 
-    return ReferenceEvaluator(path, new_ops=[GatherElements]).run(None, given)
+    return ReferenceEvaluator(str(path), new_ops=[GatherElements]).run(None, given)
 
 
 def by_twin(of: Subject, inputs: Arrays, framework: str, traces: Traces) -> Arrays:

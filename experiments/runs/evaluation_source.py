@@ -132,7 +132,7 @@ def _images(request: Request, run: Run | None, spec: ExperimentSpec) -> tuple[Su
     seed = run.meta.seed if run else 0
     counts = {"train": 1, "val": 1} | {request.split: min(wanted, VAL_IMAGES)}
     source = resolve_source(request.data, train_count=counts["train"], val_count=counts["val"], seed=seed)
-    split = load_splits(source.root, spec.data.categories)[request.split]
+    split = load_splits(source.root, spec.data.categories, (request.split,))[request.split]
     if len(split.classes.names) != spec.object_classes:
         raise UserError(
             f"{request.source} knows {spec.object_classes} classes, but the data in {source.root} have "

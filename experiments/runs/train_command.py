@@ -16,6 +16,7 @@ from reports.run.meta import RunMeta
 
 # Options of a training that say something about an evaluation, too.
 _EVALUATING = ("preset", "data", "subset", "image_size", "batch_size", "device", "kernels", "in_process", "out")
+_SOURCES = ("resume", "tuning", "weights")
 
 
 def start(arguments: list[str]) -> int:
@@ -31,8 +32,6 @@ def start(arguments: list[str]) -> int:
         raise UserError(
             f"--tuning begins a new training with weights, and --{other} is given, too; give one of the two"
         )
-    if test_only and "use_amp" in given:
-        raise UserError("--use-amp is of a training, and --test-only evaluates in float32; leave one of them out")
     if test_only:
         return run_evaluation(_request(given, framework))
     if "tuning" in given:
@@ -48,10 +47,13 @@ def start(arguments: list[str]) -> int:
 
 
 def _request(given: dict[str, Any], framework: str | None) -> Request:
-    """The evaluation that --test-only asks for. Raises UserError without anything to evaluate."""
+    """The evaluation that --test-only asks for. Raises UserError without one, and for what is of a training."""
+    if others := [name for name in given if name not in (*_EVALUATING, *_SOURCES, "python")]:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise UserError(f"--test-only evaluates in float32 and trains nothing; leave out {names}")
     if "out" in given:
         given["out"] = Path(given["out"]).expanduser()
-    source = given.get("resume") or given.get("tuning") or given.get("weights")
+    source = next((given[name] for name in _SOURCES if name in given), None)
     if source is None:
         raise UserError(
             "--test-only evaluates what --resume (run, checkpoint) or --tuning (weights) names; give one"

@@ -1,14 +1,16 @@
 """Reading COCO's annotation files: what is right is kept, what is wrong is named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from experiments.data.categories import COCO_NAMES
 from experiments.data.coco import annotation_path, image_folder, load_split, parse_split
+from experiments.data.splits import load_splits
 from experiments.data.values import AS_TEXT
-from experiments.tests.data_sets import ROOT, annotation, document, real_coco, user_error, write
+from experiments.tests.data_sets import ROOT, annotation, document, real_coco, shapes, user_error, write
 
 
 def test_a_split_is_read_whole_and_in_the_order_of_ids(tmp_path: Path) -> None:
@@ -18,6 +20,16 @@ def test_a_split_is_read_whole_and_in_the_order_of_ids(tmp_path: Path) -> None:
     assert split.annotations[3][0].bbox_xywh == (5, 5, 10, 20)
     assert [each.iscrowd for each in split.annotations[7]] == [True]
     assert split.categories == {1: "person", 90: "toothbrush"}
+
+
+def test_a_split_that_is_not_needed_may_be_missing(tmp_path: Path) -> None:
+    root = shapes(tmp_path, train=2, val=2)
+    assert list(load_splits(root, needed=("val",))) == ["train", "val"], "what is there is checked, too"
+    whole = load_splits(root)["val"].classes
+    shutil.rmtree(image_folder(root, "train"))
+    alone = load_splits(root, needed=("val",))
+    assert list(alone) == ["val"] and alone["val"].classes == whole
+    user_error(lambda: load_splits(root), "train2017")
 
 
 def test_the_table_of_names_is_that_of_the_real_file() -> None:

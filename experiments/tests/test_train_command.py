@@ -116,6 +116,7 @@ def test_weights_of_a_named_model(trained: Path, root: Path, tmp_path: Path, cap
         (["--framework", "torch", "--weights", "a", "-t", "w.pth"], ["--tuning", "--weights", "one of the two"]),
         (["--framework", "jittor", "--use-amp"], ["--use-amp", "jittor", "mixed precision", "torch alone"]),
         (["--framework", "torch", "--use-amp", "--test-only", "-t", "w.pth"], ["--use-amp", "--test-only"]),
+        (["--test-only", "-t", "w.pth", "-u", "data.batch_size=8"], ["--test-only", "leave out --update"]),
         (["-r", "RUN", "--use-amp"], ["--resume", "leave out --use-amp"]),
         (["--framework", "jittor", "-r", "RUN"], ["--framework jittor", "trains torch"]),
         (["-r", "RUN", "--seed", "1"], ["--resume", "leave out --seed"]),
