@@ -243,6 +243,19 @@ def test_other_optimizers_are_those_of_torch_and_go_on_from_their_state(fields, 
     assert {n.partition("/")[0] for n in optimizer.state()} == wanted[fields["optimizer"]]
 
 
+@pytest.mark.parametrize("kind", ["adamw", "adam", "sgd"])
+def test_a_gradient_in_another_layout_gives_the_same_update(kind):
+    """PyTorch's fused optimizers take the numbers of a channels-last gradient in memory order, without an error."""
+    gradient = torch.from_numpy(np.random.Generator(np.random.PCG64(8)).standard_normal((4, 3, 3, 3)))
+    moved = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        twin = {"weight": torch.nn.Parameter(torch.ones(4, 3, 3, 3, dtype=torch.float64))}
+        optimizer = Optimizer(twin, replace(RECIPE, optimizer=kind))
+        optimizer.step({"weight": gradient.contiguous(memory_format=layout)}, [1e-2, 1e-3])
+        moved.append(twin["weight"].detach())
+    np.testing.assert_array_equal(*moved)
+
+
 def test_gradients_of_several_batches_are_averaged():
     first = {"a": torch.tensor([2.0, 4.0]), "b": torch.tensor([1.0])}
     total = add_gradients({}, first, 0.5)

@@ -48,7 +48,9 @@ class Optimizer:
         for group, lr in zip(self.inner.param_groups, learning_rates, strict=True):
             group["lr"] = lr
         for name, parameter in self.parameters.items():
-            parameter.grad = gradients.get(name)
+            gradient = gradients.get(name)
+            # A fused optimizer reads the memory of a gradient in its order, whatever its strides say (PyTorch 2.13).
+            parameter.grad = None if gradient is None else gradient.contiguous()
         self.scaler.step(self.inner)
         self.scaler.update()
         self.inner.zero_grad(set_to_none=True)

@@ -43,7 +43,7 @@ def presnet() -> ExperimentSpec:
     backbone = PResNetSpec(
         blocks=(1, 1, 1, 1), stem_channels=(8, 8, 12), stage_channels=(12, 16, 24, 32), return_idx=(2, 3)
     )
-    encoder = replace(spec.model.encoder, use_encoder_idx=(1,), pe_temperature=20.0)
+    encoder = replace(spec.model.encoder, use_encoder_idx=(0, 1), pe_temperature=20.0)
     decoder = replace(spec.model.decoder, num_points=(2, 2), label_noise_ratio=0.9, box_noise_scale=0.6, eps=0.045)
     criterion = replace(CRITERION, aux_loss=False, matcher=replace(MATCHER, use_focal_loss=False))
     model = replace(spec.model, num_classes=9, backbone=backbone, encoder=encoder, decoder=decoder)
