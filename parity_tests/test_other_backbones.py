@@ -3,7 +3,6 @@
 Without these a fault in either of them would only be found by the session of the zoo.
 """
 
-import functools
 from dataclasses import replace
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from frameworks.protocol import Case
 from parity_tests.agreement import assert_same_function
 from parity_tests.cases import subjects
+from parity_tests.culprits import CulpritSearch
 from parity_tests.traces import TRUTH, Traces
 
 CHANGES = {
@@ -35,7 +35,7 @@ def test_training(name, traces: Traces, record):
     truth = traces.run(case, subject, inputs, *TRUTH)
     outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
     setting = record(subject, "training", "float64", "cpu")
-    assert_same_function(outputs, truth, setting, replay=functools.partial(traces.replay, subject))
+    assert_same_function(outputs, truth, setting, search=CulpritSearch(traces, subject))
 
 
 @pytest.mark.parametrize("name", CHANGES)

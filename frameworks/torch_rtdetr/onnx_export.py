@@ -71,24 +71,28 @@ def export_onnx(
         raise UserError("the export to ONNX needs more packages: pip install 'twin-detr[onnx]'") from None
     detector = Detector(spec, weights, dtype, predictions)
     images, sizes = torch.zeros(2, 3, *image_size, dtype=dtype), torch.ones(2, 2, dtype=dtype)
-    batch = torch.export.Dim("batch", min=1, max=2**16)
     _forget_constants()
     try:
         with warnings.catch_warnings(), kernels.chosen("reference"):  # C++ operators are unknown to ONNX
             warnings.simplefilter("ignore")  # parts of the exporter about one another
-            torch.onnx.export(
-                detector,
-                (images, sizes),
-                path,
-                input_names=INPUTS,
-                output_names=DETECTIONS + PREDICTIONS * predictions,
-                dynamic_shapes=({0: batch}, {0: batch}),
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
+            _export(detector, (images, sizes), path)
     finally:
         _forget_constants()
+
+
+def _export(detector: Detector, inputs: tuple[Tensor, Tensor], path: Path) -> None:
+    batch = torch.export.Dim("batch", min=1, max=2**16)
+    torch.onnx.export(
+        detector,
+        inputs,
+        path,
+        input_names=INPUTS,
+        output_names=DETECTIONS + PREDICTIONS * detector.predictions,
+        dynamic_shapes=({0: batch}, {0: batch}),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
 
 
 def _forget_constants() -> None:

@@ -49,7 +49,7 @@ class Optimizer:
             group["lr"] = lr
         for name, parameter in self.parameters.items():
             gradient = gradients.get(name)
-            # A fused optimizer reads the memory of a gradient in its order, whatever its strides say (PyTorch 2.13).
+            # A fused optimizer reads a gradient in memory order, whatever its strides say (PyTorch 2.13).
             parameter.grad = None if gradient is None else gradient.contiguous()
         self.scaler.step(self.inner)
         self.scaler.update()
