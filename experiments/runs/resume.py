@@ -113,10 +113,10 @@ def _require_equal_rates(run: Run, before: ExperimentSpec, steps: list[int], per
     """Raises UserError if some frameworks would have steps of the old schedule where others have the new one."""
     begun = math.ceil(max(steps) / per_epoch)
     if len(set(steps)) > 1 and changed_epochs(before, run.spec, done=begun, steps_per_epoch=per_epoch):
+        done = ", ".join(f"{entry} {count}" for entry, count in zip(run.entries, steps, strict=True))
         raise UserError(
-            f"--epochs {run.spec.recipe.epochs}: the learning rates depend on the number of epochs, and "
-            f"{' and '.join(run.entries)} have done {' and '.join(map(str, steps))} steps, so that their rates "
-            f"would differ; first finish the run with --resume {run.folder}, then give it more epochs"
+            f"--epochs {run.spec.recipe.epochs}: the learning rates depend on the number of epochs, and the steps "
+            f"done are not equal ({done}), so that the rates would differ; first finish the run with --resume {run.folder}, then give it more epochs"
         )
 
 

@@ -70,10 +70,11 @@ def hash_of_another(plain: dict[str, Any], path: tuple[Any, ...], value: Any) ->
 
 # Stages are consecutive and points of v1 equal on all levels: no number of these lists can change alone.
 LISTS = {("model", "backbone", "return_idx"): [0, 1, 2], ("model", "decoder", "num_points"): [2, 2, 2]}
-# By other fields: the third to the fifth in v1, momentum by the optimizer (test_recipes.py changes them together).
+# By other fields: the third to the fifth in v1, momentum by the optimizer, amp_dtype by amp (test_recipes.py and
+# test_recipe.py change them together).
 DECIDED = (
     *("kind", "downsample", "cross_attn_method", "boxes_weight_format", "share_matched_indices"),
-    *("momentum", "nesterov"),
+    *("momentum", "nesterov", "amp_dtype"),
 )
 VARIETY = ("tiny", "rtdetr_dla34", "rtdetr_regnet", "rtdetrv2_hgnetv2_l", "rtdetrv2_r18vd_voc")
 
