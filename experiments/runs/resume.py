@@ -116,7 +116,8 @@ def _require_equal_rates(run: Run, before: ExperimentSpec, steps: list[int], per
         done = ", ".join(f"{entry} {count}" for entry, count in zip(run.entries, steps, strict=True))
         raise UserError(
             f"--epochs {run.spec.recipe.epochs}: the learning rates depend on the number of epochs, and the steps "
-            f"done are not equal ({done}), so that the rates would differ; first finish the run with --resume {run.folder}, then give it more epochs"
+            f"done are not equal ({done}), so that the rates would differ; first "
+            f"finish the run with --resume {run.folder}, then give it more epochs"
         )
 
 
