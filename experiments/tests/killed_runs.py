@@ -36,7 +36,8 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
 
 
 def new_run(root: Path, out: Path, framework: str) -> tuple[str, ...]:
-    model = ("--framework", framework, "--config", "tiny", "--image-size", "64", "--epochs", str(EPOCHS))
+    model = ("--framework", framework, "--config", "tiny", "--image-size", "64", "--batch-size", "2")
+    model = (*model, "--epochs", str(EPOCHS))
     monitoring = ("--checkpoint-minutes", "0.01", "--validate-every", "3", "--keep-every", "4")
     return (*model, *monitoring, "--data", str(root), "--out", str(out))
 
