@@ -49,6 +49,7 @@ UNREAD = {
     "RecipeSpec.tuning": "the file that an official run starts from: frameworks/tests/test_recipes.py",
     "RecipeSpec.accumulate": "read by the training loop alone, which frameworks share: test_updates.py",
     "RecipeSpec.amp": "mixed precision, of PyTorch's trainer alone: frameworks/tests/test_torch_mixed_precision.py",
+    "RecipeSpec.amp_dtype": "as amp: frameworks/tests/test_torch_loss_scaling.py",
     "HGStageSpec.downsample": "the strides of the four stages fix it; another value is refused",
     **{
         f"{kind.__name__}.kind": "names the class of the spec in plain data: another kind is another class"

@@ -18,6 +18,11 @@ TWIN_PACKAGE = re.compile(r"frameworks\.(torch|jittor)_rtdetr")
 SAME_METHOD = {"execute": "forward"}
 SAME_CLASS = {"TorchFramework": "Framework", "JittorFramework": "Framework"}
 
+# What only the PyTorch twin has.
+TORCH_ONLY = {
+    "onnx_export.py": "PyTorch's exporter writes the graph; it takes weights that any framework has trained",
+}
+
 # What only the Jittor twin has, beside the mirrored files.
 JITTOR_ONLY = {
     "operators.py": "operators that Jittor lacks, computes in float32, or runs far slower than PyTorch",
@@ -33,6 +38,7 @@ DIFFERENCES = {
     ("exchange.py", "parameters", "build"): "a Jittor process has one device, chosen before its import",
     ("training.py", "parameters", "inference_model"): "a Jittor process has one device, chosen before its import",
     ("training.py", "only torch", "in_float32"): "after mixed precision, which Jittor has not (docs/jittor.md)",
+    ("optimizer.py", "parameters", "clip_gradients"): "the loss scale of mixed precision, which Jittor has not",
     ("profiling.py", "only jittor", "kernel_kind"): "Jittor names a fused kernel by the code of all its operators",
     ("layers.py", "only jittor", "BatchNorm2d.__init__"): "Jittor's norms cancel in float32: written out",
     ("layers.py", "parameters", "BatchNorm2d.forward"): "the activation is computed in the pass of the norm",
@@ -156,7 +162,8 @@ def files(folder: Path) -> set[str]:
 
 def test_every_torch_file_has_its_twin():
     missing = files(TORCH) - files(JITTOR)
-    assert not missing, f"jittor_rtdetr lacks {sorted(missing)}"
+    assert missing == TORCH_ONLY.keys(), f"jittor_rtdetr lacks {sorted(missing)}"
+    assert all(TORCH_ONLY.values())
 
 
 def test_files_of_the_jittor_twin_alone_are_listed_with_their_reason():
@@ -167,7 +174,7 @@ def test_files_of_the_jittor_twin_alone_are_listed_with_their_reason():
     assert all(JITTOR_ONLY.values())
 
 
-@pytest.mark.parametrize("file", sorted(files(TORCH)))
+@pytest.mark.parametrize("file", sorted(files(TORCH) - TORCH_ONLY.keys()))
 def test_twins_have_the_same_public_names(file):
     if not (JITTOR / file).exists():
         pytest.fail(f"jittor_rtdetr/{file} does not exist")
@@ -177,7 +184,7 @@ def test_twins_have_the_same_public_names(file):
     assert not allowed - found, f"{file}: recorded as different, but alike now: {sorted(allowed - found)}"
 
 
-@pytest.mark.parametrize("file", sorted(files(TORCH)))
+@pytest.mark.parametrize("file", sorted(files(TORCH) - TORCH_ONLY.keys()))
 def test_twins_import_the_same_modules(file):
     found = import_differences((TORCH / file).read_text("utf-8"), (JITTOR / file).read_text("utf-8"))
     allowed = {what for what, (_, names) in IMPORTS.items() if file.removesuffix(".py") in names.split()}
