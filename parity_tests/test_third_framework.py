@@ -23,8 +23,8 @@ for name in frameworks.candidates():
 frameworks.ADAPTERS["mirror"] = "parity_tests.cases.mirror"
 sys.exit(pytest.main(sys.argv[1:]))
 """
-# All tests of the small models, but for those that run the PyTorch twin alone whatever the adapters are; the mirror's
-# contract; one case of the oracle.
+# All tests of the small models, but for those that run the PyTorch twin alone whatever the adapters are; the
+# contract of the mirror; one case of the oracle.
 PYTORCH_ALONE = "test_judge or test_spec_fields or test_can_fail or test_mutants or test_onnx or test_floor"
 ORACLE_CASE = "test_oracle and test_evaluation and eval_sq and rtdetr_r18vd"
 SELECTED = f"(tiny and not ({PYTORCH_ALONE})) or (test_contract and mirror) or ({ORACLE_CASE})"
