@@ -7,10 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import frameworks
 from frameworks.judge.compare import relative_error
+from frameworks.judge.record import Record, Recorder
 from frameworks.shared.stages import stage_of
 from frameworks.shared.tolerances import PUBLISHED
+from parity_tests import agreement, traces
+from parity_tests.agreement import DTYPES
 from parity_tests.mutants.catalogue import ROOT, Mutant, read_catalogue
+from parity_tests.mutants.examination import Plugin
 from parity_tests.mutants.runner import Runner, append, finished
 from parity_tests.mutants.stages import STAGES, UNIT, stage_of_test, stages_for
 from parity_tests.mutants.weak_checks import weak_checks
@@ -136,6 +141,26 @@ def test_what_weaker_checks_see(change, seen: set[str]):
     candidate = {name: change(array) for name, array in truth.items()}
     found = weak_checks(candidate, truth, PUBLISHED, stage_of, relative_error)
     assert {check for check, fails in found.items() if fails} == seen
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_traces_of_a_failing_comparison_are_handed_to_the_weaker_checks(dtype, tmp_path, monkeypatch):
+    """The plugin listens to the real assertions; a change of their form must not pass unseen."""
+    for name in ("assert_same_function", "assert_same_arithmetic", "first_divergence"):
+        monkeypatch.setattr(agreement, name, getattr(agreement, name))  # restored after the test
+    monkeypatch.setattr(traces.Workers, "get", traces.Workers.get)
+    plugin = Plugin("torch", "training pass", tmp_path, tmp_path, search=False)
+    plugin.pytest_configure()
+    truth = {"forward/pred_logits": np.array([1.0, 1.5, 2.0])}
+    outputs = {name: {"forward/pred_logits": np.array([-1.0, 1.5, 2.0])} for name in frameworks.ADAPTERS}
+    record = Record(Recorder(tmp_path / "records.jsonl"), "tiny", "evaluation", dtype, "cpu")
+    try:
+        with pytest.raises(AssertionError, match="pred_logits"):
+            agreement.assert_agreement(outputs, truth, record)
+    finally:
+        del agreement.examined  # pyright: ignore[reportAttributeAccessIssue]
+    assert plugin.last == (outputs, truth)
+    assert plugin._weak() == {"published bounds": True, "mean difference": True, "allclose, rtol 1": True}
 
 
 def test_a_result_is_one_of_this_patch_in_this_code():

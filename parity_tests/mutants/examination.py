@@ -42,17 +42,21 @@ class Plugin:
             agreement.examined = self
             return
         agreement.examined = self
-        original, get = agreement._assert_recorded, traces.Workers.get
+        get = traces.Workers.get
 
-        def assert_recorded(found: Any, outputs: Any, truth: Any, *rest: Any) -> None:
-            agreement.examined.last = (outputs, truth)
-            original(found, outputs, truth, *rest)
+        def listening(check: Any) -> Any:
+            def compared(outputs: Any, truth: Any, *rest: Any, **named: Any) -> None:
+                agreement.examined.last = (outputs, truth)
+                check(outputs, truth, *rest, **named)
+
+            return compared
 
         def get_remembering(workers: Any, name: str, device: str) -> Any:
             folder = self.memory if name == self.clean else self.folder
             return Remembering(name, folder, lambda: get(workers, name, device), traces.digest)
 
-        agreement._assert_recorded = assert_recorded
+        for rule in ("assert_same_function", "assert_same_arithmetic"):
+            setattr(agreement, rule, listening(getattr(agreement, rule)))
         if not self.search:
             agreement.first_divergence = lambda *arguments: "not searched"
         traces.Workers.get = get_remembering
