@@ -11,7 +11,7 @@ from frameworks.arrays import Arrays
 from frameworks.judge.blame import Culprit, first_failed
 from frameworks.judge.compare import Comparison, compare, compare_float32
 from frameworks.judge.record import Record
-from frameworks.shared.tolerances import FLOAT32_FACTOR, FLOAT32_FLOOR, float64_limit
+from frameworks.shared.tolerances import float32_limit, float64_limit
 from parity_tests.can_fail import count_spoilt
 
 DTYPES = ("float64", "float32")
@@ -101,7 +101,7 @@ def _weakest(found: Iterable[list[Comparison]]) -> Limit:
 def own_limits(comparisons: list[Comparison]) -> Limit:
     """float32: the limit that each tensor had; the least one for the tensors of a module alone."""
     limits = {comparison.tensor: comparison.limit for comparison in comparisons}
-    return lambda _, tensor: limits.get(tensor, FLOAT32_FACTOR * FLOAT32_FLOOR)
+    return lambda stage, tensor: limits.get(tensor, float32_limit(stage, tensor, 0.0))
 
 
 def float32_comparisons(

@@ -3,19 +3,18 @@
 python -m reports.clean_runs RECORDS OUT_DIR
 """
 
-import argparse
 import math
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from frameworks.errors import UserError, exit_status
+from frameworks.errors import UserError
 from frameworks.shared.stages import stage_position
 from reports import formatting as show
 from reports.jsonl import read_lines
 from reports.markdown import flat, table
-from reports.publish import render
+from reports.publish import page_command, render
 
 PAGE = "clean_runs.md"
 MOST_FAILURES = 30  # lines on the page
@@ -129,17 +128,12 @@ def _text(margin: float | None) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0 if nothing failed, 1 if a run did, 2 (one line on stderr) for unreadable records."""
-    parser = argparse.ArgumentParser(prog="reports.clean_runs", description="Build the page of the clean runs.")
-    parser.add_argument("records", type=Path, help="JSON lines, one run a line")
-    parser.add_argument("out_dir", type=Path, help=f"where {PAGE} goes")
-    options = parser.parse_args(arguments)
+    """The command, see `page_command`."""
+    return page_command(arguments, "reports.clean_runs", "the clean runs", build_page, _passed)
 
-    def build() -> int:
-        print(build_page(options.records, options.out_dir))
-        return int(any(run["failed"] for run in runs_of(read_lines(options.records)[0])))
 
-    return exit_status(build)
+def _passed(records: Path) -> bool:
+    return not any(run["failed"] for run in runs_of(read_lines(records)[0]))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ Everything on it comes from the records of ``python -m parity_tests.mutants``, w
 catalogue holds.
 """
 
+import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from frameworks.errors import UserError
+from frameworks.errors import UserError, exit_status
 from reports.jsonl import read_lines
 from reports.markdown import table
 from reports.publish import render
@@ -177,18 +178,18 @@ def _title(line: Record) -> str:
     return f"{line['area']}: {line['name']} [{line['planted_in']}]"
 
 
-def main() -> int:
-    """The command; 2 with one line where the page cannot be made."""
-    try:
-        PAGE.write_text(mutants_page(Path(sys.argv[1])), encoding="utf-8")
-    except IndexError:
-        print("error: give the file of records: python -m reports.mutants RECORDS", file=sys.stderr)
-        return 2
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(PAGE)
-    return 0
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns 0, or 2 (one line on stderr) for unreadable records."""
+    parser = argparse.ArgumentParser(prog="reports.mutants", description="Write the page of the planted faults.")
+    parser.add_argument("records", type=Path, help="JSON lines")
+    options = parser.parse_args(arguments)
+
+    def write() -> int:
+        PAGE.write_text(mutants_page(options.records), encoding="utf-8")
+        print(PAGE)
+        return 0
+
+    return exit_status(write)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Fill the templates of the reports, and install a finished page together with its figures."""
+"""Fill the templates of the reports, install a finished page together with its figures, and the command for it."""
 
+import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from frameworks.errors import exit_status
 from reports import formatting as show
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -39,3 +42,33 @@ def install(source: Path, target: Path, page: str, pattern: str) -> Path:
         if stale.name not in names:
             stale.unlink()
     return target / page
+
+
+def page_command(
+    arguments: list[str] | None,
+    prog: str,
+    session: str,
+    build: Callable[[Path, Path], Path],
+    passed: Callable[[Path], bool],
+) -> int:
+    """Build the page of a session from its records alone: the command line RECORDS OUT_DIR.
+
+    Args:
+        arguments: the command line (None: that of the process).
+        session: what the page is about, in words.
+        build: (records, out_dir) -> path of the page.
+        passed: records -> whether nothing failed.
+
+    Returns:
+        the exit status: 0 if all passed, 1 if not, 2 (one line on stderr) for unreadable records.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=f"Build the page of {session}.")
+    parser.add_argument("records", type=Path, help="JSON lines")
+    parser.add_argument("out_dir", type=Path, help="where the page and its figures go")
+    options = parser.parse_args(arguments)
+
+    def command() -> int:
+        print(build(options.records, options.out_dir))
+        return int(not passed(options.records))
+
+    return exit_status(command)

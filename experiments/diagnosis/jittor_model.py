@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.diagnosis.calls import tensors_in, with_tensors
-from experiments.diagnosis.own_model import require_input_count, require_modules, require_state
+from experiments.diagnosis.own_model import LOSS, require_input_count, require_modules, require_state
 from frameworks.arrays import Arrays
 from frameworks.jittor_rtdetr.runtime.environment import import_jittor
 from frameworks.protocol import DEVICE_VARIABLE
@@ -23,8 +23,6 @@ from frameworks.shared.trace_names import captured, prefixed
 jt = import_jittor(os.environ.get(DEVICE_VARIABLE, "cpu"))
 
 from jittor import Var, nn  # noqa: E402
-
-LOSS = "loss"  # the entry of a step's results that is differentiated
 
 
 class JittorModel:

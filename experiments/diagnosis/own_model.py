@@ -14,6 +14,8 @@ from frameworks.arrays import Arrays
 from frameworks.config.validation import nearest
 from frameworks.errors import UserError
 
+LOSS = "loss"  # the entry of a step's results that is differentiated
+
 
 class OwnModel(Protocol):
     """One side of a diagnosis of two models that are not this project's."""

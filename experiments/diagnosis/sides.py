@@ -6,7 +6,7 @@ from typing import Protocol
 
 from experiments.diagnosis.names import left_names, renamed, right_name
 from frameworks.arrays import Arrays
-from frameworks.judge.blame import replay_question
+from frameworks.judge.blame import replay_inputs, replay_question
 from frameworks.judge.decisions import forced_decisions
 from frameworks.protocol import Case, Framework
 from frameworks.workers.client import Worker
@@ -78,8 +78,7 @@ class OwnSide:
 
     def alone(self, module: str, given: Arrays) -> Arrays:
         """As in ``Side``."""
-        prefix = f"capture/{module}/"
-        found = {name.removeprefix(prefix): array for name, array in given.items() if name.startswith(prefix)}
-        sent = {name: array for name, array in found.items() if name.startswith(("input/", "cotangent/"))}
-        _, trace = self.worker.request("own.alone", {"given": sent}, module=right_name(module, self.rules))
+        _, trace = self.worker.request(
+            "own.alone", {"given": replay_inputs(given, module)}, module=right_name(module, self.rules)
+        )
         return renamed(trace, self.names)

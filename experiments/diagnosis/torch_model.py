@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from experiments.diagnosis.calls import tensors_in, with_tensors
-from experiments.diagnosis.own_model import require_input_count, require_modules, require_state
+from experiments.diagnosis.own_model import LOSS, require_input_count, require_modules, require_state
 from frameworks.arrays import Arrays
 from frameworks.shared.trace_names import captured, prefixed
-
-LOSS = "loss"  # the entry of a step's results that is differentiated
 
 
 class TorchModel:

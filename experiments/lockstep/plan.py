@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from itertools import count, islice
 from typing import Any
 
-import numpy as np
-
 import frameworks
 from experiments.data.batches import epoch_batches
 from experiments.lockstep.faults import FAULTS
@@ -14,7 +12,6 @@ from experiments.runs.data import Subset, choose_data
 from experiments.runs.training_loop import Training, step_inputs
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, preset
-from frameworks.state.parameters import trainable_names
 from reports.lockstep.records import BASE, FAULT, PERTURBED
 
 DTYPES = ("float64", "float32")
@@ -92,14 +89,3 @@ def _inputs(training: Training) -> Iterator[Arrays]:
         for batch in epoch_batches(training.subset.split, training.subset.ids, training.order, epoch):
             yield step_inputs(training, batch.arrays, step)
             step += 1
-
-
-def perturbed(weights: Arrays, spec: ExperimentSpec, which: str) -> Arrays:
-    """The weights with every number of a parameter moved by one unit in its last place of float32, up or down."""
-    moved = dict(weights)
-    for place, name in enumerate(trainable_names(spec.model)):
-        stream = np.random.Generator(np.random.PCG64([int(which), place]))
-        up = stream.integers(0, 2, weights[name].shape, np.int8).astype(bool)
-        direction = np.where(up, np.float32(np.inf), np.float32(-np.inf))
-        moved[name] = np.nextafter(weights[name], direction, dtype=np.float32)
-    return moved

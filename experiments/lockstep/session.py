@@ -11,9 +11,10 @@ import numpy as np
 import frameworks
 from experiments.data.batches import batch_count
 from experiments.lockstep.faults import FAULTS, NONE, Fault
-from experiments.lockstep.plan import IMAGES, Plan, RunKey, batches, perturbed, run_keys
+from experiments.lockstep.plan import IMAGES, Plan, RunKey, batches, run_keys
 from experiments.progress import Progress, say
 from experiments.record_writer import append_all, keep_records
+from experiments.runs.control import moved_weights
 from experiments.runs.host import host_record, now
 from frameworks.arrays import Arrays, load_arrays, save_arrays
 from frameworks.config import ExperimentSpec
@@ -106,7 +107,9 @@ class Session:
         """Train one run; returns its records, one for each step, with the distances from its base."""
         fault = next((each for each in FAULTS if key.kind == FAULT and each.stage == key.which), NONE)
         spec = fault.spec(self.plan.spec())
-        weights = perturbed(start, spec, key.which) if key.kind == PERTURBED else start
+        weights = start
+        if key.kind == PERTURBED:
+            weights = moved_weights(start, trainable_names(spec.model), self.plan.seed, key.which)
         stepper = self.framework(key.framework).trainer(spec, weights, device="cpu", dtype=key.dtype)
         numbers = Numbers.of(self.plan.spec())
         records, states = self._steps(stepper, spec, fault, inputs, numbers, advance)

@@ -6,7 +6,6 @@ and one update. Training is chaotic and proves nothing; this proves that the fra
 
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -170,14 +169,12 @@ def _record_float32(session: _Session, inputs: Arrays, truth: Arrays) -> None:
     for name in session.frameworks:
         trace = session.trace(name, "loss", inputs | forced_decisions(truth), "float32")
         found = compare(trace, truth, lambda stage, tensor: np.inf, modules)
-        lines = [
-            {"preset": session.run.meta.preset, "case": CASE, "dtype": "float32", "framework": name}
-            | dataclasses.asdict(each)
-            | {"device": session.run.meta.device, "judge": "float64", "limit": None, "passed": None}
-            for each in found
-        ]
-        with session.recorder.path.open("a") as file:
-            file.write("".join(f"{json.dumps(line)}\n" for line in lines))
+        for each in found:
+            session.recorder.write(
+                {"preset": session.run.meta.preset, "case": CASE, "dtype": "float32", "framework": name}
+                | dataclasses.asdict(each)
+                | {"device": session.run.meta.device, "judge": "float64", "limit": None, "passed": None}
+            )
 
 
 def _given_gradients(run: Run, truth: Arrays, weights: Arrays) -> Arrays:

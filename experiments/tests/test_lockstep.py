@@ -8,7 +8,8 @@ import pytest
 from experiments.lockstep import session as lockstep
 from experiments.lockstep.__main__ import main
 from experiments.lockstep.faults import FAULTS
-from experiments.lockstep.plan import Plan, perturbed, run_keys
+from experiments.lockstep.plan import Plan, run_keys
+from experiments.runs.control import moved_weights
 from experiments.tests.data_sets import shapes
 from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import trainable_names
@@ -60,7 +61,7 @@ def test_the_runs_of_a_plan():
 def test_perturbed_weights_are_one_unit_in_the_last_place_away():
     spec = Plan(preset="tiny").spec()
     weights = initial_weights(spec.model, 0)
-    moved, other = perturbed(weights, spec, "0"), perturbed(weights, spec, "1")
+    moved, other = (moved_weights(weights, trainable_names(spec.model), 0, which) for which in ("0", "1"))
     for name in trainable_names(spec.model):
         change = np.abs(moved[name].astype(np.float64) - weights[name].astype(np.float64))
         unit = np.spacing(np.abs(weights[name]))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from frameworks.arrays import Arrays
 from frameworks.judge.compare import Comparison, compare
 from frameworks.protocol import Case
-from frameworks.shared.stages import module_position, stage_position
-from frameworks.shared.trace_names import prefixed
+from frameworks.shared.stages import module_position, stage_position, without_numbers
+from frameworks.shared.trace_names import below, prefixed
 
 # The first module that runs on tokens for the selection, and the first one that runs on selected queries.
 FIRST_OF_SELECTION = "decoder.enc_output"
@@ -56,10 +56,7 @@ class Culprit:
 
 def replay_inputs(capture: Arrays, module: str) -> Arrays:
     """Inputs and cotangents of ``module`` in a captured training pass, as the inputs of a "module" case."""
-    prefix = f"capture/{module}/"
-    kinds = ("input/", "cotangent/")
-    found = {name.removeprefix(prefix): array for name, array in capture.items() if name.startswith(prefix)}
-    return {name: array for name, array in found.items() if name.startswith(kinds)}
+    return _only(below(f"capture/{module}", capture), ("input/", "cotangent/"))
 
 
 def replay_question(case: Case, inputs: Arrays, capture: Arrays, part: str) -> tuple[Case, Arrays]:
@@ -225,9 +222,8 @@ class _Search:
 
 def _before(module: str, wrong: Comparison, modules: Sequence[str]) -> Culprit:
     """The code in front of a module whose inputs are wrong."""
-    path = ".".join(part for part in module.split(".") if not part.isdigit())
     within = f"the code of {around[-1]} before it" if (around := _around(module, modules)) else ""
-    code = CODE_BEFORE.get((path, wrong.tensor.rpartition("/")[2]), within)
+    code = CODE_BEFORE.get((without_numbers(module), wrong.tensor.rpartition("/")[2]), within)
     if module in (FIRST_OF_SELECTION, FIRST_AFTER_SELECTION):
         return Culprit("decoder", "query selection", wrong, code)
     return Culprit(module, "inputs", wrong, code)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from frameworks.arrays import Arrays
+from frameworks.shared.trace_names import below, prefixed
 
 
 def forced_decisions(truth: Arrays) -> Arrays:
@@ -14,9 +15,8 @@ def forced_decisions(truth: Arrays) -> Arrays:
 def forced_at_every_step(truth: Arrays, count: int) -> Arrays:
     """The truth's decisions at each of ``count`` training steps."""
     forced: Arrays = {}
-    for prefix in (f"step{step}/" for step in range(count)):
-        part = {name.removeprefix(prefix): array for name, array in truth.items() if name.startswith(prefix)}
-        forced |= {f"{prefix}{name}": array for name, array in forced_decisions(part).items()}
+    for step in (f"step{number}" for number in range(count)):
+        forced |= prefixed(step, forced_decisions(below(step, truth)))
     return forced
 
 

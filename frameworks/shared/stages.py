@@ -80,7 +80,7 @@ def stage_position(stage: str) -> int:
 def module_position(module: str) -> tuple[int, int, int, str]:
     """Sort key of a module's path in data-flow order, a module after its parts; unknown modules come last."""
     parts = module.split(".")
-    path = ".".join(part for part in parts if not part.isdigit())
+    path = without_numbers(module)
     rows = [(row, place) for row, names in enumerate(MODULES) for place, name in enumerate(names)]
     matches = [(row, place) for row, place in rows if f"{path}.".startswith(f"{MODULES[row][place]}.")]
     if not matches:
@@ -90,9 +90,14 @@ def module_position(module: str) -> tuple[int, int, int, str]:
     return row, block, place, ".".join(part.zfill(3) for part in parts) + ".~"
 
 
+def without_numbers(module: str) -> str:
+    """A module's path without the numbers of blocks and layers."""
+    return ".".join(part for part in module.split(".") if not part.isdigit())
+
+
 def part_of(module: str) -> str:
     """The innermost part of the model in ``MODULES`` that a module's path belongs to; "" where none does."""
-    path = ".".join(piece for piece in module.split(".") if not piece.isdigit())
+    path = without_numbers(module)
     parts = [name for names in MODULES for name in names if f"{path}.".startswith(f"{name}.")]
     return max(parts, key=len, default="")
 

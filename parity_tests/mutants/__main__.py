@@ -1,10 +1,11 @@
 """``python -m parity_tests.mutants``: plant the faults of the catalogue and print what became of them."""
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 
-from frameworks.errors import UserError
+from frameworks.errors import UserError, exit_status
 from parity_tests.mutants.catalogue import ROOT, read_catalogue
 from parity_tests.mutants.runner import Runner, append
 from parity_tests.mutants.stages import NAMES
@@ -14,7 +15,12 @@ from reports.jsonl import read_lines
 GENERATED = ROOT / "reports/generated/mutants"
 
 
-def main() -> None:
+def main() -> int:
+    """The command; returns the exit status."""
+    return exit_status(examine_chosen)
+
+
+def examine_chosen() -> int:
     """Examine the chosen faults, those without a result first of all."""
     parser = argparse.ArgumentParser(prog="python -m parity_tests.mutants", description=__doc__)
     parser.add_argument("--in", dest="planted_in", choices=("torch", "jittor", "shared"), help="only these")
@@ -39,7 +45,7 @@ def main() -> None:
     # The argued ones cost nothing; of the others, those that a stopped run has examined are a fair sample.
     chosen.sort(key=lambda mutant: (not mutant.equivalent, key_of(mutant, "")))
     if not chosen:
-        raise SystemExit(str(UserError("no fault of the catalogue is chosen; see parity_tests/mutants/*.toml")))
+        raise UserError("no fault of the catalogue is chosen; see parity_tests/mutants/*.toml")
     listed = [[mutant.area, mutant.name, mutant.planted_in] for mutant in read_catalogue()]
     if not options.results.exists() or {"catalogue": listed} not in read_lines(options.results)[0]:
         append(options.results, {"catalogue": listed})
@@ -47,7 +53,8 @@ def main() -> None:
         Runner(options.results, GENERATED / "traces", options.until, options.search).run(chosen, tree)
     last = {record["key"]: record["status"] for record in read_lines(options.results)[0] if "key" in record}
     print(", ".join(f"{count} {status}" for status, count in sorted(Counter(last.values()).items())))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

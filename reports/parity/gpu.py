@@ -1,20 +1,19 @@
 """The page of a GPU beside the CPU of its machine: errors of the twins, of a framework run twice, and of TF32."""
 
-import argparse
 import math
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from frameworks.errors import UserError, exit_status
+from frameworks.errors import UserError
 from frameworks.shared.stages import stage_position
 from reports import formatting as show
 from reports.jsonl import read_lines
 from reports.markdown import table
-from reports.parity.page import parity_verdict
+from reports.parity.page import all_passed, parity_verdict
 from reports.parity.records import ParityRecord, ParityRecords, parse
 from reports.parity.tables import environment_tables, failure_table, span
-from reports.publish import install, render
+from reports.publish import install, page_command, render
 
 PAGE = "gpu.md"
 GPU = "cuda"
@@ -78,14 +77,5 @@ def _worst(group: list[ParityRecord]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0 if all passed, 1 if parity fails, 2 (one line on stderr) without a GPU's records."""
-    parser = argparse.ArgumentParser(prog="reports.gpu_page", description="Build the page of a GPU.")
-    parser.add_argument("records", type=Path, help="JSON lines, one comparison a line")
-    parser.add_argument("out_dir", type=Path, help="where gpu.md goes")
-    options = parser.parse_args(arguments)
-
-    def build() -> int:
-        print(build_gpu_page(options.records, options.out_dir))
-        return 1 if parse(read_lines(options.records)[0]).failures else 0
-
-    return exit_status(build)
+    """The command, see `page_command`."""
+    return page_command(arguments, "reports.gpu_page", "a GPU", build_gpu_page, all_passed)

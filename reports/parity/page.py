@@ -1,10 +1,8 @@
 """The page of a parity session, built from the judge's records alone."""
 
-import argparse
 import tempfile
 from pathlib import Path
 
-from frameworks.errors import exit_status
 from reports import formatting as show
 from reports.jsonl import read_lines
 from reports.markdown import table
@@ -21,9 +19,9 @@ from reports.parity.tables import (
     summary_of,
     summary_table,
 )
-from reports.publish import install, render
+from reports.publish import install, page_command, render
 
-__all__ = ["build_parity_page", "parity_verdict", "summary_table"]
+__all__ = ["all_passed", "build_parity_page", "parity_verdict", "summary_table"]
 PAGE = "parity.md"
 FIGURE = "parity.png"
 
@@ -102,15 +100,11 @@ def _caption(records: ParityRecords) -> str:
     return f"{meaning} **Right of the line, or failed without a number**: {names}."
 
 
+def all_passed(records: Path) -> bool:
+    """Whether no comparison in these records failed."""
+    return not parse(read_lines(records)[0]).failures
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0 if all passed, 1 if parity fails, 2 (one line on stderr) for unreadable records."""
-    parser = argparse.ArgumentParser(prog="reports.parity_page", description="Build the page of a parity session.")
-    parser.add_argument("records", type=Path, help="JSON lines, one comparison a line")
-    parser.add_argument("out_dir", type=Path, help="where parity.md and parity.png go")
-    options = parser.parse_args(arguments)
-
-    def build() -> int:
-        print(build_parity_page(options.records, options.out_dir))
-        return 1 if parse(read_lines(options.records)[0]).failures else 0
-
-    return exit_status(build)
+    """The command, see `page_command`."""
+    return page_command(arguments, "reports.parity_page", "a parity session", build_parity_page, all_passed)

@@ -1,14 +1,13 @@
 """The certificate of a run folder: read it, and say in a sentence what it proves."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from frameworks.shared.stages import module_position, stage_position
+from frameworks.shared.stages import module_position, stage_position, without_numbers
 from reports import formatting as show
 from reports.jsonl import read_lines
 from reports.parity.records import ParityRecord, ParityRecords, parse
@@ -133,7 +132,7 @@ def float32_families(certificate: Certificate) -> list[dict[str, str]]:
 
 def family(module: str) -> str:
     """A module's path without its numbers, and no deeper than a part of a decoder layer."""
-    parts = [part for part in module.split(".") if not re.fullmatch(r"\d+", part)]
+    parts = without_numbers(module).split(".")
     return ".".join(parts[:2] if parts[0] == "backbone" else parts)
 
 
