@@ -1,6 +1,7 @@
 """The margin figure: error / limit of every module, the worst tensor of each, in data-flow order."""
 
 import math
+import textwrap
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -12,6 +13,7 @@ from reports.frameworks import style_of
 from reports.parity.records import ParityRecord, ParityRecords, judge_position
 
 MOST_ROWS = 45
+TITLE_CHARACTERS = 90  # side by side above all panels
 MEANING = {
     "twin": "twin against twin",
     "oracle": "against the official model",
@@ -43,7 +45,8 @@ def margin_figure(records: ParityRecords, path: Path) -> Path:
         axes.axvline(1, color="black", linewidth=1.2, linestyle="--", zorder=1)
         for (module, framework, dtype), value in worst[judge].items():
             _mark(axes, value, modules.index(module), framework, dtype, (left, right))
-        axes.set_title(MEANING.get(judge, judge), fontsize=10.5, loc="left")
+        title = textwrap.fill(MEANING.get(judge, judge), TITLE_CHARACTERS // len(judges))
+        axes.set_title(title, fontsize=10.5, loc="left")
         axes.set_xlabel("error ÷ limit", fontsize=9)
         style.tidy(axes)
     panels[0].set_yticks(range(len(modules)), modules, fontsize=8.5)

@@ -110,7 +110,8 @@ def _differences(
     if not shown:
         axes.text(0.5, 0.5, "no difference at any step", transform=axes.transAxes, ha="center", fontsize=11)
     if len(comparisons) > 1 or controls:
-        axes.legend(fontsize=10, loc="upper left", facecolor="white", edgecolor="none", framealpha=1)
+        # Differences grow from rounding, so that no curve is below on the right.
+        axes.legend(fontsize=10, loc="lower right", facecolor="white", edgecolor="none", framealpha=1)
     axes.set_title("Relative difference of the totals at each step", fontsize=11, loc="left")
     axes.set_ylabel("|difference| / loss")
     style.tidy(axes)
