@@ -23,11 +23,12 @@ for name in frameworks.candidates():
 frameworks.ADAPTERS["mirror"] = "parity_tests.cases.mirror"
 sys.exit(pytest.main(sys.argv[1:]))
 """
-# All tests of the small models, but for those that run the PyTorch twin alone whatever the adapters are; the
+# All tests of one small model, but for those that run the PyTorch twin alone whatever the adapters are; the
 # contract of the mirror; one case of the oracle.
 PYTORCH_ALONE = "test_judge or test_spec_fields or test_can_fail or test_mutants or test_onnx or test_floor"
+OTHER_SIZES = "tiny_hgnetv2 or tiny_bottleneck"
 ORACLE_CASE = "test_oracle and test_evaluation and eval_sq and rtdetr_r18vd"
-SELECTED = f"(tiny and not ({PYTORCH_ALONE})) or (test_contract and mirror) or ({ORACLE_CASE})"
+SELECTED = f"(tiny and not ({OTHER_SIZES} or {PYTORCH_ALONE})) or (test_contract and mirror) or ({ORACLE_CASE})"
 
 
 def run_session(folder: Path, selected: str, **environment: str) -> subprocess.CompletedProcess[str]:
