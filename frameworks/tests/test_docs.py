@@ -111,3 +111,24 @@ def test_the_front_page_says_how_long_its_commands_take() -> None:
     front = re.findall(stated, (ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(front) == 2 and all(int(cold) > int(warm) for cold, warm in front)
     assert re.findall(stated, (ROOT / "noxfile.py").read_text(encoding="utf-8")) == front[1:]
+
+
+def facts(page: Path) -> dict[str, list[str]]:
+    """What a page and its translation have in common, in this order: levels of headings, links, figures, code."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```\n.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return {
+        "headings": re.findall(r"^#+ ", prose, re.MULTILINE),
+        "links": [link for link in re.findall(r"\]\(([^)\s]+)\)", prose) if not link.startswith("README")],
+        "code": sorted(re.sub(r"\s+", " ", code) for code in re.findall(r"`([^`]+)`", prose)),
+        "numbers": sorted(re.findall(r"(?<![\w.-])\d[\d,.e-]*\d|(?<![\w.-])\d(?![\w-])", prose)),
+        "in blocks": re.findall(
+            rf"^(?:pip .*|\|.*|page: .*|(?:{'|'.join(FOLDERS)})\S*)", "".join(blocks), re.MULTILINE
+        ),
+    }
+
+
+def test_the_front_page_is_the_same_in_chinese() -> None:
+    english, chinese = facts(ROOT / "README.md"), facts(ROOT / "README.zh.md")
+    assert {kind: found for kind, found in english.items() if found != chinese[kind]} == {}
