@@ -22,6 +22,10 @@ Limit = Callable[[str, str], float]  # (stage, tensor) -> largest error that pas
 Search = Callable[[str, str, str], Culprit | None]  # (framework, dtype, device) -> see culprits.CulpritSearch
 
 
+def no_module(framework: str, dtype: str, device: str) -> None:
+    """The search where gradients are given, so that no module runs: a difference in updates is the optimizer's."""
+
+
 def assert_agreement(
     outputs: Outputs,
     truth: Arrays,

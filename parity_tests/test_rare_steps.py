@@ -19,6 +19,7 @@ from frameworks.shared.schedules import ema_decay, learning_rates
 from parity_tests.agreement import assert_same_function
 from parity_tests.cases import contract, subjects
 from parity_tests.cases.subjects import Subject
+from parity_tests.culprits import CulpritSearch
 from parity_tests.traces import TRUTH, Traces
 
 STEPS = 3
@@ -80,7 +81,8 @@ def test_rare_steps(name, traces: Traces, record):
         inputs |= forced_at_every_step(truth, STEPS)
     traced = traces.run_all(case, subject, inputs, "float64", "cpu")
     outputs = {framework: updates(trace, weights) for framework, trace in traced.items()}
-    assert_same_function(outputs, updates(truth, weights), record(subject, f"{STEPS} steps", "float64", "cpu"))
+    setting, search = record(subject, f"{STEPS} steps", "float64", "cpu"), CulpritSearch(traces, subject)
+    assert_same_function(outputs, updates(truth, weights), setting, search=search)
 
 
 def test_the_cases_are_what_they_claim(traces: Traces):
