@@ -43,6 +43,8 @@ DIFFERENCES = {
     ("layers.py", "only jittor", "BatchNorm2d.__init__"): "Jittor's norms cancel in float32: written out",
     ("layers.py", "parameters", "BatchNorm2d.forward"): "the activation is computed in the pass of the norm",
     ("layers.py", "parameters", "FrozenBatchNorm2d.forward"): "the activation is computed in the pass of the norm",
+    ("layers.py", "only jittor", "Conv2d"): "float64 by matrix products; PyTorch's is used as it is",
+    ("layers.py", "only jittor", "Conv2d.forward"): "float64 by matrix products",
     ("layers.py", "only jittor", "Linear"): "bias and ReLU in the pass of the product; PyTorch's is used as it is",
     ("layers.py", "only jittor", "Linear.forward"): "bias and ReLU in the pass of the product",
     ("layers.py", "only jittor", "LayerNorm.__init__"): "Jittor's norms cancel in float32: written out",

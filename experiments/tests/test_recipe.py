@@ -45,15 +45,15 @@ def test_the_default_on_a_cpu_says_what_it_changes() -> None:
     found = resolved()
     assert found.sentence == (
         "quick (the default on a CPU): lr 0.0004 for all parameters, warmup_steps 10, "
-        "epochs 20, schedule cosine, schedule_by step, image_size 160x160, batch_size 4, no augmentation"
+        "epochs 26, schedule cosine, schedule_by step, image_size 128x128, batch_size 4, no augmentation"
     )
     spec = found.spec
     assert spec.model == OFFICIAL.model and spec.criterion == OFFICIAL.criterion
     assert spec.data.augmentation == NO_AUGMENTATION
     said = deviations(OFFICIAL, spec, train_images=50)
     for line in (
-        "`recipe.epochs` is 20 instead of 72",
-        "`data.image_size[1]` is 160 instead of 640",
+        "`recipe.epochs` is 26 instead of 72",
+        "`data.image_size[1]` is 128 instead of 640",
         "`data.batch_size` is 4 instead of 16",
         "`data.augmentation.iou_crop` is 0 instead of 0.8",
         "50 training images instead of the 118,287 of COCO train2017",

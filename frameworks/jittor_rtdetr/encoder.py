@@ -24,7 +24,7 @@ from jittor import Var, nn
 
 from frameworks.config import ModelSpec
 from frameworks.jittor_rtdetr.attention import MultiheadAttention
-from frameworks.jittor_rtdetr.layers import BatchNorm2d, ConvNorm, LayerNorm, Linear, activation
+from frameworks.jittor_rtdetr.layers import BatchNorm2d, Conv2d, ConvNorm, LayerNorm, Linear, activation
 
 
 class EncoderLayer(nn.Module):
@@ -117,7 +117,7 @@ def _position_embedding(h: int, w: int, dim: int, temperature: float, dtype_name
 def input_projection(version: str, channels: int, dim: int) -> nn.Module:
     """1x1 convolution and norm to the encoder's width: children numbered 0 and 1 in v1, named in v2."""
     if version == "v1":
-        return nn.Sequential(nn.Conv2d(channels, dim, 1, bias=False), BatchNorm2d(dim))
+        return nn.Sequential(Conv2d(channels, dim, 1, bias=False), BatchNorm2d(dim))
     return ConvNorm(channels, dim, 1)
 
 

@@ -9,7 +9,7 @@ import jittor as jt
 from jittor import Var, nn
 
 from frameworks.jittor_rtdetr import operators
-from frameworks.jittor_rtdetr.operators import batch_norm, constant, fixed_norm, layer_norm, linear
+from frameworks.jittor_rtdetr.operators import batch_norm, constant, convolution, fixed_norm, layer_norm, linear
 
 
 class BatchNorm2d(nn.Module):
@@ -94,6 +94,14 @@ def chain(modules: Iterable[nn.Module], x: Var) -> list[Var]:
     return outputs
 
 
+class Conv2d(nn.Conv2d):
+    """PyTorch's convolution; Jittor's own is slow in float64."""
+
+    def execute(self, x_BCHW: Var) -> Var:
+        """[B, C, H, W] -> [B, C_out, H', W']."""
+        return convolution(self, x_BCHW)
+
+
 class ConvNorm(nn.Module):
     """Convolution without bias, batch norm, optional activation; padding keeps the size at stride 1."""
 
@@ -107,7 +115,7 @@ class ConvNorm(nn.Module):
         frozen: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, (kernel - 1) // 2, bias=False)
+        self.conv = Conv2d(channels_in, channels_out, kernel, stride, (kernel - 1) // 2, bias=False)
         self.norm = FrozenBatchNorm2d(channels_out) if frozen else BatchNorm2d(channels_out)
         self.act = act
 

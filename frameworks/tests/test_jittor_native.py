@@ -51,6 +51,22 @@ def both_ways(jt, request, monkeypatch):
     return check
 
 
+# Kernel, stride, padding, groups; more places than a block of the product has, and numbers that 4 does not divide.
+@pytest.mark.parametrize("layer", [(3, 1, 1, 1), (3, 2, 1, 3), (1, 1, 0, 1), (2, 1, 0, 6), (5, 2, 2, 2)])
+def test_convolution(jt, both_ways, layer):
+    from frameworks.jittor_rtdetr.native.convolution import Convolution
+    from frameworks.jittor_rtdetr.native.kernel import in_use
+
+    kernel, stride, padding, groups = layer
+
+    def convolution(x, weight):
+        if in_use():
+            return Convolution.apply(x, weight, stride, padding, groups)
+        return jt.nn.conv2d(x, weight, None, stride, padding, 1, groups)
+
+    both_ways(convolution, (2, 6, 19, 21), (12, 6 // groups, kernel, kernel))
+
+
 @pytest.mark.parametrize("shape", [(3, 5, 12), (2, 1)])
 def test_softmax(both_ways, shape):
     from frameworks.jittor_rtdetr.operators import softmax

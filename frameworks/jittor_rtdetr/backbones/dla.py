@@ -10,7 +10,7 @@ from jittor import Var, nn
 
 from frameworks.config import DLASpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
-from frameworks.jittor_rtdetr.layers import chain
+from frameworks.jittor_rtdetr.layers import Conv2d, chain
 
 
 class BasicBlock(nn.Module):
@@ -18,9 +18,9 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int, frozen: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.conv1 = Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
         self.bn1 = batch_norm(channels_out, frozen)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
+        self.conv2 = Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
         self.bn2 = batch_norm(channels_out, frozen)
 
     def execute(self, x_BCHW: Var, residual_BCHW: Var) -> Var:
@@ -34,7 +34,7 @@ class Root(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, frozen: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        self.conv = Conv2d(channels_in, channels_out, 1, bias=False)
         self.bn = batch_norm(channels_out, frozen)
 
     def execute(self, children: Sequence[Var]) -> Var:
@@ -60,7 +60,7 @@ class Tree(nn.Module):
         self.project = None
         if channels_in != channels_out:
             self.project = nn.Sequential(
-                nn.Conv2d(channels_in, channels_out, 1, bias=False), batch_norm(channels_out, frozen)
+                Conv2d(channels_in, channels_out, 1, bias=False), batch_norm(channels_out, frozen)
             )
 
     def execute(self, x_BCHW: Var, children: Sequence[Var] = ()) -> Var:
@@ -119,7 +119,7 @@ def _convolutions(
     layers = []
     for i in range(count):
         width, step = (channels_in, stride) if i == 0 else (channels_out, 1)
-        layers += [nn.Conv2d(width, channels_out, kernel, step, (kernel - 1) // 2, bias=False)]
+        layers += [Conv2d(width, channels_out, kernel, step, (kernel - 1) // 2, bias=False)]
         layers += [batch_norm(channels_out, frozen), nn.ReLU()]
     return nn.Sequential(*layers)
 

@@ -8,7 +8,7 @@ from jittor import Var, nn
 
 from frameworks.config import HGNetv2Spec, HGStageSpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
-from frameworks.jittor_rtdetr.layers import chain
+from frameworks.jittor_rtdetr.layers import Conv2d, chain
 
 RIGHT_AND_BOTTOM = (0, 1, 0, 1)  # one pixel of zeros: a 2x2 window then keeps the size
 
@@ -28,7 +28,7 @@ class ConvNormAct(nn.Module):
     ) -> None:
         super().__init__()
         padding = (kernel - 1) // 2
-        conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
+        conv = Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
         # An even kernel needs one row and column of padding more at one side.
         self.conv = conv if kernel % 2 == 1 else nn.Sequential(nn.ZeroPad2d(RIGHT_AND_BOTTOM), conv)
         self.bn = batch_norm(channels_out, frozen)

@@ -7,7 +7,7 @@ from jittor import Var, nn
 
 from frameworks.config import RegNetSpec
 from frameworks.jittor_rtdetr.backbones.freezing import batch_norm, freeze
-from frameworks.jittor_rtdetr.layers import chain
+from frameworks.jittor_rtdetr.layers import Conv2d, chain
 from frameworks.jittor_rtdetr.operators import spatial_mean
 
 
@@ -26,7 +26,7 @@ class ConvNormAct(nn.Module):
     ) -> None:
         super().__init__()
         padding = (kernel - 1) // 2
-        self.convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
+        self.convolution = Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
         self.normalization = batch_norm(channels_out, frozen)
         self.act = act
 
@@ -42,7 +42,7 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
         self.attention = nn.Sequential(
-            nn.Conv2d(channels, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, channels, 1), nn.Sigmoid()
+            Conv2d(channels, squeezed, 1), nn.ReLU(), Conv2d(squeezed, channels, 1), nn.Sigmoid()
         )
 
     def execute(self, x_BCHW: Var) -> Var:

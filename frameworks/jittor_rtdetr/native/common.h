@@ -20,30 +20,60 @@ inline void multiply(
     dnnl_sgemm(transpose_a, transpose_b, rows, columns, inner, alpha, a, stride_a, b, stride_b, beta, c, stride_c);
 }
 
-// oneDNN has no product in double precision; that one is for tests, so plain loops do.
+// sums[row][j] += a[row][l] * b[l][j] over l; four l at a time, so that sums stay in registers.
+template <int ROWS>
+inline void add_products(
+    const double* const* a, int64_t step_a, int64_t inner, const double* b, int64_t stride_b, int64_t columns,
+    double (*sums)[256]) {
+    int64_t l = 0;
+    for (; l + 4 <= inner; l += 4)
+        for (int row = 0; row < ROWS; row++) {
+            const double *f = a[row] + l * step_a, *at = b + l * stride_b;
+            const double f0 = f[0], f1 = f[step_a], f2 = f[2 * step_a], f3 = f[3 * step_a];
+            double* sum = sums[row];
+            for (int64_t j = 0; j < columns; j++)
+                sum[j] += f0 * at[j] + f1 * at[stride_b + j] + (f2 * at[2 * stride_b + j] + f3 * at[3 * stride_b + j]);
+        }
+    for (; l < inner; l++)
+        for (int row = 0; row < ROWS; row++)
+            for (int64_t j = 0; j < columns; j++) sums[row][j] += a[row][l * step_a] * b[l * stride_b + j];
+}
+
+// oneDNN has no product in double precision. Every number is one thread's sum, in an order of its own.
 inline void multiply(
     char transpose_a, char transpose_b, int64_t rows, int64_t columns, int64_t inner, double alpha, const double* a,
     int64_t stride_a, const double* b, int64_t stride_b, double beta, double* c, int64_t stride_c) {
     std::vector<double> copy;
     if (transpose_b == 'T') {  // rows of b become contiguous
         copy.resize(inner * columns);
-        for (int64_t j = 0; j < columns; j++)
-            for (int64_t l = 0; l < inner; l++) copy[l * columns + j] = b[j * stride_b + l];
+        const int64_t block = 16;
+#pragma omp parallel for schedule(static)
+        for (int64_t first = 0; first < inner; first += block)
+            for (int64_t j = 0; j < columns; j++)
+                for (int64_t l = first; l < std::min(inner, first + block); l++)
+                    copy[l * columns + j] = b[j * stride_b + l];
         b = copy.data();
         stride_b = columns;
     }
-    std::vector<double> sums(columns);
-    for (int64_t i = 0; i < rows; i++) {
-        std::fill(sums.begin(), sums.end(), 0.0);
-        for (int64_t l = 0; l < inner; l++) {
-            double factor = transpose_a == 'T' ? a[l * stride_a + i] : a[i * stride_a + l];
-            for (int64_t j = 0; j < columns; j++) sums[j] += factor * b[l * stride_b + j];
+    const int64_t width = 256, step_a = transpose_a == 'T' ? stride_a : 1, row_a = transpose_a == 'T' ? 1 : stride_a;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i += 4)
+        for (int64_t first = 0; first < columns; first += width) {
+            const int64_t here = std::min(width, columns - first), count = std::min<int64_t>(4, rows - i);
+            double sums[4][width] = {};
+            const double* at[4];
+            for (int64_t row = 0; row < count; row++) at[row] = a + (i + row) * row_a;
+            if (count == 4)
+                add_products<4>(at, step_a, inner, b + first, stride_b, here, sums);
+            else
+                for (int64_t row = 0; row < count; row++)
+                    add_products<1>(at + row, step_a, inner, b + first, stride_b, here, sums + row);
+            for (int64_t row = 0; row < count; row++)
+                for (int64_t j = 0; j < here; j++) {
+                    double* to = c + (i + row) * stride_c + first + j;
+                    *to = (beta == 0 ? 0 : beta * *to) + alpha * sums[row][j];  // c may be uninitialised
+                }
         }
-        for (int64_t j = 0; j < columns; j++) {
-            double before = beta == 0 ? 0 : beta * c[i * stride_c + j];  // c may be uninitialised
-            c[i * stride_c + j] = before + alpha * sums[j];
-        }
-    }
 }
 
 inline int32_t bits_of(float value) {
