@@ -47,7 +47,7 @@ def softmax(x: Var) -> Var:
 def convolution(layer: nn.Conv2d, x_BCHW: Var) -> Var:
     """[B, C, H, W] -> [B, C_out, H', W'].
 
-    oneDNN has no float64, and Jittor's own kernel is a plain loop on one core: 4 to 36 times slower than products
+    oneDNN has no float64, and Jittor's own kernel is a plain loop on one core: 3 to 36 times slower than products
     in C++, and compiled anew for every shape.
     """
     if x_BCHW.dtype != "float64" or not in_use():
