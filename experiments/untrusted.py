@@ -43,5 +43,9 @@ def reading(path: Path | str, kind: str, advice: str = "truncated or damaged?") 
     except UserError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: cannot be read as {kind} ({reason}); {advice}") from None
+        raise UserError(f"{path}: cannot be read as {kind} ({said(error)}); {advice}") from None
+
+
+def said(reason: object) -> str:
+    """What an exception or a server says, as a piece of one line."""
+    return " ".join(str(reason).split())[:200] or type(reason).__name__

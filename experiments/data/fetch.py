@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from experiments.data.files import file_hash
+from experiments.untrusted import said
 from frameworks.errors import UserError
 
 _AGENT = {"User-Agent": "twin-detr"}
@@ -159,17 +160,12 @@ def fetch(
             reason = str(error)
         except HTTPError as error:
             with error:
-                raise UserError(f"{url}: HTTP {error.code} {_said(error.reason)}; check the address") from None
+                raise UserError(f"{url}: HTTP {error.code} {said(error.reason)}; check the address") from None
         except (OSError, http.client.HTTPException) as error:  # URLError and TimeoutError are OSErrors
-            reason = _said(getattr(error, "reason", error))
+            reason = said(getattr(error, "reason", error))
         except (ValueError, OverflowError) as error:  # from addresses that are none, here or in a redirect
-            raise UserError(f"{url}: {_said(error)}; check the address") from None
+            raise UserError(f"{url}: {said(error)}; check the address") from None
     raise UserError(f"{url}: {reason}, after {policy.attempts} tries; check the connection and run again to resume")
-
-
-def _said(reason: object) -> str:
-    """What an exception or a server says, as a piece of one line."""
-    return " ".join(str(reason).split())[:200] or type(reason).__name__
 
 
 def _transfer(
