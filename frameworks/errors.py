@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 WRONG = 2  # exit status of a command after a UserError
+_LONGEST = 4000  # characters of a line that is shown
 
 
 class UserError(Exception):
@@ -15,5 +16,7 @@ def exit_status(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        line = " ".join(str(error).split())  # what a stranger's file says may be long or steer the terminal
+        shown = "".join(letter if letter.isprintable() else "?" for letter in line[:_LONGEST])
+        print(f"error: {shown}", file=sys.stderr)
         return WRONG

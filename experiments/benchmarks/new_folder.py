@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from experiments.data.files import unused
 from experiments.runs.host import GENERATED
 from frameworks.errors import UserError
 
@@ -12,7 +13,9 @@ def new_folder(out: str | None, kind: str, content: str, records: str) -> Path:
 
     Raises UserError if it has a file ``records``, so that it holds ``content`` already, or cannot be made.
     """
-    folder = Path(out).expanduser().absolute() if out else GENERATED / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+    if not out:
+        return unused(GENERATED / time.strftime(f"{kind}-%Y%m%d-%H%M%S"))
+    folder = Path(out).expanduser().absolute()
     if (folder / records).exists():
         raise UserError(f"{folder} holds {content} already; name another folder")
     try:

@@ -33,6 +33,7 @@ from experiments.data.files import file_hash, write_atomically
 from experiments.data.images import load_image
 from experiments.data.manifest import Manifest, build_manifest, read_manifest
 from experiments.data.subset import choose_subset
+from experiments.untrusted import reading
 from frameworks.errors import UserError
 
 __all__ = ["COCO_SERVER", "NetworkUnavailable", "Policy", "Server", "download_subset", "manifest_path"]
@@ -139,11 +140,12 @@ def _fetch_archive(root: Path, server: Server, policy: Policy) -> Path:
 
 def _read_archive(archive: Path, name: SplitName) -> Document:
     member = f"annotations/instances_{name}2017.json"
-    try:
-        with zipfile.ZipFile(archive) as opened, opened.open(member) as stream:
-            return read_document(stream, f"{archive}:{member}")
-    except (KeyError, zipfile.BadZipFile, OSError) as error:
-        raise UserError(f"{archive}: cannot read {member} ({error}); delete the file and run again") from None
+    with (
+        reading(archive, f"an archive with {member}", "delete the file and run again"),
+        zipfile.ZipFile(archive) as opened,
+        opened.open(member) as stream,
+    ):
+        return read_document(stream, f"{archive}:{member}")
 
 
 def _cut(document: Document, root: Path, name: SplitName, count: int, seed: int) -> Document:

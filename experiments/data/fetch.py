@@ -4,20 +4,26 @@ import http.client
 import re
 import threading
 import time
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from experiments.data.files import file_hash
+from experiments.untrusted import said
 from frameworks.errors import UserError
 
 _AGENT = {"User-Agent": "twin-detr"}
 _BLOCK = 1 << 16
 # What S3 gives a file uploaded in one piece; one uploaded in parts has "-<parts>" behind it and is no MD5.
+_SLOWEST = 1024  # bytes a second, measured over each `Policy.silence_s`
+_LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)  # longer ones, and digits of other scripts, are no lengths
+_RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15})", re.ASCII)
+T = TypeVar("T")
 _MD5_ETAG = re.compile(r'^"([0-9a-f]{32})"$')
 
 
@@ -27,13 +33,14 @@ class NetworkUnavailable(UserError):
 
 @dataclass(frozen=True)
 class Policy:
-    """Limits of a fetch: seconds to the first contact, seconds of silence, tries, and seconds before the second
-    try (doubled before each further one)."""
+    """Limits of a fetch: seconds to the first contact, seconds of silence, tries, seconds before the second try
+    (doubled before each further one), and bytes of one file."""
 
     connect_s: float = 5.0
     silence_s: float = 20.0
     attempts: int = 4
     backoff_s: float = 0.5
+    most_bytes: int = 1 << 33
 
 
 class _TryAgainError(Exception):
@@ -47,12 +54,10 @@ class _Transfer(NamedTuple):
 
 def require_reachable(url: str, policy: Policy) -> None:
     """Raises NetworkUnavailable unless the server of `url` responds within `policy.connect_s` seconds."""
-    outcome: list[str | None] = []
-    # on a thread: a silent name server blocks urlopen beyond its timeout
-    thread = threading.Thread(target=lambda: outcome.append(_probe(url, policy.connect_s)), daemon=True)
-    thread.start()
-    thread.join(policy.connect_s)
-    reason = outcome[0] if outcome else f"no answer within {policy.connect_s:g} s"
+    try:
+        reason = _within(policy.connect_s, lambda: _probe(url, policy.connect_s))
+    except TimeoutError as error:
+        reason = str(error)
     if reason:
         raise NetworkUnavailable(
             f"{urlsplit(url).netloc}: cannot be reached ({reason}); connect to the internet or name a COCO folder"
@@ -62,15 +67,62 @@ def require_reachable(url: str, policy: Policy) -> None:
 def _probe(url: str, seconds: float) -> str | None:
     """None, or why the server cannot be reached."""
     try:
-        with urlopen(Request(url, method="HEAD", headers=_AGENT), timeout=seconds):
+        with _open(Request(url, method="HEAD", headers=_AGENT), seconds):
             return None
     except HTTPError as error:
         with error:  # a proxy that blocks, or a server that is down; any other status shows a working network
             return f"HTTP {error.code}" if error.code in (403, 407, 429) or error.code >= 500 else None
     except URLError as error:
         return str(error.reason)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
         return str(error) or type(error).__name__
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows redirects over HTTP, and from https to https alone."""
+
+    def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:  # an address that is none: nobody else closes this answer
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urlsplit(newurl).scheme not in (("https",) if req.type == "https" else ("http", "https")):
+            raise HTTPError(req.full_url, code, f"redirects to {newurl:.100}, which is not followed", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open(request: Request, seconds: float) -> Any:
+    """The answer to a request, whose head may take `seconds` between two bytes. Raises as urllib's openers do."""
+    return build_opener(_Redirects).open(request, timeout=seconds)
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """The result of `ask`. Raises TimeoutError if it takes longer, or what it raises.
+
+    On a thread: a silent name server blocks beyond any timeout, and a head that drips resets the timeout for ever.
+    """
+    outcome: list[tuple[T | None, BaseException | None]] = []
+
+    def run() -> None:
+        try:
+            outcome.append((ask(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return typing.cast(T, result)
 
 
 def fetch(
@@ -88,6 +140,9 @@ def fetch(
     hexadecimal digest}) and by `check`, which raises UserError for a wrong file; a file that fails is fetched
     again. `progress` receives (bytes so far, bytes in all or None).
 
+    What arrived of a file stays as the .part where the connection ends, falls silent or is slower than a kilobyte a
+    second; it is removed where it cannot be a part of the file: after a failed check, another range or length.
+
     Raises UserError when the tries are used up, or at once where another try is pointless (HTTP 404 and the like).
     """
     part = destination.with_name(destination.name + ".part")
@@ -97,7 +152,7 @@ def fetch(
             time.sleep(policy.backoff_s * 2 ** (attempt - 1))
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
-            transfer = _transfer(url, part, policy.silence_s, progress)
+            transfer = _transfer(url, part, policy, progress)
             _verify(part, transfer, hashes or {}, check)
             part.replace(destination)
             return
@@ -105,52 +160,91 @@ def fetch(
             reason = str(error)
         except HTTPError as error:
             with error:
-                raise UserError(f"{url}: HTTP {error.code} {error.reason}; check the address") from None
+                raise UserError(f"{url}: HTTP {error.code} {said(error.reason)}; check the address") from None
         except (OSError, http.client.HTTPException) as error:  # URLError and TimeoutError are OSErrors
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            reason = said(getattr(error, "reason", error))
+        except (ValueError, OverflowError) as error:  # from addresses that are none, here or in a redirect
+            raise UserError(f"{url}: {said(error)}; check the address") from None
     raise UserError(f"{url}: {reason}, after {policy.attempts} tries; check the connection and run again to resume")
 
 
 def _transfer(
-    url: str, part: Path, seconds: float, progress: Callable[[int, int | None], None] | None
+    url: str, part: Path, policy: Policy, progress: Callable[[int, int | None], None] | None
 ) -> _Transfer:
-    """Add what is missing to `part`; raises _TryAgainError if the connection ends before the file does."""
+    """Add what is missing to `part`.
+
+    Raises _TryAgainError if the connection ends before the file does, or is too slow, and UserError for a file that
+    is too large.
+    """
     have = part.stat().st_size if part.exists() else 0
+    request = Request(url, headers=_AGENT | ({"Range": f"bytes={have}-"} if have else {}))
     try:
-        response = urlopen(
-            Request(url, headers=_AGENT | ({"Range": f"bytes={have}-"} if have else {})), timeout=seconds
-        )
+        response = _within(2 * policy.silence_s, lambda: _open(request, policy.silence_s))
     except HTTPError as error:
         if error.code == 416:  # the part is as long as the server's file, or longer: complete, or of another file
-            part.unlink()
+            part.unlink(missing_ok=True)
         elif error.code not in (408, 425, 429) and error.code < 500:
             raise
         with error:
             raise _TryAgainError(f"HTTP {error.code} {error.reason}") from None
     with response:
         start, total = _extent(response, part, have)
-        with part.open("r+b" if start else "wb") as stream:
-            done = stream.seek(start)
-            while block := response.read(_BLOCK):
-                stream.write(block)
-                done += len(block)
-                if progress:
-                    progress(done, total)
-    if total is not None and done < total:  # read(n) reports no error when the connection ends
+        limit = policy.most_bytes if total is None else total
+        done = start
+        if limit <= policy.most_bytes:
+            done = _receive(response, part, start, limit, policy, lambda done: progress and progress(done, total))
+    if max(done, limit) > policy.most_bytes or done > limit:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{url}: more than {min(limit, policy.most_bytes):,} bytes; check the address")
+    if total is not None and done < total:  # read1(n) reports no error when the connection ends
         raise _TryAgainError(f"the connection ended after {done} of {total} bytes")
     return _Transfer(total, response.headers.get("ETag", ""))
+
+
+def _receive(
+    response: Any, part: Path, start: int, limit: int, policy: Policy, progress: Callable[[int], object]
+) -> int:
+    """Write the body to `part` from byte `start` on; returns its length, more than `limit` if that was exceeded."""
+    with part.open("r+b" if start else "wb") as stream:
+        done = stream.seek(start)
+        pace = _Pace(done, policy.silence_s)
+        while block := response.read1(_BLOCK):
+            done += len(block)
+            if done > limit:
+                break
+            stream.write(block)
+            pace.require(done)
+            progress(done)
+    return done
+
+
+class _Pace:
+    """Measures a transfer that has `done` bytes, over spans of `seconds`."""
+
+    def __init__(self, done: int, seconds: float) -> None:
+        self.done, self.seconds, self.since = done, seconds, time.monotonic()
+
+    def require(self, done: int) -> None:
+        """Raise _TryAgainError if fewer than `_SLOWEST` bytes a second came since the last span."""
+        now = time.monotonic()
+        if now - self.since > self.seconds:
+            if done - self.done < _SLOWEST * self.seconds:
+                raise _TryAgainError(f"the server sent {done - self.done} bytes in {now - self.since:.3g} s")
+            self.done, self.since = done, now
 
 
 def _extent(response: http.client.HTTPResponse, part: Path, have: int) -> tuple[int, int | None]:
     """Where the body starts in the file, and the file's length. A server without ranges sends it from the start."""
     if response.status == 206:
-        found = re.match(r"bytes (\d+)-\d+/(\d+)$", response.headers.get("Content-Range", ""))
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found and int(found[1]) == have:
             return have, int(found[2])
-        part.unlink()  # request the whole file from such a server
+        part.unlink(missing_ok=True)  # request the whole file from such a server
         raise _TryAgainError(f"the server answered with another range than bytes {have} and on")
     length = response.headers.get("Content-Length")
-    return 0, int(length) if length and length.isdigit() else None
+    if length is not None and not _LENGTH.fullmatch(length):
+        raise _TryAgainError(f"the server says a length of {length:.40}, which is none")
+    return 0, None if length is None else int(length)
 
 
 def _verify(

@@ -1,11 +1,30 @@
-"""Atomic writing and hashing of files."""
+"""Atomic writing and hashing of files, and folders that are new."""
 
+import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from frameworks.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give an empty file beside `path`, of a name that nobody can foresee, which takes its place after the block.
+
+    It has the rights that the umask says. Where the block fails, it is removed and `path` stays. Raises OSError.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        rights = part.stat().st_mode & 0o777
+        yield part
+        part.chmod(rights)  # safetensors gives its files other ones
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -15,16 +34,27 @@ def write_atomically(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            Path(temporary).chmod(0o644)  # mkstemp's 0600 would hide a shared data set from other users
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot write ({error.strerror}); choose a folder with space and rights") from None
+
+
+def unused(folder: Path) -> Path:
+    """Make `folder`, or FOLDER-2, FOLDER-3 ... where it exists: two starts in one second get one each.
+
+    Raises UserError where it cannot be made.
+    """
+    names = (folder.name, *(f"{folder.name}-{count}" for count in range(2, 1000)))
+    for made in map(folder.with_name, names):
+        try:
+            made.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot make the folder {made}: {error.strerror}; choose another --out") from None
+        return made
+    raise UserError(f"{folder}: exists, and so do those with numbers behind it; name another folder")
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

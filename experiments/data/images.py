@@ -3,16 +3,17 @@
 Shapes: H, W image height and width; N boxes of one image.
 """
 
-import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from experiments.data.coco import CocoSplit
+from experiments.untrusted import said
 from frameworks.errors import UserError
 
-_BROKEN_FILE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: values that exchange width and height
+_PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
 
 
 def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> Image.Image:
@@ -29,19 +30,29 @@ def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> I
         with Image.open(path) as opened:  # decoded by the conversion below: only there a truncated file shows
             if opened.size == expected_size_wh:
                 return _to_rgb(opened, path)
+            if expected_size_wh and sorted(opened.size) != sorted(expected_size_wh):  # not even turned
+                # the method of all formats: that of PNG decodes the image
+                turned = Image.Image.getexif(opened).get(_ORIENTATION) in _TURNED
+                raise _another(path, opened.size[::-1] if turned else opened.size, expected_size_wh)
             upright = _to_rgb(ImageOps.exif_transpose(opened), path)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: no such image file; fetch it or correct the path") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: not an image that Pillow can read; replace or remove the file") from None
-    except _BROKEN_FILE as error:
-        raise UserError(f"{path}: broken image file ({error}); fetch it again or remove it") from None
+    except Exception as error:  # Pillow's readers let all kinds out of broken files; too many pixels are among them
+        raise UserError(f"{path}: broken image file ({said(error)}); fetch it again or remove it") from None
     if expected_size_wh not in (None, upright.size):
-        raise UserError(
-            f"{path}: image is {upright.width}x{upright.height} (width x height), the annotations say "
-            f"{expected_size_wh[0]}x{expected_size_wh[1]}; the file or its annotation is another version"
-        )
+        raise _another(path, upright.size, expected_size_wh)
     return upright
+
+
+def _another(path: Path, size_wh: tuple[int, int], expected_wh: tuple[int, int]) -> UserError:
+    return UserError(
+        f"{path}: image is {size_wh[0]}x{size_wh[1]} (width x height), the annotations say "
+        f"{expected_wh[0]}x{expected_wh[1]}; the file or its annotation is another version"
+    )
 
 
 def load_annotated(split: CocoSplit, image_id: int) -> Image.Image:
@@ -57,6 +68,10 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
         raise UserError(
             f"{path}: {image.mode!r} pixels (32 bits a channel) have no agreed range; save it as 8 bits"
         )
+    if image.mode == "LAB":
+        raise UserError(f"{path}: 'LAB' pixels; save it as RGB")
+    if image.mode in _PREMULTIPLIED:
+        image = image.convert(_PREMULTIPLIED[image.mode])
     if "transparency" in image.info:  # by way of RGBA: Pillow warns about palettes whose transparency is a table
         image = image.convert("RGBA")
     return image.convert("RGB")

@@ -20,16 +20,19 @@ def integer(row: dict[str, Any], key: str, tally: Tally) -> int:
     Raises:
         KeyError: there is no `key`.
         TypeError: anything else.
+        ValueError: a number of more than 64 bits.
     """
     value = row[key]
     if isinstance(value, str) and _WHOLE.fullmatch(value):
         tally.add("changed", AS_TEXT, f"{key} {value!r}")
-        return int(value.partition(".")[0])
+        value = int(value.partition(".")[0])
     if isinstance(value, float) and value.is_integer():
         tally.add("changed", "whole numbers written with a decimal point", f"{key} {value}")
-        return int(value)
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{key} is {value!r}, expected an integer")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{key} has more than 64 bits")
     return value
 
 

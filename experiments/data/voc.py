@@ -89,6 +89,8 @@ def _lists(root: Path, name: SplitName) -> list[Path]:
 def _listed(root: Path, path: Path) -> Iterator[_Files]:
     """Image and annotation file of each line of a list."""
     for words in map(str.split, _lines(path)):
+        if any(Path(word).is_absolute() or ".." in Path(word).parts for word in words):
+            raise UserError(f"{path}: {' '.join(words)!r:.100} leaves the data set; expected files inside {root}")
         if path.parent == root and len(words) == 2:
             yield _Files(root / words[0], root / words[1])
         elif path.parent == root:
@@ -121,7 +123,7 @@ def _parse(path: Path) -> ET.Element:
         return ET.parse(path).getroot()
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror}), but a list names it") from None
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError, LookupError) as error:  # the last two: of encodings
         raise UserError(f"{path}: not valid XML ({error}); fetch or write the file again") from None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons, require_positive
-from experiments.data.files import file_hash, write_atomically
+from experiments.data.files import file_hash, unused, write_atomically
 from experiments.progress import say
 from experiments.runs.evaluation_source import Evaluation, Request, find
 from experiments.runs.folder import claim
@@ -45,7 +45,9 @@ def run_evaluation(request: Request) -> int:
     require_positive(vars(request), "subset", "batch_size")
     found = find(request)
     print(f"data: {found.sentence}: {len(found.subset.ids)} images of {request.split}", flush=True)
-    folder = request.out or GENERATED / f"evaluation-{Path(request.source).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = request.out or unused(
+        GENERATED / f"evaluation-{Path(request.source).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    )
     claim(folder)
     rows: dict[str, dict[str, Any]] = {}
     for name, loaded in found.weights.items():

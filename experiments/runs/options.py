@@ -36,6 +36,7 @@ class Options:
     in_process: bool = False
     weights: str | None = None
     partial_weights: bool = False
+    without_backbone: bool = False
     backbone: str | None = None
     recipe: str | None = None
     update: tuple[str, ...] = ()  # key=value
@@ -112,6 +113,7 @@ def options_parser(prog: str, description: str) -> Parser:
     add("--python", action="append", metavar="NAME=PATH", help="interpreter of a framework's worker; repeatable")
     add("--weights", metavar="FILE", help="initial weights, or the word official (default: drawn from the seed)")
     add("--partial-weights", action="store_true", help="take what fits from --weights, draw the rest from the seed")
+    add("--without-backbone", action="store_true", help="with --partial-weights: even if no backbone is in it")
     add("--backbone", metavar="FILE", help="the backbone alone from a file, or official: its ImageNet weights")
     add("--in-process", action="store_true", help="no workers, for a debugger")
     add("-r", "--resume", metavar="DIR", help="go on with a run; --data NEW if its images moved, --epochs for more")

@@ -70,6 +70,7 @@ def prepare(options: Options, resolved: Resolved, folder: Path, command: str) ->
         weights=options.weights,
         partial=options.partial_weights,
         backbone=options.backbone,
+        without_backbone=options.without_backbone,
     )
     if origin:
         write_atomically(folder / files.WEIGHTS_LOG, log(origin))

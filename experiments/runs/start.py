@@ -2,6 +2,7 @@
 
 import shlex
 
+from experiments.data.files import unused
 from experiments.runs.announce import announce
 from experiments.runs.check import CheckData, check_data
 from experiments.runs.folder import claim, locked, release
@@ -34,6 +35,7 @@ def begin(asked: Options | Resume | CheckData, command: str) -> int:
 
 def _new(options: Options, command: str) -> int:
     resolved, folder = spec_of(options), folder_of(options)
+    folder = folder if options.out else unused(folder)
     claim(folder)
     with locked(folder):
         try:

@@ -6,8 +6,8 @@ import re
 import threading
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,10 +20,14 @@ Fault = Literal["cut", "corrupt", "404", "403", "503", "no ranges", "wrong range
 
 @dataclass
 class LocalCoco:
-    """`files` by path; `faults` are used up one a request; `requests` are (path, Range header or "")."""
+    """`files` by path; `faults` are used up one a request; `requests` are (path, Range header or "").
+
+    `raw` are answers by path, head and all, in pieces, as no honest server gives them.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     faults: dict[str, list[Fault]] = field(default_factory=lambda: defaultdict(list))
+    raw: dict[str, Callable[[], Iterable[bytes]]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     base_url: str = ""
@@ -56,6 +60,10 @@ def serve(coco: LocalCoco) -> Iterator[LocalCoco]:
 
         def do_GET(self) -> None:
             coco.requests.append((self.path, self.headers.get("Range", "")))
+            if self.path in coco.raw:
+                with suppress(OSError):
+                    self.wfile.writelines(coco.raw[self.path]())
+                return
             faults = coco.faults[self.path]
             _answer(self, coco, faults.pop(0) if faults else None)
 

@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -189,6 +189,91 @@ def test_faults_that_stay_end_in_one_line(
     user_error(lambda: fetch(f"{coco.base_url}/x", tmp_path / "x", policy=QUICK), f"{coco.base_url}/x", fragment)
     assert len(coco.requests) == tries
     assert not (tmp_path / "x").exists()
+
+
+def head(*lines: str, status: str = "200 OK") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode("latin-1")
+
+
+def location(address: str) -> list[bytes]:
+    return [head(f"Location: {address}", "Content-Length: 0", status="302 Found")]
+
+
+def endless(first: bytes, piece: bytes, pause: float = 0) -> Iterator[bytes]:
+    yield first
+    while True:
+        time.sleep(pause)
+        yield piece
+
+
+CHUNKED = head("Transfer-Encoding: chunked")
+HOSTILE: dict[str, tuple[Callable[[], Iterable[bytes]], int, str]] = {
+    "file": (lambda: location("file:///etc/passwd"), 1, "HTTP 302"),
+    "ftp": (lambda: location("ftp://127.0.0.1/x"), 1, "not followed"),
+    "data": (lambda: location("data:text/plain,x"), 1, "HTTP 302"),
+    "bracket": (lambda: location("http://[::1/x"), 1, "check the address"),
+    "port": (lambda: location("http://127.0.0.1:99999/x"), 3, "after 3 tries"),
+    "no port": (lambda: location("http://127.0.0.1:x/"), 3, "port"),
+    "label": (lambda: location(f"http://{'a' * 70}.b/"), 1, "check the address"),
+    "empty label": (lambda: location("http://a..b/"), 1, "check the address"),
+    "letters": (lambda: location("http://\xb2\xb9:\xb2/"), 3, "port"),
+    "long": (lambda: location("/" + "a" * 60_000), 1, "HTTP 404"),
+    "circle": (lambda: location("/x"), 1, "HTTP 302"),
+    "many": (lambda: [head(*["A: b"] * 200)], 3, "headers"),
+    "endless line": (lambda: endless(b"HTTP/1.1 200 ", b"a" * 9999), 3, "line"),
+    "endless body": (lambda: endless(head(), b"a" * 9999), 1, "more than 100,000 bytes"),
+    "endless chunk": (lambda: endless(CHUNKED + b"f" * 15 + b"\r\n", b"a" * 9999), 1, "more than 100,000 bytes"),
+    "negative chunk": (lambda: endless(CHUNKED + b"-1\r\n", b"a" * 9999), 1, "more than 100,000 bytes"),
+    "no chunk": (lambda: [CHUNKED + b"\xb2\r\nxx"], 3, "after 3 tries"),
+    "too long": (lambda: [head("Content-Length: 100001"), DATA], 1, "more than 100,000 bytes"),
+    "longer than said": (lambda: [head("Content-Length: " + "9" * 15)], 1, "more than 100,000 bytes"),
+    "no http": (lambda: [b"\xff\xfe" * 99], 3, "after 3 tries"),
+    "status": (lambda: [b"HTTP/1.1 " + b"9" * 5000 + b" OK\r\n\r\n"], 3, "after 3 tries"),
+    "slow": (lambda: endless(head("Content-Length: 90000"), b"a" * 10, 0.02), 3, "bytes in 0."),
+    "slow head": (lambda: endless(b"HTTP/1.1 200 OK\r\n", b"A", 0.05), 3, "no answer within"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_servers_end_in_one_line(coco: LocalCoco, tmp_path: Path, name: str) -> None:
+    answer, tries, fragment = HOSTILE[name]
+    coco.raw["/x"] = answer
+    policy = Policy(silence_s=0.2, attempts=3, backoff_s=0.01, most_bytes=100_000)
+    line = user_error(lambda: fetch(f"{coco.base_url}/x", tmp_path / "x", policy=policy), coco.base_url, fragment)
+    assert len(line) < 70_000
+    asked = len([path for path, _ in coco.requests if path == "/x"])
+    assert asked == tries or name == "circle"
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == (["x.part"] if name == "slow" else left[:0]) or name == "no chunk"
+
+
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "-1", "", "1, 2", "+5"])
+def test_lengths_that_are_none_are_no_lengths(coco: LocalCoco, tmp_path: Path, length: str) -> None:
+    coco.raw["/x"] = lambda: [head(f"Content-Length: {length}"), DATA]
+    line = user_error(lambda: fetch(f"{coco.base_url}/x", tmp_path / "x", policy=QUICK), "a length of", "3 tries")
+    assert len(line) < 300
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", ["5" * 5000, "\xb2", "100", "-", "100-10239/" + "9" * 5000, "100-10239/\xb2"])
+def test_ranges_that_are_none_lead_to_the_whole_file(coco: LocalCoco, tmp_path: Path, given: str) -> None:
+    (tmp_path / "x.part").write_bytes(DATA[:100])
+    answers = [[head(f"Content-Range: bytes {given}", status="206 Partial Content"), DATA[100:]]]
+    coco.raw["/x"] = lambda: answers.pop() if answers else [head(f"Content-Length: {len(DATA)}"), DATA]
+    fetch(f"{coco.base_url}/x", tmp_path / "x", policy=QUICK)
+    assert (tmp_path / "x").read_bytes() == DATA
+
+
+def test_a_slow_transfer_is_resumed(coco: LocalCoco, tmp_path: Path) -> None:
+    coco.raw["/x"] = lambda: endless(head(f"Content-Length: {len(DATA)}"), DATA[:10], 0.05)
+    policy = Policy(silence_s=0.1, attempts=1)
+    user_error(lambda: fetch(f"{coco.base_url}/x", tmp_path / "x", policy=policy), "bytes in 0.", "resume")
+    have = (tmp_path / "x.part").stat().st_size
+    assert have
+    del coco.raw["/x"]
+    (tmp_path / "x.part").write_bytes(DATA[:have])
+    fetch(f"{coco.base_url}/x", tmp_path / "x", policy=QUICK)
+    assert coco.requests[-1] == ("/x", f"bytes={have}-") and (tmp_path / "x").read_bytes() == DATA
 
 
 def closed_port() -> int:

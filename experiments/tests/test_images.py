@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from experiments.data.categories import COCO
 from experiments.data.coco import Annotation
@@ -14,6 +14,7 @@ from experiments.data.images import flip_horizontal, load_annotated, load_image,
 from experiments.data.targets import build_targets, normalised
 from experiments.tests.data_sets import real_coco, user_error
 
+MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX")
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
@@ -64,6 +65,40 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     image = load_image(path)
     assert image.mode == "RGB" and image.size == (5, 4)
     assert np.asarray(image).min() >= 250
+
+
+@pytest.mark.parametrize("mode", [*MODES, "La", "RGBa", "I;16", "I;16B"])
+def test_every_mode_of_pillow_is_rgb_or_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """As if a file of that mode had been opened: not every mode has a format that keeps it."""
+    (tmp_path / "a.png").write_bytes(b"")
+    monkeypatch.setattr(Image, "open", lambda _: Image.new(mode, (5, 4)))
+    if mode in ("I", "F", "LAB"):
+        user_error(lambda: load_image(tmp_path / "a.png"), tmp_path / "a.png", f"{mode!r} pixels")
+    else:
+        image = load_image(tmp_path / "a.png", (5, 4))
+        assert (image.mode, image.size) == ("RGB", (5, 4))
+
+
+def test_too_many_pixels_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("1", (400, 300)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400 * 300 // 2 - 1)
+    user_error(lambda: load_image(tmp_path / "a.png"), tmp_path / "a.png", "broken image", "pixels")
+    monkeypatch.undo()
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+    user_error(lambda: load_image(tmp_path / "a.png", (400, 301)), tmp_path / "a.png", "400x300", "400x301")
+
+
+@pytest.mark.parametrize("error", [IndexError("a\nb"), MemoryError(), OverflowError(), AttributeError("y" * 9999)])
+def test_whatever_a_reader_of_images_raises_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", fails)
+    assert len(user_error(lambda: load_image(tmp_path / "a.png"), tmp_path / "a.png", "broken image")) < 500
 
 
 def test_palettes_with_a_table_of_transparency_make_no_warning(tmp_path: Path) -> None:

@@ -76,6 +76,17 @@ def test_a_size_that_a_tool_left_out_is_that_of_the_image(kit: Path) -> None:
     assert (load_voc_split(kit, "train").images[1].width, load_voc_split(kit, "train").images[1].height) == (50, 30)
 
 
+ENTITIES = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 10}">' for i in range(9))
+LAUGHS = f'<!DOCTYPE a [<!ENTITY e0 "ha">{ENTITIES}]><annotation><name>&e9;</name>'
+
+
+@pytest.mark.parametrize("line", ["/etc/passwd x.xml", "../a.jpg b.xml", "a.jpg c/../../b.xml"])
+def test_lists_stay_inside_the_data_set(kit: Path, line: str) -> None:
+    (kit / "trainval.txt").write_text(f"{line}\n")
+    (kit / "test.txt").write_text(f"{line}\n")
+    user_error(lambda: load_voc_split(kit, "train"), kit / "trainval.txt", "leaves the data set")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fragments"),
     [
@@ -84,6 +95,9 @@ def test_a_size_that_a_tool_left_out_is_that_of_the_image(kit: Path) -> None:
         ("<xmin>10</xmin>", "", ["a cat", "xmin holds None"]),
         ("<difficult>0</difficult>", "<difficult>maybe</difficult>", ["difficult is 'maybe'"]),
         ("</annotation>", "", ["not valid XML"]),
+        ("<annotation>", '<?xml version="1.0" encoding="utf-7"?><annotation>', ["not valid XML", "encod"]),
+        ("<annotation>", '<?xml version="1.0" encoding="none-such"?><annotation>', ["not valid XML"]),
+        ("<annotation>", LAUGHS, ["not valid XML", "amplification"]),
         ("<width>60</width>", "<width>wide</width>", ["'wide'"]),
     ],
 )

@@ -285,7 +285,10 @@ def test_a_part_alone_is_recognised_and_what_is_left_out_is_said(tmp_path: Path,
     command = ["convert", str(path), str(tmp_path / "b.pth"), "--preset", "tiny"]
     assert main(command) == 2
     said_error(capsys, f"{len(encoder)} matched", "NOTHING of the backbone fits", "NOTHING of the decoder fits")
-    assert main([*command, "--partial"]) == 0
+    assert main([*command, "--partial"]) == 2
+    said_error(capsys, "NOTHING of the backbone fits tiny", "--without-backbone")
+    assert not (tmp_path / "b.pth").exists()
+    assert main([*command, "--partial", "--without-backbone"]) == 0
     assert ", WITHOUT its backbone, WITHOUT its decoder)" in capsys.readouterr().out
     found = read_weights(tmp_path / "b.pth").arrays
     assert found.keys() == encoder.keys() and all(np.array_equal(found[name], encoder[name]) for name in found)

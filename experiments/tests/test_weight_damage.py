@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.data.files import unused
 from experiments.weight_files import writers
 from experiments.weight_files.pickles import JITTOR_END
 from experiments.weight_files.readers import read_weights
@@ -142,3 +143,28 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match="No space left"):
         write_weights(path, WEIGHTS, TINY, "pkl")
     assert [each.name for each in tmp_path.iterdir()] == ["a.pkl"] and path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("target", ["pth", "safetensors", "pkl"])
+def test_a_write_follows_no_link_and_gives_the_rights_of_the_umask(tmp_path: Path, target: str) -> None:
+    """Of all files beside the target, whatever their names, none is written to."""
+    path, victim = tmp_path / "a.bin", tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / ".a.bin.part").symlink_to(victim)
+    path.symlink_to(victim)
+    before = os.umask(0o027)
+    try:
+        write_weights(path, {"a": np.ones(3, np.float32)}, TINY, target, complete=False)
+    finally:
+        os.umask(before)
+    assert victim.read_text() == "precious"
+    assert not path.is_symlink() and path.stat().st_mode & 0o777 == 0o640
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".a.bin.part", "a.bin", "victim"]
+
+
+def test_two_starts_in_one_second_get_two_folders(tmp_path: Path) -> None:
+    made = [unused(tmp_path / "new" / "run-1") for _ in range(3)]
+    assert [each.name for each in made] == ["run-1", "run-1-2", "run-1-3"] and all(each.is_dir() for each in made)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot make the folder"):
+        unused(tmp_path / "file" / "run")

@@ -26,6 +26,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def _convert(parser: argparse.ArgumentParser) -> None:
     _source(parser)
     _target(parser)
+    parser.add_argument(
+        "--without-backbone", action="store_true", help="with --partial: even if nothing of the backbone fits"
+    )
     parser.add_argument("out", metavar="OUT", type=_path, help="its suffix names the format, unless --to does")
 
 

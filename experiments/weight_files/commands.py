@@ -12,7 +12,7 @@ from experiments.weight_files.account import best_presets, fit, not_finite
 from experiments.weight_files.arguments import parse_arguments
 from experiments.weight_files.computed_entries import is_constant
 from experiments.weight_files.inject import read_backbone
-from experiments.weight_files.names import is_huggingface
+from experiments.weight_files.names import is_huggingface, unwrapped
 from experiments.weight_files.readers import WeightFile
 from experiments.weight_files.sources import Loaded, load_weights, open_backbone, open_source
 from experiments.weight_files.verify import differences, forward_differences
@@ -38,7 +38,13 @@ def convert(given: Namespace) -> None:
     """
     target = target_format(given.out, given.to, force=given.force)
     file = _open(given)
-    loaded = load_weights(file, _named_preset(given), partial=given.partial, advice="; --partial takes what fits")
+    loaded = load_weights(
+        file,
+        _named_preset(given),
+        partial=given.partial,
+        without_backbone=given.without_backbone,
+        advice="; --partial takes what fits",
+    )
     print("\n".join([_file_line(file), f"preset             {loaded.spec.name}", *loaded.account.lines()]))
     complete = not loaded.account.missing
     write_weights(given.out, loaded.weights | loaded.constants, loaded.spec, target, complete=complete)
@@ -90,7 +96,7 @@ def inspect(given: Namespace) -> None:
     arrays = file.arrays
     bad = {name: not_finite(array) for name, array in arrays.items() if not is_constant(name)}
     print(_file_line(file))
-    print(f"names              {'Hugging Face' if is_huggingface(arrays) else 'canonical or unknown'}")
+    print(f"names              {'Hugging Face' if is_huggingface(unwrapped(arrays)) else 'canonical or unknown'}")
     print(f"tensors            {len(arrays)}, {sum(array.size for array in arrays.values()):,} numbers")
     print(f"dtypes             {_dtypes(file.dtypes)}")
     print(f"NaN or infinite    {sum(bad.values())} numbers in {sum(map(bool, bad.values()))} tensors")

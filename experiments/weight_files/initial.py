@@ -22,14 +22,20 @@ Record = dict[str, Any]
 
 
 def starting_state(
-    spec: ExperimentSpec, *, seed: int, weights: str | None, partial: bool, backbone: str | None
+    spec: ExperimentSpec,
+    *,
+    seed: int,
+    weights: str | None,
+    partial: bool,
+    backbone: str | None,
+    without_backbone: bool = False,
 ) -> tuple[Arrays, Record | None]:
     """The weights that a run starts from, and their entry in run.json; None if all are drawn from ``seed``.
 
     Args:
         weights: see ``starting_weights``; None: the file of ``recipe.tuning``, where the spec names one, of which
             what fits is taken, as the official code does.
-        partial: see ``starting_weights``.
+        partial, without_backbone: see ``starting_weights``.
         backbone: see ``starting_backbone``; not together with ``weights``.
 
     Raises:
@@ -38,24 +44,28 @@ def starting_state(
     if backbone is not None:
         return starting_backbone(backbone, spec, seed=seed)
     if weights is None and spec.recipe.tuning:
-        return starting_weights(spec.recipe.tuning, spec, seed=seed, partial=True)
+        return starting_weights(spec.recipe.tuning, spec, seed=seed, partial=True, without_backbone=True)
     if weights is None:
         return initial_weights(spec.model, seed), None
-    return starting_weights(weights, spec, seed=seed, partial=partial)
+    return starting_weights(weights, spec, seed=seed, partial=partial, without_backbone=without_backbone)
 
 
-def starting_weights(source: str, spec: ExperimentSpec, *, seed: int, partial: bool) -> tuple[Arrays, Record]:
+def starting_weights(
+    source: str, spec: ExperimentSpec, *, seed: int, partial: bool, without_backbone: bool = False
+) -> tuple[Arrays, Record]:
     """float32 weights (counters int64) for the model of ``spec``, and their entry in run.json.
 
     Args:
         source: a file, an address, or ``official`` or ``official-objects365``: the file published for the model.
         partial: draw from ``seed`` what the file lacks or has in another shape.
+        without_backbone: with ``partial``, even if that is the whole backbone.
 
     Raises:
         UserError: as ``open_source`` and ``load_weights``.
     """
     file = open_source(source, spec)
-    loaded = load_weights(file, spec, partial=partial, advice="; --partial-weights takes what fits")
+    advice = "; --partial-weights takes what fits"
+    loaded = load_weights(file, spec, partial=partial, without_backbone=without_backbone, advice=advice)
     record = _record(source, file, loaded.account, spec) | {"part": "model"}
     drawn = record["drawn_from_seed"]
     record["sentence"] = f"Initial weights from {record['path']}, {record['matched']} tensors" + (

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from experiments.weight_files.account import Account, fit, require_finite
 from experiments.weight_files.folded import unfold
+from experiments.weight_files.names import outer_prefix
+from experiments.weight_files.payload import without_wrappers
 from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
 from frameworks.errors import UserError
@@ -77,7 +79,9 @@ def read_backbone(
         UserError: nothing fits, a weight is NaN or infinite, or the name map cannot be read.
     """
     shapes = _chosen_shapes(spec, stages)
-    prefixes = _ROOTS if prefix is None else (prefix,)
+    outer = outer_prefix(arrays)
+    roots = _ROOTS if outer in _ROOTS else (*_ROOTS, *(outer + root for root in _ROOTS))
+    prefixes = roots if prefix is None else (without_wrappers(prefix),)
     best = max(_attempts(arrays, shapes, prefixes, _name_maps(spec, rules_file)), key=lambda each: each.fitting)
     if not best.fitting:
         raise UserError(

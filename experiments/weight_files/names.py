@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -16,21 +17,50 @@ from frameworks.state.parameters import state_shapes
 
 _RENAMED = Path(__file__).with_name("huggingface_renamed.json")
 _PARTS = ("backbone.", "backbone.model.", "encoder.")  # DLA and RegNet have one more level
+# Wrappers that put a name before all names: Lightning, a dict of networks, averages.
+_OUTER = ("model", "net", "network", "ema", "model_ema", "ema_model")
+_WRAPPED = re.compile(
+    r"model\.(encoder|decoder)\.input_proj\."
+)  # canonical below model., which Hugging Face's are too
 _MARKS = re.compile(r"(model\.(backbone\.model|encoder_input_proj|decoder_input_proj)|class_embed|bbox_embed)\.")
 
 
 def is_huggingface(arrays: Arrays) -> bool:
     """Whether the names are those of Hugging Face's RT-DETR."""
-    return any(_MARKS.match(name) for name in arrays)
+    return _is_huggingface(arrays)
+
+
+def _is_huggingface(names: Collection[str]) -> bool:
+    return any(map(_MARKS.match, names)) and not any(map(_WRAPPED.match, names))
+
+
+def outer_prefix(arrays: Arrays) -> str:
+    """What wrappers (``model.``, ``net.`` and the like, in any order) put before all names."""
+    prefix, first = "", next(iter(arrays), "")
+    while True:
+        longer = f"{prefix}{first.removeprefix(prefix).partition('.')[0]}."
+        inside = [name.removeprefix(prefix) for name in arrays]
+        if _is_huggingface(inside) or longer.split(".")[-2] not in _OUTER:
+            return prefix
+        if not all(name.startswith(longer) for name in arrays):
+            return prefix
+        prefix = longer
+
+
+def unwrapped(arrays: Arrays) -> Arrays:
+    """Arrays without the ``outer_prefix`` of their names."""
+    prefix = outer_prefix(arrays)
+    return {name.removeprefix(prefix): array for name, array in arrays.items()} if prefix else arrays
 
 
 def canonical_names(arrays: Arrays, spec: ModelSpec) -> Arrays:
-    """Rename arrays to canonical names; a name that is in no map stays.
+    """Rename arrays to canonical names, without wrappers; a name that is in no map stays.
 
     Raises:
         UserError: Hugging Face's names, and Hugging Face has no such model, the weights are of version v1,
             or two names of one tensor hold different numbers.
     """
+    arrays = unwrapped(arrays)
     if not is_huggingface(arrays):
         return _of_parts(arrays, spec)
     if reason := unsupported(spec):

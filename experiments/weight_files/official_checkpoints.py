@@ -36,7 +36,7 @@ class Published:
     @classmethod
     def at(cls, url: str) -> "Published":
         """A file at any address; its name in the cache tells it from others with the same last part."""
-        return cls(url, file=f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rpartition('/')[2]}")
+        return cls(url, file=f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{url.rpartition('/')[2][-100:]}")
 
     @property
     def file_name(self) -> str:

@@ -1,20 +1,17 @@
-"""Read pickles of arrays (``jt.save`` and plain dicts) without running any code in them, and write Jittor's.
-
-A pickle is a program. This reader allows only the few functions that rebuild NumPy arrays and refuses every other
-one, before it is called.
-"""
+"""Read pickles of arrays (``jt.save`` and plain dicts) without running any code in them, and write Jittor's."""
 
 import hashlib
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.core.multiarray import _reconstruct, scalar  # pyright: ignore[reportAttributeAccessIssue]
-from numpy.core.numeric import _frombuffer  # pyright: ignore[reportAttributeAccessIssue]
 
+from experiments.untrusted import Budget, reading
+from experiments.weight_files.pickle_machine import ForbiddenGlobal, PickleMachine
+from experiments.weight_files.pickled_values import table
+from experiments.weight_files.zip_members import map_file
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
 
@@ -22,58 +19,33 @@ JITTOR_END = b"HCAJSLHD"  # jt.save: the pickle, its SHA-1 (20 bytes), this
 _SHA1_BYTES = 20
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """Bytes in the form of protocol 2; no other codec is allowed, because some decompress without a limit."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
+class NotImportable(Exception):
+    """A trusted pickle needs a class that is not here; the message says which one and what to do."""
 
 
-def _jittor_variable(data: np.ndarray) -> np.ndarray:
-    """Stands in for ``jt.Var``, which pickles as a call of its class on a NumPy array."""
-    return data
+class TrustingUnpickler(pickle.Unpickler):
+    """Python's own unpickler, which runs whatever a pickle says."""
 
-
-_HARMLESS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,  # NumPy 2
-    ("numpy.core.multiarray", "scalar"): scalar,
-    ("numpy._core.multiarray", "scalar"): scalar,
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
-    ("_codecs", "encode"): _latin1,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("jittor", "jittor_core.Var"): _jittor_variable,
-}
-
-
-class _ForbiddenGlobal(Exception):
-    """A pickle refers to a global that is not allowed; the message is its name."""
-
-
-class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _HARMLESS:
-            raise _ForbiddenGlobal(f"{module}.{name}")
-        return _HARMLESS[module, name]
-
-
-class _TrustingUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _HARMLESS:
-            return _HARMLESS[module, name]
+        """The class or function; for Jittor's arrays NumPy's. Raises NotImportable if there is none."""
         if module.partition(".")[0] == "jittor":  # importing it here would compile for minutes
-            raise _ForbiddenGlobal(f"{module}.{name}")
-        return super().find_class(module, name)
+            if name == "jittor_core.Var":
+                return np.asarray
+            raise NotImportable(f"needs {module}.{name} of Jittor; save the model's state_dict() instead")
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError) as error:
+            raise NotImportable(
+                f"needs the class {module}.{name}, which is not importable here ({error}); put the folder of its "
+                "code on PYTHONPATH, or save the model's state_dict() instead"
+            ) from None
 
 
 def refusal(path: Path, name: str) -> UserError:
     """The error for a pickle that refers to the forbidden global ``name``, the same for every format."""
     return UserError(
-        f"{path}: refused, because opening it would run {name}; if you trust where it comes from, convert it with "
-        "experiments/weights.py convert --trust"
+        f"{path}: refused, because opening it would run {name:.200}; if you trust where it comes from, convert it "
+        "with experiments/weights.py convert --trust"
     )
 
 
@@ -81,23 +53,28 @@ def load_pickle(path: Path, *, trust: bool = False) -> Any:
     """Load the object in a pickle.
 
     Args:
-        trust: allow every global except Jittor's.
+        trust: let it run any code, but for Jittor's; otherwise none runs.
 
     Raises:
         UserError: it refers to a forbidden global (named), its checksum is wrong, or it is no whole pickle.
     """
-    unpickler = _TrustingUnpickler if trust else _ArrayUnpickler
-    try:
+    with reading(path, "a pickle"):
         with path.open("rb") as stream:
             _verify_checksum(path, stream)
-            return unpickler(stream).load()
-    except _ForbiddenGlobal as error:
-        raise refusal(path, str(error)) from None
-    except UserError:
-        raise
-    except Exception as error:  # a broken pickle, or trusted code, can raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as a pickle ({reason}); truncated or damaged?") from None
+            if trust:
+                return trusted(path, TrustingUnpickler(stream).load)
+        try:
+            return PickleMachine(map_file(path), table(Budget(path))).load()
+        except ForbiddenGlobal as error:
+            raise refusal(path, str(error)) from None
+
+
+def trusted(path: Path, load: Callable[[], Any]) -> Any:
+    """The result of ``load``. Raises UserError where a class of the file is not here."""
+    try:
+        return load()
+    except NotImportable as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def save_pickle(path: Path, arrays: Arrays) -> None:

@@ -1,23 +1,38 @@
 """Read a file of any supported format into named NumPy arrays. The content decides the format, never the suffix."""
 
-import zipfile
+import json
+import re
+import struct
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
+from experiments.untrusted import Budget, reading
 from experiments.weight_files.payload import choose_state, to_arrays, weights_of_training
 from experiments.weight_files.pickles import load_pickle
+from experiments.weight_files.stored_arrays import StoredTensor, array_of_bytes, plain_dtype
+from experiments.weight_files.torch_files import LEGACY, load_torch
+from experiments.weight_files.zip_members import map_file, member_bytes, members
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
 
 FORMATS = {"torch": ".pth", "safetensors": ".safetensors", "pickle": ".pkl", "npz": ".npz"}
-_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6 starts with this number
-_WIDENED = ("BF16", "F8_E4M3", "F8_E5M2")  # dtypes that NumPy lacks
+_SAFETENSORS = {
+    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
+    "BOOL": "bool",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}
+_LONGEST_HEADER = 10**8  # bytes, the limit of the format
+# The header of an .npy file is a Python dict; what NumPy writes for plain arrays has this form.
+_NPY = re.compile(
+    r"\{\s*'descr':\s*'([^']*)',\s*'fortran_order':\s*(True|False),\s*'shape':\s*\(([0-9, ]*)\),?\s*\}\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -42,19 +57,16 @@ def read_weights(path: Path, *, trust: bool = False, ema: bool = True) -> Weight
         UserError: no such file, a folder, damaged, of another kind, or a pickle that was refused.
     """
     kind = file_format(path)
-    if kind == "torch":
-        # here, because importing torch takes seconds and three formats do without it
-        from experiments.weight_files.torch_files import load_torch, tensor_array
-
-        state, form = choose_state(load_torch(path, trust=trust), path, ema=ema)
-        return WeightFile(path, kind, form, *to_arrays(state, path, tensor_array))
     if kind == "safetensors":
-        arrays, dtypes = _read_safetensors(path)
+        arrays, dtypes = to_arrays(_read_safetensors(path), path)
         arrays, form = weights_of_training(arrays, ema=ema)
         return WeightFile(path, kind, form, arrays, dtypes)
-    payload = load_pickle(path, trust=trust) if kind == "pickle" else _read_npz(path)
+    if kind == "npz":
+        payload = _read_npz(path)
+    else:
+        payload = (load_torch if kind == "torch" else load_pickle)(path, trust=trust)
     state, form = choose_state(payload, path, ema=ema)
-    return WeightFile(path, kind, form, *to_arrays(state, path, _numpy_array))
+    return WeightFile(path, kind, form, *to_arrays(state, path, ema=ema))
 
 
 def file_format(path: Path) -> str:
@@ -76,7 +88,7 @@ def file_format(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if head.startswith(b"PK\x03\x04"):
         return _zip_format(path)
-    if head.startswith(_LEGACY_TORCH):
+    if head.startswith(LEGACY):
         return "torch"
     if len(head) > 9 and head[8:9] == b"{":  # the length of the header in 8 bytes, then the header, which is JSON
         return "safetensors"
@@ -93,11 +105,8 @@ def file_format(path: Path) -> str:
 
 
 def _zip_format(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        raise UserError(f"{path}: a .pth or .npz file without its end; it is truncated, get it again") from None
+    with reading(path, "a .pth or .npz file", "without its end, it is truncated; get it again"):
+        names = list(members(path))
     if any(name.endswith("data.pkl") for name in names):
         return "torch"
     if names and all(name.endswith(".npy") for name in names):
@@ -105,27 +114,45 @@ def _zip_format(path: Path) -> str:
     raise UserError(f"{path}: a zip archive without weights; expected {', '.join(FORMATS.values())}")
 
 
-def _read_npz(path: Path) -> Mapping[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: cannot be read as .npz ({' '.join(str(error).split())})") from None
+def _read_npz(path: Path) -> Arrays:
+    with reading(path, ".npz"):
+        mapped, budget = map_file(path), Budget(path)
+        return {
+            name.removesuffix(".npy"): _npy(member_bytes(mapped, info, budget))
+            for name, info in members(path).items()
+        }
 
 
-def _read_safetensors(path: Path) -> tuple[Arrays, Counter[str]]:
-    try:
-        with safe_open(path, framework="np") as opened:
-            widened = any(opened.get_slice(name).get_dtype() in _WIDENED for name in opened.keys())  # noqa: SIM118
-            if not widened:
-                return to_arrays({name: opened.get_tensor(name) for name in opened.keys()}, path, _numpy_array)  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error}); truncated or damaged?") from None
-    # here, as above: torch knows the dtypes that NumPy does not
-    from experiments.weight_files.torch_files import load_safetensors, tensor_array
+def _npy(content: memoryview) -> np.ndarray:
+    """The array in an .npy file. Raises ValueError or struct.error if it is none of plain numbers."""
+    (length,) = struct.unpack_from("<H" if content[6] == 1 else "<I", content, 8)
+    start = (10 if content[6] == 1 else 12) + length
+    header = bytes(content[start - length : start]).decode("latin-1")
+    found = _NPY.fullmatch(header)
+    dtype = plain_dtype(found[1]) if found else None
+    if content[:6] != b"\x93NUMPY" or found is None or dtype is None:
+        raise ValueError(f"no array of plain numbers: {header!r:.100}")
+    shape = tuple(int(size) for size in found[3].split(",") if size.strip())
+    return array_of_bytes(content[start:], dtype, shape, fortran=found[2] == "True")
 
-    return to_arrays(load_safetensors(path), path, tensor_array)
+
+def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
+    with reading(path, "safetensors"):
+        content = memoryview(map_file(path))
+        (length,) = struct.unpack_from("<Q", content)
+        data = content[8 + length :]
+        if length > min(_LONGEST_HEADER, len(content) - 8):
+            raise ValueError(f"a header of {length:,} bytes")
+        entries = json.loads(bytes(content[8 : 8 + length]))
+        entries.pop("__metadata__", None)
+        ends = [0, *(entry["data_offsets"][1] for entry in entries.values())]
+        if max(ends) != len(data):
+            raise ValueError(f"{max(ends):,} bytes of tensors announced, {len(data):,} there")
+        return {name: _safetensor(data, **entry) for name, entry in entries.items()}
 
 
-def _numpy_array(value: Any) -> np.ndarray | None:
-    return np.asarray(value) if isinstance(value, np.ndarray | np.generic) else None
+def _safetensor(data: memoryview, dtype: str, shape: list[int], data_offsets: list[int]) -> StoredTensor:
+    start, end = data_offsets
+    if not 0 <= start <= end:
+        raise ValueError(f"a tensor from byte {start} to {end}")
+    return StoredTensor.whole(data[start:end], _SAFETENSORS[dtype], tuple(shape))

@@ -57,18 +57,24 @@ def open_backbone(source: str, spec: ExperimentSpec, *, trust: bool = False, ema
 
 
 def load_weights(
-    file: WeightFile, spec: ExperimentSpec | None, *, partial: bool = False, advice: str = ""
+    file: WeightFile,
+    spec: ExperimentSpec | None,
+    *,
+    partial: bool = False,
+    without_backbone: bool = False,
+    advice: str = "",
 ) -> Loaded:
     """Fit the arrays of a file to a model.
 
     Args:
         spec: None: the preset that the file fits.
         partial: accept a file that fits in part; the result then has only what fits.
+        without_backbone: with ``partial``, accept a file of which nothing fits the backbone.
         advice: end of the error message for a file that does not fit.
 
     Raises:
-        UserError: the file does not fit exactly (``partial``: not at all), fits several presets, or has NaN or
-            infinite numbers.
+        UserError: the file does not fit exactly (``partial``: not at all, or not the backbone), fits several
+            presets, or has NaN or infinite numbers.
     """
     spec = spec or preset(_guess(file))
     weights, account = fit(file.arrays, spec.model)
@@ -80,6 +86,11 @@ def load_weights(
         weights = {name: weights[name] for name in account.matched}
     if not weights:
         raise UserError(f"{file.path}: nothing fits {spec.name}: {account.summary()}; {looks_like(file.arrays)}")
+    if "backbone" in account.absent_parts() and not without_backbone:
+        raise UserError(
+            f"{file.path}: NOTHING of the backbone fits {spec.name}: {account.summary()}; "
+            "say --without-backbone if that is what you want"
+        )
     require_finite(weights, file.path)
     _, constants = split_constants(file.arrays)
     return Loaded(file, spec, weights, constants, account)

@@ -6,6 +6,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from experiments.data.files import replacing
 from experiments.weight_files.computed_entries import computed_constants
 from experiments.weight_files.names import huggingface_state
 from experiments.weight_files.pickles import save_pickle
@@ -46,14 +47,11 @@ def write_weights(path: Path, weights: Arrays, spec: ExperimentSpec, target: str
     elif target == "pth" and complete:
         computed = computed_constants(spec.model, spec.data.image_size)
         weights = weights | {name: computed[name] for name in computed if name not in weights}
-    part = path.with_name(f".{path.name}.part")
     try:
-        _write(part, weights, target)
-        part.replace(path)
+        with replacing(path) as part:
+            _write(part, weights, target)
     except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch, on a full disk
         raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write(path: Path, weights: Arrays, target: str) -> None:

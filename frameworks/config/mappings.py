@@ -13,20 +13,31 @@ from frameworks.config.validation import SpecError
 # PyYAML follows YAML 1.1, where 1e-4 and 1.5e3 are text because they have no dot or no sign.
 _EXPONENT = re.compile(r"^[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)[eE][-+]?[0-9]+$")
 _FLOAT = "tag:yaml.org,2002:float"
+_MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
+MOST_BYTES = 2**18  # of a file; the names of a thousand classes take a tenth of it
 MOST_VALUES = 100_000
 MOST_LEVELS = 100
+MOST_DIGITS = 1000  # and other letters of a value that is not text
 # Errors of Python that PyYAML raises for a value that does not fit its tag (month 13, `!!bool x`).
-_BAD_VALUES = (ValueError, LookupError, AttributeError, TypeError)
+_BAD_VALUES = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
 
 
 class _TooDeepError(Exception):
     pass
 
 
+class _TooManyError(Exception):
+    pass
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses a key that occurs twice and nesting that is too deep."""
+    """PyYAML's safe loader, which also refuses a key that occurs twice and what takes a file too far.
+
+    That is nesting that is too deep, merge keys (``<<``) that multiply mappings, and endless numbers.
+    """
 
     depth = 0
+    merged = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
@@ -44,6 +55,31 @@ class _Loader(yaml.SafeLoader):
                 raise ConstructorError(None, None, problem, key.start_mark)
             seen.add((key.tag, str(key.value)))
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put the entries of the mappings that ``<<`` names before the node's own, which replace them."""
+        pairs, node.value = node.value, []  # empty, so that a mapping that merges itself ends
+        own, merged = [], []
+        for key, value in pairs:
+            if key.tag != _MERGE:
+                own.append((key, value))
+                continue
+            for each in reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(each, yaml.MappingNode):
+                    raise ConstructorError(None, None, "<< takes a mapping or a list of them", each.start_mark)
+                self.flatten_mapping(each)
+                self.merged += 1 + len(each.value)
+                if self.merged > MOST_VALUES:
+                    raise _TooManyError
+                merged += each.value
+        node.value = merged + own
+
+    def construct_scalar(self, node: Any) -> Any:
+        """The text of a value; for those that are not text (numbers, dates) it is not endless."""
+        if isinstance(node, yaml.ScalarNode) and node.tag != _TEXT and len(node.value) > MOST_DIGITS:
+            problem = f"a value of {len(node.value)} characters that is no text"
+            raise ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_scalar(node)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -70,7 +106,9 @@ def read_mapping(path: Path) -> dict[Any, Any]:
         SpecError: no such file, not text, not YAML (with line and column), a key twice, or no mapping.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        text = content.decode("utf-8") if len(content) <= MOST_BYTES else ""
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -79,6 +117,8 @@ def read_mapping(path: Path) -> dict[Any, Any]:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SpecError(f"{path} is not text (byte {error.start} is not UTF-8); expected a YAML file") from None
+    if len(content) > MOST_BYTES:
+        raise SpecError(f"{path} is larger than {MOST_BYTES} bytes; expected a spec")
     values = _parsed(path, text)
     if values is None:
         raise SpecError(f"{path} is empty; expected the fields of a spec")
@@ -111,7 +151,9 @@ def _parsed(path: Path | str, text: str) -> Any:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - (before.rfind("\n") + 1) + 1
         raise SpecError(f"{path}:{line}:{column}: the character {error.character:#x} is not text") from None
-    except _TooDeepError:
+    except _TooManyError:
+        raise SpecError(f"{path} expands to more than {MOST_VALUES} values; expected a spec") from None
+    except (_TooDeepError, RecursionError):
         raise SpecError(f"{path} is nested too deeply to be a spec (more than {MOST_LEVELS} levels)") from None
     except _BAD_VALUES as error:
         raise SpecError(f"{path}: a value is not what its form or tag says ({error})") from None

@@ -26,6 +26,7 @@ from frameworks.config import (
     spec_hash,
     to_dict,
 )
+from frameworks.config.mappings import read_mapping
 
 TINY = preset("tiny")
 
@@ -34,6 +35,16 @@ def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_mappings_are_merged_as_yaml_says(tmp_path: Path) -> None:
+    text = "a: &a {x: 1, y: 1}\nb: &b {x: 2, z: 2}\nc: {<<: [*a, *b], z: 3}\nd: &d {<<: *b, y: 4}\ne: {<<: *d}\n"
+    found = read_mapping(write(tmp_path / "a.yml", text + "".join(f"f{i}: {{<<: *a}}\n" for i in range(300))))
+    assert found["c"] == {"x": 1, "y": 1, "z": 3}
+    assert found["d"] == found["e"] == {"x": 2, "z": 2, "y": 4}
+    assert found["f299"] == {"x": 1, "y": 1} and len(found) == 305
+    deep = read_mapping(write(tmp_path / "b.yml", CHAIN[: CHAIN.index("a500:")]))
+    assert deep["a499"] == {"x": 1}
 
 
 def read(tmp_path: Path, text: str) -> ExperimentSpec:
@@ -163,7 +174,20 @@ def test_words_for_true_and_false(tmp_path: Path) -> None:
 
 
 MANY_LAUGHS = "a: &a [1]\n" + "".join(f"{y}: &{y} [{f'*{x}, ' * 9}]\n" for x, y in pairwise("abcdefghij"))
+MERGED = "a: &a {x: 1}\n" + "".join(f"{y}: &{y} {{<<: [{f'*{x}, ' * 9}]}}\n" for x, y in pairwise("abcdefghij"))
+WIDE = f"a: &a {{{', '.join(f'k{i}: 1' for i in range(1000))}}}\nb: {{<<: [{'*a, ' * 9000}]}}\n"
+CHAIN = "a0: &a0 {x: 1}\n" + "".join(f"a{i + 1}: &a{i + 1} {{<<: *a{i}}}\n" for i in range(3000))
 BAD = [
+    (MERGED, ["expands to more than 100000 values"]),
+    (WIDE, ["expands to more than 100000 values"]),
+    ("inherit: tiny\nz: &z\n  <<: *z\n", ["no field 'z'"]),
+    ("inherit: tiny\nz:\n  <<: [1]\n", ["spec.yml:3:8", "<< takes a mapping"]),
+    (f"inherit: tiny\nseed: {':'.join('1' * 9000)}\n", ["spec.yml:2:7", "17999 characters"]),
+    (f"inherit: tiny\nseed: {'9' * 9000}\n", ["spec.yml:2:7", "9000 characters"]),
+    (f"inherit: tiny\nseed: {':'.join('1' * 400)}.5\n", ["spec.yml", "form or tag"]),
+    (f"inherit: tiny\nname: !!binary {'A' * 9000}\n", ["spec.yml:2:7", "characters"]),
+    ("# " + "x" * 2**18, ["larger than 262144 bytes"]),
+    ("é" * 2**18, ["larger than 262144 bytes"]),
     ("", ["is empty"]),
     ("# only this\n", ["is empty"]),
     ("- name\n- model\n", ["holds a list", "mapping"]),

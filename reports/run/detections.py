@@ -21,6 +21,7 @@ from reports.run.records import Box, FrameworkRecords, RunRecords, Sample
 
 TOP_BOXES = 10
 LABEL_SIZE = 6.5
+TALLEST = 3  # height of a cell over its width; an image of 10 x 20,000 pixels lies inside it
 
 
 def detection_grid(run: RunRecords, path: Path) -> Path | None:
@@ -31,7 +32,8 @@ def detection_grid(run: RunRecords, path: Path) -> Path | None:
     images = load_images(run)
     columns = 1 + len(predictors)
     cell = 10.5 / columns
-    heights = [cell * images[sample.image_id].shape[0] / images[sample.image_id].shape[1] for sample in run.samples]
+    shapes = [images[sample.image_id].shape for sample in run.samples]
+    heights = [cell * min(max(height / width, 1 / TALLEST), TALLEST) for height, width, _ in shapes]
     figure = style.new_figure(sum(heights) + 0.32 * len(heights) + 0.3, width=10.5)
     grid = figure.subplots(len(run.samples), columns, squeeze=False, height_ratios=heights)
     for row, sample in enumerate(run.samples):
