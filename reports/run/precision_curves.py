@@ -20,6 +20,7 @@ def followed_split(run: RunRecords) -> str | None:
     return split if counts[split] > 1 else None
 
 
+@style.plain
 def precision_curves(run: RunRecords, path: Path) -> Path | None:
     """Draw AP50 and AP over the epochs, a panel each; None if no split was evaluated twice."""
     split = followed_split(run)
