@@ -45,8 +45,9 @@ def margin_figure(records: ParityRecords, path: Path) -> Path:
         axes.annotate(text, **place, textcoords="offset points", **look)
     axes.set_yticks(range(len(groups)), [f"{MEANING.get(j, j)}, {dtype}" for j, dtype in groups], fontsize=9)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.annotate("worst", (1.0, 1.0), (6, 4), "axes fraction", textcoords="offset points", fontsize=9, va="bottom")
-    axes.annotate("limit", (1.0, 1.0), (-4, 4), ("data", "axes fraction"), textcoords="offset points", fontsize=9)
+    for x, text, where in ((1.0, "limit", "data"), (1.02, "worst", "axes fraction")):
+        place = {"xycoords": (where, "axes fraction"), "xytext": (0, 4), "textcoords": "offset points"}
+        axes.annotate(text, (x, 1.0), ha="center" if where == "data" else "left", fontsize=9, **place)
     style.tidy(axes)
     _legend(figure, records, groups)
     figure.suptitle(_message(records), fontsize=12, x=0.01, ha="left")
@@ -72,7 +73,7 @@ def depth_figure(records: ParityRecords, path: Path) -> Path:
     panels[0].set_yticks(range(len(modules)), modules, fontsize=8.5)
     panels[0].set_ylim(len(modules) - 0.4, -0.6)
     _legend(figure, records, groups)
-    figure.suptitle("Worst error of each module, in the order in which data pass", fontsize=12, x=0.01, ha="left")
+    figure.suptitle("Worst error of each module, from the images to the update", fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)
 
 
