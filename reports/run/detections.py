@@ -9,7 +9,6 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -18,7 +17,7 @@ from frameworks.errors import UserError
 from reports import style
 from reports.frameworks import style_of
 from reports.run.files import SAMPLE_IMAGES
-from reports.run.matches import OVERLAP, Outcome, outcome, score_threshold
+from reports.run.matches import OVERLAP, Outcome, covered, outcome, score_threshold
 from reports.run.records import Box, RunRecords
 
 WIDTH = 7.3  # inches: 1022 pixels, no more than GitHub shows
@@ -46,7 +45,7 @@ def detection_grid(run: RunRecords, path: Path) -> Path | None:
         per_point = image_HW3.shape[0] / (72 * heights[row])
         axes = _panel(grid[row, 0], image_HW3, style.NEUTRAL_COLOR, f"ground truth, {sample.split}")
         _outline(axes, sample.ground_truth, OBJECT)
-        _labels(axes, _largest(sample.ground_truth), OBJECT, image_HW3, per_point, [])
+        _labels(axes, [(box, OBJECT) for box in _largest(sample.ground_truth)], image_HW3, per_point)
         for column, framework in enumerate(predictors, start=1):
             judged = outcome(framework, sample, run.categories, threshold)
             look = style_of(framework.name)
@@ -95,9 +94,8 @@ def _draw_outcome(axes: Axes, judged: Outcome, image_HW3: NDArray[np.uint8], per
     _outline(axes, judged.missed, OBJECT, dashed=True)
     _outline(axes, judged.false, FALSE)
     _outline(axes, judged.found, FOUND)
-    taken: list[Bbox] = []
-    _labels(axes, judged.found, FOUND, image_HW3, per_point, taken)
-    _labels(axes, judged.false, FALSE, image_HW3, per_point, taken)
+    found, false = [(box, FOUND) for box in judged.found], [(box, FALSE) for box in judged.false]
+    _labels(axes, [*found, *false], image_HW3, per_point)
 
 
 def _outline(axes: Axes, boxes: Sequence[Box], color: str, dashed: bool = False) -> None:
@@ -118,42 +116,38 @@ def _largest(boxes: Sequence[Box]) -> list[Box]:
     return sorted(boxes, key=lambda box: -box.bbox[2] * box.bbox[3])
 
 
-def _labels(
-    axes: Axes,
-    boxes: Sequence[Box],
-    color: str,
-    image_HW3: NDArray[np.uint8],
-    per_point: float,
-    taken: list[Bbox],
-) -> None:
-    """Write name and score at the boxes' corners, the first boxes first; one without a free place stays unnamed."""
+def _labels(axes: Axes, named: Sequence[tuple[Box, str]], image_HW3: NDArray[np.uint8], per_point: float) -> None:
+    """Write name and score beside the boxes, the first ones first; one without a good place stays unnamed.
+
+    Args:
+        named: boxes with their colours.
+        per_point: image pixels of a point; the axes' size is settled only when drawing, so it is estimated.
+    """
     height, width = image_HW3.shape[:2]
-    for box in boxes:
-        if len(taken) >= MOST_LABELS:
-            return
+    boxes, taken = [box for box, _ in named], []
+    tall = 1.45 * LABEL_SIZE * per_point
+    for box, color in named[: 3 * MOST_LABELS]:
         text = box.category if box.score is None else f"{box.category} {box.score:.2f}"
-        # the axes' size is settled only when drawing, so the label's size in image pixels is estimated
-        wide, tall = 0.62 * LABEL_SIZE * len(text) * per_point, 1.45 * LABEL_SIZE * per_point
-        left, top = box.bbox[0], box.bbox[1]
-        right, bottom = left + box.bbox[2], top + box.bbox[3]
-        corners = [
-            (left, top - tall),
-            (left, bottom),
-            (left, top),
-            (right - wide, top - tall),
-            (right - wide, bottom),
-        ]
-        for x, y in corners:
-            x = min(max(x, 0.0), max(0.0, width - wide))
-            place = Bbox.from_bounds(x, y, wide, tall)
+        wide = 0.62 * LABEL_SIZE * len(text) * per_point
+        for x, y in _corners(box, wide, tall):
+            place = Box("", (min(max(x, 0.0), max(0.0, width - wide)), y, wide, tall))
             inside = y >= 0 and y + tall <= height
-            if inside and not any(place.overlaps(other) for other in taken):
+            if inside and not covered([place], taken).any() and not (covered([place], boxes) > 0.5).any():
                 taken.append(place)
                 ground = {"facecolor": color, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
                 ink = "white" if color == FOUND else "black"
                 look = {"fontsize": LABEL_SIZE, "color": ink, "va": "top", "ha": "left", "clip_on": True}
-                axes.text(x, y, text, bbox=ground, **look)
+                axes.text(place.bbox[0], y, text, bbox=ground, **look)
                 break
+        if len(taken) >= MOST_LABELS:
+            return
+
+
+def _corners(box: Box, wide: float, tall: float) -> list[tuple[float, float]]:
+    """Where the upper left corner of a label may be, best first."""
+    x, y, width, height = box.bbox
+    left, right = x, x + width - wide
+    return [(left, y - tall), (left, y + height), (right, y - tall), (right, y + height), (left, y)]
 
 
 def _legend() -> list[Line2D]:

@@ -4,6 +4,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -11,7 +12,8 @@ from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
 from reports.run.differences import PUBLISHED_LOSS_BOUND, Difference, TrainingDifference
-from reports.run.records import RunRecords, Step
+from reports.run.loss_figure import FAINT, epoch_means, means_of_epochs
+from reports.run.records import FrameworkRecords, RunRecords, Step
 
 TERM = re.compile(r"^loss_(?P<kind>[a-z0-9]+?)(?:_(?P<group>aux|dn|enc)(?:_.*)?)?$")
 GROUPS = {
@@ -31,6 +33,7 @@ def loss_terms(run: RunRecords, path: Path) -> Path | None:
     groups = [group for group in GROUPS if any(group == each for _, each in keys)]
     if not kinds:
         return None
+    by_epoch = means_of_epochs(run)
     figure = style.new_figure(0.9 + 1.9 * len(groups))
     grid = figure.subplots(len(groups), len(kinds), squeeze=False, sharex=True)
     for row, group in enumerate(groups):
@@ -39,17 +42,26 @@ def loss_terms(run: RunRecords, path: Path) -> Path | None:
             for framework in run.trained:
                 curve = series[framework.name].get((kind, group))
                 if curve:
-                    axes.plot(*curve, **style_of(framework.name).curve)
-                else:
-                    axes.plot([], [])
+                    _plot(axes, framework, *curve, by_epoch)
             axes.set_title(f"{kind}: {GROUPS[group]}", fontsize=9.5, loc="left")
             style.tidy(axes)
     for axes in grid[-1]:
         axes.set_xlabel("optimizer step", fontsize=9)
     handles = [Line2D([], [], label=show.label(item.name), **style_of(item.name).curve) for item in run.trained]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=10)
-    figure.suptitle(f"Every kind of loss, {run.meta.preset}", fontsize=12, x=0.01, ha="left")
+    means = ", means of epochs" if by_epoch else ""
+    figure.suptitle(f"Every kind of loss{means}, {run.meta.preset}", fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)
+
+
+def _plot(axes: Axes, framework: FrameworkRecords, numbers: list[int], values: list[float], by_epoch: bool) -> None:
+    where, shown, look = np.array(numbers, float), np.array(values), style_of(framework.name)
+    if by_epoch:
+        axes.plot(where, shown, color=look.color, **FAINT)
+        wanted = set(numbers)
+        steps = [step for step in framework.steps if step.step + 1 in wanted]
+        where, shown = epoch_means(steps, shown)
+    axes.plot(where, shown, **look.curve)
 
 
 def _grouped(steps: tuple[Step, ...]) -> dict[tuple[str, str], tuple[list[int], list[float]]]:

@@ -29,9 +29,15 @@ def headline_table(run: RunRecords) -> str:
         row = {"": title} | {show.label(name): write(value) for name, value in named.items()}
         rows.append(row | _against(summaries, named, compare))
 
-    add("training loss, last epoch", [each.final_loss for each in summaries], show.loss, _relative)
+    add("training loss (total), last epoch", [each.final_loss for each in summaries], show.loss, _relative)
     if losses := last_validations(run):
-        add("validation loss, last epoch", [losses.get(each.name) for each in summaries], show.loss, _relative)
+        values = [losses.get(each.name) for each in summaries]
+        add(
+            "validation loss (final predictions), last epoch",
+            values,
+            show.loss,
+            _relative,
+        )
     for split, images in (("train", "training"), ("val", "validation")):
         values = [_average_precision(each, split) for each in summaries]
         add(f"AP, {images} images", values, show.average_precision, _plain)

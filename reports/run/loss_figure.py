@@ -56,7 +56,7 @@ def _totals(axes: Axes, run: RunRecords, controls: Comparisons, by_epoch: bool) 
         where, totals = _numbers(steps), np.array([step.total for step in steps])
         if by_epoch:
             axes.plot(where, totals, color=look.color, **FAINT)
-            where, totals = _epoch_means(steps, totals)
+            where, totals = epoch_means(steps, totals)
         axes.plot(where, totals, label=look.label, **look.curve)
     if by_epoch:
         axes.plot([], [], color=style.NEUTRAL_COLOR, label="each step (thick: mean of an epoch)", **FAINT)
@@ -77,7 +77,7 @@ def _control_totals(controls: Comparisons, by_epoch: bool) -> tuple[Floats, Floa
     rows = [np.array([step.total for step in steps]) for steps in common]
     where = numbers_S + 1.0
     if by_epoch:
-        means = [_epoch_means(steps, row) for steps, row in zip(common, rows, strict=True)]
+        means = [epoch_means(steps, row) for steps, row in zip(common, rows, strict=True)]
         where, rows = means[0][0], [row for _, row in means]
     return where, np.min(rows, axis=0), np.max(rows, axis=0)
 
@@ -91,7 +91,7 @@ def _numbers(steps: Sequence[Step]) -> Floats:
     return np.array([step.step + 1.0 for step in steps])
 
 
-def _epoch_means(steps: Sequence[Step], values_S: Floats, geometric: bool = False) -> tuple[Floats, Floats]:
+def epoch_means(steps: Sequence[Step], values_S: Floats, geometric: bool = False) -> tuple[Floats, Floats]:
     """The middle of every epoch in steps (from 1), and the mean of the finite values there; NaN without one."""
     epoch_S, number_S = np.array([step.epoch for step in steps]), _numbers(steps)
     middles, means = [], []
@@ -140,7 +140,7 @@ def _difference(axes: Axes, comparison: TrainingDifference, alone: bool, by_epoc
     where, values = comparison.steps + 1.0, np.where(positive, comparison.relative, np.nan)
     if by_epoch and len(values):
         axes.plot(where, values, color=look["color"], **FAINT)
-        where, values = _epoch_means(_at(comparison.reference, comparison.steps), values, geometric=True)
+        where, values = epoch_means(_at(comparison.reference, comparison.steps), values, geometric=True)
     name = f"{show.label(comparison.other.name)} − {show.label(comparison.reference.name)}"
     axes.plot(where, values, **look, marker="o" if len(values) <= 60 else None, markersize=3, label=name)
     return comparison.relative[positive]
@@ -151,7 +151,7 @@ def _control_band(axes: Axes, controls: Comparisons, by_epoch: bool) -> None:
     numbers_S, largest_S = parting.band(controls)
     where, drawn = numbers_S + 1.0, np.where(np.isfinite(largest_S) & (largest_S > 0), largest_S, np.nan)
     if by_epoch and len(drawn):
-        where, drawn = _epoch_means(_at(controls[0].reference, numbers_S), drawn, geometric=True)
+        where, drawn = epoch_means(_at(controls[0].reference, numbers_S), drawn, geometric=True)
     label = f"{show.label(controls[0].reference.name)} against itself"
     axes.fill_between(where, 1e-12, drawn, color=style.BAND_COLOR, linewidth=0, label=label)
 

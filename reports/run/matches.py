@@ -81,10 +81,26 @@ def _without_duplicates(boxes: list[Box]) -> list[Box]:
 
 def overlaps(boxes: Sequence[Box], others: Sequence[Box]) -> NDArray[np.float64]:
     """Intersection over union of every box with every other one, [N, M]; 0 where both are empty."""
+    both_NM, area_N, area_M = _areas(boxes, others)
+    return _divided(both_NM, area_N[:, None] + area_M[None] - both_NM)
+
+
+def covered(boxes: Sequence[Box], others: Sequence[Box]) -> NDArray[np.float64]:
+    """The share of every other box that lies under each box, [N, M]; 0 for an empty one."""
+    both_NM, _, area_M = _areas(boxes, others)
+    return _divided(both_NM, np.broadcast_to(area_M, both_NM.shape))
+
+
+def _areas(
+    boxes: Sequence[Box], others: Sequence[Box]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Areas of the intersections [N, M], of the boxes [N] and of the others [M]."""
     left_N4, right_M4 = (np.array([box.bbox for box in each], float).reshape(-1, 4) for each in (boxes, others))
     start_NM2 = np.maximum(left_N4[:, None, :2], right_M4[None, :, :2])
     end_NM2 = np.minimum((left_N4[:, :2] + left_N4[:, 2:])[:, None], (right_M4[:, :2] + right_M4[:, 2:])[None])
     both_NM = np.maximum(end_NM2 - start_NM2, 0.0).prod(axis=-1)
-    area_N, area_M = left_N4[:, 2:].prod(axis=1), right_M4[:, 2:].prod(axis=1)
-    either_NM = area_N[:, None] + area_M[None] - both_NM
-    return np.divide(both_NM, either_NM, out=np.zeros_like(both_NM), where=either_NM > 0)
+    return both_NM, left_N4[:, 2:].prod(axis=1), right_M4[:, 2:].prod(axis=1)
+
+
+def _divided(parts_NM: NDArray[np.float64], wholes_NM: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(parts_NM, wholes_NM, out=np.zeros_like(parts_NM), where=wholes_NM > 0)

@@ -1,10 +1,14 @@
 """Which boxes a picture shows: threshold, duplicates, and matches with the objects."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 
+from reports.run.detections import MOST_LABELS, detection_grid
 from reports.run.matches import outcome, overlaps, score_threshold
 from reports.run.records import Box, FrameworkRecords, Sample, read_run
 from reports.tests.run_folder import rewrite
@@ -72,3 +76,25 @@ def test_the_threshold_falls_where_no_model_is_sure(run_dir: Path) -> None:
         for item in split
     )
     assert score_threshold(read_run(run_dir)) == pytest.approx(best / 2)
+
+
+def test_crowded_images_are_outlined_but_only_some_boxes_are_named(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, blank_figures: None
+) -> None:
+    def crowd(samples: dict[str, Any]) -> None:
+        for image in samples["images"]:
+            places = ((20 * (k % 30), 20 * (k // 30)) for k in range(600))
+            image["ground_truth"] = [{"category": "dog", "bbox": [x, y, 12, 12]} for x, y in places]
+
+    written: list[str] = []
+    draw = Axes.text
+
+    def text(self: Axes, x: float, y: float, s: str, **look: Any) -> Text:
+        written.append(s)
+        return draw(self, x, y, s, **look)
+
+    rewrite(run_dir / "samples.json", crowd)
+    monkeypatch.setattr(Axes, "text", text)
+    run = read_run(run_dir)
+    assert detection_grid(run, run_dir / "report_detections.png")
+    assert 0 < len(written) <= MOST_LABELS * 3 * len(run.samples)

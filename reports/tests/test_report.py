@@ -55,7 +55,7 @@ def test_the_headline_holds_the_recorded_numbers(pristine: Path) -> None:
     assert table[""] == ["PyTorch", "Jittor", "Jittor against PyTorch"]
     assert table["epochs"][:2] == ["5 of 5", "5 of 5"]
     means = [sum(total(name, step) for step in range(52, 65)) / STEPS_PER_EPOCH for name in ("torch", "jittor")]
-    loss = table["training loss, last epoch"]
+    loss = table["training loss (total), last epoch"]
     assert [float(cell) for cell in loss[:2]] == pytest.approx(means, rel=1e-5)
     assert loss[2] == f"{100 * abs(means[1] - means[0]) / means[0]:.2g} %"
     assert table["AP, training images"] == ["0.0020", "0.0020", "+0.0000"]
@@ -199,7 +199,7 @@ def test_a_failed_framework_is_named_first_with_its_stderr(run_dir: Path) -> Non
     assert "Jittor stopped (crash) after 20 steps" in paragraph(text)
     assert "the two are at different epochs" in section(text, "How well does it detect?")
     assert text.index("Segfault | in") < text.index("## Is it the same function?")
-    for row in ("training loss, last epoch", "AP, training images", "AP, validation images"):
+    for row in ("training loss (total), last epoch", "AP, training images", "AP, validation images"):
         assert headline(text)[row][2] == "–"
     assert re.search(r"at the last common step \(20\)", paragraph(text))
 

@@ -57,6 +57,15 @@ def test_both_losses_stand_side_by_side_at_the_validated_epochs(tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("blank_figures")
+def test_the_first_screen_has_the_validation_loss_too(run_dir: Path) -> None:
+    add_validation_losses(run_dir)
+    rows = build_report(run_dir).read_text().split("\n\n")[2].splitlines()[2:]
+    (row,) = [row for row in rows if row.startswith("| validation loss (final predictions), last epoch")]
+    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["4.92803", "5.17941", "5.1 %"]
+    assert len(rows) <= 8
+
+
+@pytest.mark.usefixtures("blank_figures")
 def test_a_changed_record_changes_its_cell_alone(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run")
     add_validation_losses(run_dir)
