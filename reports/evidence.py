@@ -17,7 +17,7 @@ from frameworks.errors import exit_status
 from reports import formatting as show
 from reports.jsonl import read_lines, read_object
 from reports.markdown import flat, table
-from reports.parity.figure import margin_figure
+from reports.parity.figure import depth_figure, margin_figure
 from reports.parity.page import build_parity_page, parity_verdict
 from reports.parity.records import ParityRecords, parse
 from reports.parity.tables import closest_rows, preset_rows, skip_rows, summary_rows
@@ -89,6 +89,7 @@ def update(records: Path | None, zoo: Path | None, root: Path = ROOT) -> Path:
                 build_parity_page(path, root / EXAMPLES / "zoo")
             else:
                 margin_figure(parsed, root / EXAMPLES / "parity.png")
+                depth_figure(parsed, root / EXAMPLES / "parity_depth.png")
     (root / FACTS).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = evidence_page(root)
     (root / PAGE).write_text(page, encoding="utf-8")

@@ -1,7 +1,11 @@
 """What all figures share: size, neutral colours, grid and file format. Frameworks' looks: `frameworks.py`."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+from matplotlib import style as styles
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -10,6 +14,20 @@ NEUTRAL_COLOR = "#555555"
 BAND_COLOR = "#d5d5d5"
 DPI = 140
 WIDTH = 9.0  # inches: 1260 pixels, which GitHub shows at about 880
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def plain(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Make a function draw with matplotlib's own settings; the user's stay as they are, and are not seen."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with styles.context("default"):
+            return draw(*args, **kwargs)
+
+    return drawn
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:

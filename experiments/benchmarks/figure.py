@@ -14,6 +14,7 @@ from reports.frameworks import style_of
 HEIGHT_OF_A_LABEL = 0.24  # inches
 
 
+@style.plain
 def draw(rows: list[Row], path: Path) -> Path:
     """Draw one panel per task; in it a group of marks per preset and size."""
     names = [label for label in labels(rows) if label != REFERENCE]

@@ -10,6 +10,7 @@ from reports.frameworks import style_of
 Curve = Sequence[tuple[int, float]]
 
 
+@style.plain
 def draw(
     curves: Mapping[str, Curve],
     changes: Mapping[str, Curve],

@@ -20,6 +20,7 @@ MOST_NAMES = 45  # module names below the axis
 Record = dict[str, Any]
 
 
+@style.plain
 def draw(record: Record, path: Path) -> Path:
     """Draw both directions of a record's modules on logarithmic axes; the first culprit is marked."""
     rows = record["modules"]

@@ -17,6 +17,7 @@ FAULT_COLORS = ("#E69F00", "#CC79A7", "#009E73", "#56B4E9", "#8C564B", "#999900"
 LEAST = {"float64": 1e-17, "float32": 1e-9}  # what is drawn for a divergence of zero
 
 
+@style.plain
 def divergence_figure(lockstep: Lockstep, path: Path) -> Path:
     """One row for each dtype, one column for each quantity; returns the path."""
     figure = style.new_figure(3.6 * len(lockstep.dtypes) + 0.6, width=13.0)

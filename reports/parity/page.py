@@ -6,7 +6,7 @@ from pathlib import Path
 from reports import formatting as show
 from reports.jsonl import read_lines
 from reports.markdown import table
-from reports.parity.figure import margin_figure
+from reports.parity.figure import depth_figure, margin_figure
 from reports.parity.records import ParityRecord, ParityRecords, parse
 from reports.parity.tables import (
     MOST_FAILURES,
@@ -23,11 +23,12 @@ from reports.publish import install, page_command, render
 
 __all__ = ["all_passed", "build_parity_page", "parity_verdict", "summary_table"]
 PAGE = "parity.md"
-FIGURE = "parity.png"
+FIGURE, DEPTH = "parity.png", "parity_depth.png"
+FIGURES = "parity*.png"
 
 
 def build_parity_page(records: Path, out_dir: Path) -> Path:
-    """Write parity.md and parity.png into `out_dir` from a file of JSON lines, one comparison a line.
+    """Write parity.md and its figures into `out_dir` from a file of JSON lines, one comparison a line.
 
     Returns the page's path. A page with failures is written too, and its first sentence reports them. Raises
     UserError, before anything is written, for a missing or broken file and for one without a comparison.
@@ -39,12 +40,14 @@ def build_parity_page(records: Path, out_dir: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".parity-", dir=out_dir) as name:
         folder = Path(name)
         margin_figure(parsed, folder / FIGURE)
+        depth_figure(parsed, folder / DEPTH)
         context = {
             "verdict": parity_verdict(parsed),
             "notes": [note] if note else [],
             "summary": summary_of(parsed),
             "presets": table(preset_rows(parsed), left=2),
             "figure": FIGURE,
+            "depth": DEPTH,
             "caption": _caption(parsed),
             "failures": failure_table(parsed),
             "failure_count": len(parsed.failures),
@@ -54,7 +57,7 @@ def build_parity_page(records: Path, out_dir: Path) -> Path:
             "records": Path(records).name,
         }
         (folder / PAGE).write_text(render("parity.md.j2", context), encoding="utf-8")
-        return install(folder, out_dir, PAGE, FIGURE)
+        return install(folder, out_dir, PAGE, FIGURES)
 
 
 def parity_verdict(records: ParityRecords) -> str:
@@ -93,7 +96,7 @@ def _where(record: ParityRecord) -> str:
 
 def _caption(records: ParityRecords) -> str:
     failed = list(dict.fromkeys(record.module for record in records.failures))
-    meaning = "Each mark is the worst error of a module, divided by its limit; the modules are in data-flow order."
+    meaning = "Each mark is the worst error of a module, divided by its limit; a row is one judge in one precision."
     if not failed:
         return f"{meaning} Every mark lies left of the line at 1: no module exceeds its limit."
     names = ", ".join(f"`{name}`" for name in failed[:6]) + (", …" if len(failed) > 6 else "")

@@ -4,7 +4,9 @@ import numpy as np
 
 from reports import formatting as show
 from reports.parity.records import ParityRecords
+from reports.run import validation
 from reports.run.differences import PUBLISHED_LOSS_BOUND, TrainingDifference
+from reports.run.matches import outcome, score_threshold
 from reports.run.records import FrameworkRecords, RunRecords
 
 
@@ -13,7 +15,7 @@ def loss_curves(
 ) -> str:
     """Caption of the loss curves: how far each loss fell, and how fast the curves diverge."""
     falls = "; ".join(_fall(framework) for framework in run.trained)
-    parts = [f"Total loss per step, from its first to its last value: {falls}."]
+    parts = [f"Total loss per step, from its first to its last value: {falls}.", validation.caption(run)]
     for comparison in comparisons:
         if len(comparison.steps):
             parts.append(_parting(comparison))
@@ -23,7 +25,7 @@ def loss_curves(
             "program from weights moved by one unit in the last place. A difference as large as this one is none "
             "between the frameworks."
         )
-    return " ".join(parts)
+    return " ".join(filter(None, parts))
 
 
 def _fall(framework: FrameworkRecords) -> str:
@@ -42,7 +44,7 @@ def _parting(comparison: TrainingDifference) -> str:
     start, end = show.percent(relative_S[0]), show.percent(relative_S[-1])
     trend = "grows" if relative_S[-1] > 2 * relative_S[0] else "does not grow"
     return (
-        f"Beneath, their relative difference {trend}, from {start} to {end}; it is largest "
+        f"Below, their relative difference {trend}, from {start} to {end}; it is largest "
         f"({show.percent(relative_S[worst])}) at step {comparison.steps[worst] + 1}. Rounding that differs in the "
         "last bit is amplified by every update, so two correct programs give a difference that starts at rounding "
         "and grows. A difference that is large from the first step on has another cause."
@@ -89,19 +91,24 @@ def first_step(comparison: TrainingDifference) -> str:
 
 
 def detections(run: RunRecords) -> str:
-    """Caption of the detections, with the highest score of each framework."""
-    shown = {sample.image_id for sample in run.samples}
+    """Caption of the detections: how many objects each framework finds in these pictures."""
+    threshold = score_threshold(run)
     parts = []
-    for framework in run.frameworks:
-        results = [item for split in framework.predictions.values() for item in split]
-        scores = [float(item["score"]) for item in results if int(item["image_id"]) in shown]
-        if scores:
-            parts.append(f"{show.label(framework.name)} {max(scores):.2f}")
-    best = ", ".join(parts) if parts else "none"
+    for split, images in (("train", "training"), ("val", "validation")):
+        samples = [sample for sample in run.samples if sample.split == split]
+        objects = sum(len(sample.ground_truth) for sample in samples)
+        told = []
+        for framework in run.frameworks:
+            if framework.predictions and samples:
+                judged = [outcome(framework, sample, run.categories, threshold) for sample in samples]
+                found, false = sum(len(each.found) for each in judged), sum(len(each.false) for each in judged)
+                told.append(f"{show.label(framework.name)} {found} ({false} false)")
+        if told:
+            parts.append(f"of the {show.count(objects, 'object')} in these {images} images {', '.join(told)}")
     return (
-        "The ten best-scored boxes of each image, without a threshold, so that a model early in training shows "
-        f"boxes too. The highest score in these pictures: {best}. Compare the columns of a row; a few pictures "
-        "measure nothing."
+        f"Found with a score of {threshold:.2f} or more: {'; '.join(parts)}. In the drawing alone, boxes that "
+        "overlap a better one of their class by more than half are left out as duplicates. Compare the columns of "
+        "a row; a few pictures measure nothing, the APs above count every box."
     )
 
 

@@ -1,51 +1,57 @@
 """The figure of detections: a row per sample image, a column for the ground truth and for each framework."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
-from matplotlib.transforms import Bbox
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from frameworks.errors import UserError
-from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
 from reports.run.files import SAMPLE_IMAGES
-from reports.run.records import Box, FrameworkRecords, RunRecords, Sample
+from reports.run.matches import OVERLAP, Outcome, covered, outcome, score_threshold
+from reports.run.records import Box, RunRecords
 
-TOP_BOXES = 10
-LABEL_SIZE = 6.5
-TALLEST = 3  # height of a cell over its width; an image of 10 x 20,000 pixels lies inside it
+WIDTH = 7.3  # inches: 1022 pixels, no more than GitHub shows
+FLATTEST, TALLEST = 0.2, 0.8  # height of a row as a share of its cell's width; taller images are drawn narrower
+LABEL_SIZE, MOST_LABELS = 6.5, 12
+OBJECT, FOUND, FALSE = "white", style.GROUND_TRUTH_COLOR, "#F0E442"
+HALO = {OBJECT: "black", FOUND: "white", FALSE: "black"}
 
 
+@style.plain
 def detection_grid(run: RunRecords, path: Path) -> Path | None:
     """Draw the figure and return `path`; None if the run has no samples or no predictions."""
     predictors = [framework for framework in run.frameworks if framework.predictions]
     if not run.samples or not predictors:
         return None
-    images = load_images(run)
+    images, threshold = load_images(run), score_threshold(run)
     columns = 1 + len(predictors)
-    cell = 10.5 / columns
+    cell = WIDTH / columns
     shapes = [images[sample.image_id].shape for sample in run.samples]
-    heights = [cell * min(max(height / width, 1 / TALLEST), TALLEST) for height, width, _ in shapes]
-    figure = style.new_figure(sum(heights) + 0.32 * len(heights) + 0.3, width=10.5)
+    heights = [cell * min(max(shape[0] / shape[1], FLATTEST), TALLEST) for shape in shapes]
+    figure = style.new_figure(sum(heights) + 0.26 * len(heights) + 0.35, width=WIDTH)
     grid = figure.subplots(len(run.samples), columns, squeeze=False, height_ratios=heights)
     for row, sample in enumerate(run.samples):
         image_HW3 = images[sample.image_id]
-        title = f"image {sample.image_id} ({sample.split}): ground truth"
-        _draw(grid[row, 0], image_HW3, sample.ground_truth, style.GROUND_TRUTH_COLOR, title, cell)
+        per_point = image_HW3.shape[0] / (72 * heights[row])
+        axes = _panel(grid[row, 0], image_HW3, style.NEUTRAL_COLOR, f"ground truth, {sample.split}")
+        _outline(axes, sample.ground_truth, OBJECT)
+        _labels(axes, [(box, OBJECT) for box in _largest(sample.ground_truth)], image_HW3, per_point)
         for column, framework in enumerate(predictors, start=1):
-            boxes = top_boxes(framework, sample, run.categories)
-            _draw(
-                grid[row, column], image_HW3, boxes, style_of(framework.name).color, _title(framework, boxes), cell
-            )
-    figure.suptitle(f"Ground truth and each framework's {TOP_BOXES} best-scored boxes", fontsize=12)
+            judged = outcome(framework, sample, run.categories, threshold)
+            look = style_of(framework.name)
+            axes = _panel(grid[row, column], image_HW3, look.color, f"{look.label}: {counts(judged)}")
+            _draw_outcome(axes, judged, image_HW3, per_point)
+    figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return style.save(figure, path)
 
 
@@ -66,59 +72,94 @@ def load_images(run: RunRecords) -> dict[int, NDArray[np.uint8]]:
     return images
 
 
-def top_boxes(framework: FrameworkRecords, sample: Sample, categories: dict[int, str]) -> tuple[Box, ...]:
-    """The TOP_BOXES best-scored boxes of one image, best first: no threshold, so early runs show some too."""
-    results: list[dict[str, Any]] = framework.predictions.get(sample.split, [])
-    found = [item for item in results if int(item["image_id"]) == sample.image_id]
-    found.sort(key=lambda item: -float(item["score"]))
-    boxes = []
-    for item in found[:TOP_BOXES]:
-        x, y, width, height = (float(value) for value in item["bbox"])
-        name = categories.get(int(item["category_id"]), f"category {item['category_id']}")
-        boxes.append(Box(name, (x, y, width, height), float(item["score"])))
-    return tuple(boxes)
+def counts(judged: Outcome) -> str:
+    """How many objects were found and missed, and how many boxes are false."""
+    return f"{len(judged.found)} found, {len(judged.false)} false, {len(judged.missed)} missed"
 
 
-def _title(framework: FrameworkRecords, boxes: tuple[Box, ...]) -> str:
-    scores = [box.score for box in boxes if box.score is not None]
-    if not scores:
-        return f"{show.label(framework.name)}: no box recorded"
-    return f"{show.label(framework.name)}: scores {min(scores):.2f} to {max(scores):.2f}"
-
-
-def _draw(
-    axes: Axes, image_HW3: NDArray[np.uint8], boxes: tuple[Box, ...], color: str, title: str, cell_inches: float
-) -> None:
+def _panel(axes: Axes, image_HW3: NDArray[np.uint8], color: str, title: str) -> Axes:
     axes.imshow(image_HW3)
     height, width = image_HW3.shape[:2]
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
-    axes.set_axis_off()
-    axes.set_title(title, fontsize=9, color=color, loc="left")
-    halo = [patheffects.withStroke(linewidth=2.8, foreground="white")]
-    # worst first, so that the best boxes lie on top and keep their labels in the best places
-    for box in reversed(boxes):
-        look = {"fill": False, "edgecolor": color, "linewidth": 1.3, "path_effects": halo}
-        axes.add_patch(Rectangle(box.bbox[:2], box.bbox[2], box.bbox[3], **look))
-    taken: list[Bbox] = []
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(color=color, linewidth=1.6)
+    axes.set_title(title, fontsize=8, color=color, loc="left", pad=3)
+    return axes
+
+
+def _draw_outcome(axes: Axes, judged: Outcome, image_HW3: NDArray[np.uint8], per_point: float) -> None:
+    _outline(axes, judged.missed, OBJECT, dashed=True)
+    _outline(axes, judged.false, FALSE)
+    _outline(axes, judged.found, FOUND)
+    found, false = [(box, FOUND) for box in judged.found], [(box, FALSE) for box in judged.false]
+    _labels(axes, [*found, *false], image_HW3, per_point)
+
+
+def _outline(axes: Axes, boxes: Sequence[Box], color: str, dashed: bool = False) -> None:
+    """Draw all boxes at once; the halo keeps them visible on any image."""
+    corners = []
     for box in boxes:
-        _label(axes, box, color, (width, height), cell_inches, taken)
+        x, y, width, height = box.bbox
+        corners.append([(x, y), (x + width, y), (x + width, y + height), (x, y + height), (x, y)])
+    axes.add_collection(LineCollection(corners, colors=HALO[color], linewidths=2.0))
+    axes.add_collection(LineCollection(corners, colors=color, linewidths=1.0, linestyles=_dashes(dashed)))
 
 
-def _label(axes: Axes, box: Box, color: str, size: tuple[int, int], cell_inches: float, taken: list[Bbox]) -> None:
-    """Write a box's name and score at its corner, or at the nearest free place above or below it."""
-    text = box.category if box.score is None else f"{box.category} {box.score:.2f}"
-    # the axes' size is settled only when drawing, so the label's size in image pixels is estimated
-    per_point = size[0] / (72 * cell_inches)
-    wide, tall = 0.62 * LABEL_SIZE * len(text) * per_point, 1.5 * LABEL_SIZE * per_point
-    x = min(max(box.bbox[0], 0.0), max(0.0, size[0] - wide))
-    top, lowest = max(box.bbox[1], 0.0), size[1] - tall
-    shifts = sorted(range(-4 * TOP_BOXES, 4 * TOP_BOXES + 1), key=lambda shift: (abs(shift), -shift))
-    rows = [top + 0.5 * tall * shift for shift in shifts]
-    places = [Bbox.from_bounds(x, y, wide, 0.98 * tall) for y in rows if 0 <= y <= lowest]
-    free = (place for place in places if not any(place.overlaps(other) for other in taken))
-    place = next(free, Bbox.from_bounds(x, min(top, max(lowest, 0.0)), wide, tall))
-    taken.append(place)
-    ground = {"facecolor": color, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
-    look = {"fontsize": LABEL_SIZE, "color": "white", "va": "top", "ha": "left", "clip_on": True}
-    axes.text(x, place.y0, text, bbox=ground, **look)
+def _dashes(dashed: bool) -> Any:
+    return (0, (3, 2)) if dashed else "solid"
+
+
+def _largest(boxes: Sequence[Box]) -> list[Box]:
+    return sorted(boxes, key=lambda box: -box.bbox[2] * box.bbox[3])
+
+
+def _labels(axes: Axes, named: Sequence[tuple[Box, str]], image_HW3: NDArray[np.uint8], per_point: float) -> None:
+    """Write name and score beside the boxes, the first ones first; one without a good place stays unnamed.
+
+    Args:
+        named: boxes with their colours.
+        per_point: image pixels of a point; the axes' size is settled only when drawing, so it is estimated.
+    """
+    height, width = image_HW3.shape[:2]
+    boxes, taken = [box for box, _ in named], []
+    tall = 1.45 * LABEL_SIZE * per_point
+    for box, color in named[: 3 * MOST_LABELS]:
+        text = box.category if box.score is None else f"{box.category} {box.score:.2f}"
+        wide = 0.62 * LABEL_SIZE * len(text) * per_point
+        for x, y in _corners(box, wide, tall):
+            place = Box("", (min(max(x, 0.0), max(0.0, width - wide)), y, wide, tall))
+            inside = y >= 0 and y + tall <= height
+            if inside and not covered([place], taken).any() and not (covered([place], boxes) > 0.5).any():
+                taken.append(place)
+                ground = {"facecolor": color, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+                ink = "white" if color == FOUND else "black"
+                look = {"fontsize": LABEL_SIZE, "color": ink, "va": "top", "ha": "left", "clip_on": True}
+                axes.text(place.bbox[0], y, text, bbox=ground, **look)
+                break
+        if len(taken) >= MOST_LABELS:
+            return
+
+
+def _corners(box: Box, wide: float, tall: float) -> list[tuple[float, float]]:
+    """Where the upper left corner of a label may be, best first."""
+    x, y, width, height = box.bbox
+    left, right = x, x + width - wide
+    return [(left, y - tall), (left, y + height), (right, y - tall), (right, y + height), (left, y)]
+
+
+def _legend() -> list[Line2D]:
+    rows = (
+        (OBJECT, False, "object"),
+        (FOUND, False, f"found: right class, IoU ≥ {OVERLAP:g}"),
+        (FALSE, False, "false"),
+        (OBJECT, True, "missed object"),
+    )
+    handles = []
+    for color, dashed, text in rows:
+        halo = [patheffects.withStroke(linewidth=4, foreground=HALO[color])]
+        look = {"linewidth": 2, "linestyle": _dashes(dashed), "path_effects": halo}
+        handles.append(Line2D([], [], color=color, label=text, **look))
+    return handles

@@ -1,4 +1,4 @@
-"""The curves of a run report. Steps are counted from 1 in figures, from 0 in steps.jsonl."""
+"""The figures of loss terms. Steps are counted from 1 in figures, from 0 in steps.jsonl."""
 
 import math
 import re
@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
-from reports.run import parting
 from reports.run.differences import PUBLISHED_LOSS_BOUND, Difference, TrainingDifference
+from reports.run.loss_figure import FAINT, epoch_means, means_of_epochs
 from reports.run.records import FrameworkRecords, RunRecords, Step
 
 TERM = re.compile(r"^loss_(?P<kind>[a-z0-9]+?)(?:_(?P<group>aux|dn|enc)(?:_.*)?)?$")
@@ -24,111 +24,7 @@ GROUPS = {
 }
 
 
-def loss_curves(
-    run: RunRecords,
-    comparisons: tuple[TrainingDifference, ...],
-    controls: tuple[TrainingDifference, ...],
-    path: Path,
-) -> Path:
-    """Draw the total loss per step of every framework and, below on a log axis, their relative difference.
-
-    In both panels the grey area is what the controls reach: how far one framework parts from itself.
-    """
-    figure = style.new_figure(6.4 if comparisons else 4.0)
-    if comparisons:
-        above, beneath = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-        _differences(beneath, comparisons, controls)
-        beneath.set_xlabel("optimizer step")
-    else:
-        above = figure.subplots()
-        above.set_xlabel("optimizer step")
-    _control_totals(above, controls)
-    for framework in run.trained:
-        steps = [step.step + 1 for step in framework.steps]
-        totals = [step.total for step in framework.steps]
-        above.plot(steps, totals, label=show.label(framework.name), **style_of(framework.name).curve)
-    _mark_epochs(above, run.trained[0])
-    names = show.labels(framework.name for framework in run.trained)
-    above.set_title(f"Total training loss of {names}, {run.meta.preset}", fontsize=12, loc="left")
-    above.set_ylabel("total loss")
-    above.legend(frameon=False, fontsize=10)
-    style.tidy(above)
-    return style.save(figure, path)
-
-
-def _control_totals(axes: Axes, controls: tuple[TrainingDifference, ...]) -> None:
-    """Fill from the lowest to the highest total of the first framework and its controls."""
-    if not controls:
-        return
-    steps_S, _ = parting.band(controls)
-    wanted, sides = set(steps_S.tolist()), [controls[0].reference, *(each.other for each in controls)]
-    totals = [[step.total for step in side.steps if step.step in wanted] for side in sides]
-    lowest_S, highest_S = np.min(totals, axis=0), np.max(totals, axis=0)
-    reference = show.label(controls[0].reference.name)
-    label = f"{reference} and itself, moved by one unit in the last place"
-    axes.fill_between(steps_S + 1, lowest_S, highest_S, color=style.BAND_COLOR, linewidth=0, label=label)
-
-
-def _control_band(axes: Axes, controls: tuple[TrainingDifference, ...]) -> None:
-    """Fill below the controls' largest difference; steps without one leave a gap."""
-    if controls:
-        steps_S, largest_S = parting.band(controls)
-        drawn_S = np.where(np.isfinite(largest_S) & (largest_S > 0), largest_S, np.nan)
-        label = f"{show.label(controls[0].reference.name)} against itself"
-        axes.fill_between(steps_S + 1, 1e-12, drawn_S, color=style.BAND_COLOR, linewidth=0, label=label)
-
-
-def _differences(
-    axes: Axes, comparisons: tuple[TrainingDifference, ...], controls: tuple[TrainingDifference, ...]
-) -> None:
-    axes.set_yscale("log")
-    shown = []
-    # the one difference of two frameworks belongs to both, so it has neither one's look
-    one = {"color": style.NEUTRAL_COLOR, "linestyle": "-", "linewidth": 1.3} if len(comparisons) == 1 else {}
-    for comparison in comparisons:
-        # zero cannot be drawn on a log axis, so identical losses leave a gap
-        positive = np.isfinite(comparison.relative) & (comparison.relative > 0)
-        values = np.where(positive, comparison.relative, np.nan)
-        few = len(values) <= 60
-        axes.plot(
-            comparison.steps + 1,
-            values,
-            **style_of(comparison.other.name).curve | one,
-            marker="o" if few else None,
-            markersize=3,
-            label=f"{show.label(comparison.other.name)} − {show.label(comparison.reference.name)}",
-        )
-        shown += list(values[positive])
-    _control_band(axes, controls)
-    low, high = min(shown, default=1e-7), max(shown, default=1e-7)
-    axes.set_ylim(low / 3, max(0.3, 3 * high))
-    for limit in (PUBLISHED_LOSS_BOUND, 0.01, 0.1):
-        axes.axhline(limit, color="#999999", linewidth=0.9, linestyle="--", zorder=1)
-        place = {"xy": (1.0, limit), "xycoords": ("axes fraction", "data"), "xytext": (4, 0)}
-        look = {"va": "center", "fontsize": 9, "color": "#555555", "annotation_clip": False}
-        axes.annotate(show.percent(limit), **place, textcoords="offset points", **look)
-    if not shown:
-        axes.text(0.5, 0.5, "no difference at any step", transform=axes.transAxes, ha="center", fontsize=11)
-    if len(comparisons) > 1 or controls:
-        # Differences grow from rounding, so that no curve is below on the right.
-        axes.legend(fontsize=10, loc="lower right", facecolor="white", edgecolor="none", framealpha=1)
-    axes.set_title("Relative difference of the totals at each step", fontsize=11, loc="left")
-    axes.set_ylabel("|difference| / loss")
-    style.tidy(axes)
-
-
-def _mark_epochs(axes: Axes, framework: FrameworkRecords) -> None:
-    starts = [
-        later.step + 1
-        for earlier, later in zip(framework.steps, framework.steps[1:], strict=False)
-        if later.epoch != earlier.epoch
-    ]
-    if 0 < len(starts) <= 30:
-        for start in starts:
-            axes.axvline(start - 0.5, color="#cccccc", linewidth=0.8, linestyle=":", zorder=0)
-        axes.plot([], [], color="#aaaaaa", linewidth=1, linestyle=":", label="a new epoch")
-
-
+@style.plain
 def loss_terms(run: RunRecords, path: Path) -> Path | None:
     """Draw a column per kind of loss and a row per place where it is computed; None if no name is known."""
     series = {framework.name: _grouped(framework.steps) for framework in run.trained}
@@ -137,6 +33,7 @@ def loss_terms(run: RunRecords, path: Path) -> Path | None:
     groups = [group for group in GROUPS if any(group == each for _, each in keys)]
     if not kinds:
         return None
+    by_epoch = means_of_epochs(run)
     figure = style.new_figure(0.9 + 1.9 * len(groups))
     grid = figure.subplots(len(groups), len(kinds), squeeze=False, sharex=True)
     for row, group in enumerate(groups):
@@ -145,17 +42,26 @@ def loss_terms(run: RunRecords, path: Path) -> Path | None:
             for framework in run.trained:
                 curve = series[framework.name].get((kind, group))
                 if curve:
-                    axes.plot(*curve, **style_of(framework.name).curve)
-                else:
-                    axes.plot([], [])
+                    _plot(axes, framework, *curve, by_epoch)
             axes.set_title(f"{kind}: {GROUPS[group]}", fontsize=9.5, loc="left")
             style.tidy(axes)
     for axes in grid[-1]:
         axes.set_xlabel("optimizer step", fontsize=9)
     handles = [Line2D([], [], label=show.label(item.name), **style_of(item.name).curve) for item in run.trained]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=10)
-    figure.suptitle(f"Every kind of loss, {run.meta.preset}", fontsize=12, x=0.01, ha="left")
+    means = ", means of epochs" if by_epoch else ""
+    figure.suptitle(f"Every kind of loss{means}, {run.meta.preset}", fontsize=12, x=0.01, ha="left")
     return style.save(figure, path)
+
+
+def _plot(axes: Axes, framework: FrameworkRecords, numbers: list[int], values: list[float], by_epoch: bool) -> None:
+    where, shown, look = np.array(numbers, float), np.array(values), style_of(framework.name)
+    if by_epoch:
+        axes.plot(where, shown, color=look.color, **FAINT)
+        wanted = set(numbers)
+        steps = [step for step in framework.steps if step.step + 1 in wanted]
+        where, shown = epoch_means(steps, shown)
+    axes.plot(where, shown, **look.curve)
 
 
 def _grouped(steps: tuple[Step, ...]) -> dict[tuple[str, str], tuple[list[int], list[float]]]:
@@ -175,6 +81,7 @@ def _grouped(steps: tuple[Step, ...]) -> dict[tuple[str, str], tuple[list[int], 
     return grouped
 
 
+@style.plain
 def first_step(comparison: TrainingDifference, path: Path) -> Path | None:
     """Draw the relative difference of each loss term of the first step, and the published bound."""
     terms = comparison.first_terms

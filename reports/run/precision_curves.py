@@ -20,6 +20,7 @@ def followed_split(run: RunRecords) -> str | None:
     return split if counts[split] > 1 else None
 
 
+@style.plain
 def precision_curves(run: RunRecords, path: Path) -> Path | None:
     """Draw AP50 and AP over the epochs, a panel each; None if no split was evaluated twice."""
     split = followed_split(run)
@@ -28,11 +29,11 @@ def precision_curves(run: RunRecords, path: Path) -> Path | None:
     figure = style.new_figure(3.4)
     panels = figure.subplots(1, len(STATS), sharex=True)
     for axes, stat in zip(panels, STATS, strict=True):
-        for framework in run.frameworks:
-            rows = [row for row in framework.evaluations if row.split == split]
+        for entry in run.entries:
+            rows = [row for row in entry.evaluations if row.split == split]
             epochs, values = [row.epoch + 1 for row in rows], [row.stats[stat] for row in rows]
-            curve = style_of(framework.name).curve
-            axes.plot(epochs, values, marker=".", label=show.label(framework.name), **curve)
+            look = style_of(entry.name)
+            axes.plot(epochs, values, marker=look.marker, markersize=4, label=look.label, **look.curve)
         axes.set_ylim(0, 1)
         axes.set_xlabel("epoch")
         axes.set_title(f"{stat} on the {_images(split)} images", fontsize=11, loc="left")

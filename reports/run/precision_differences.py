@@ -31,6 +31,20 @@ def meaning(run: RunRecords, other: str, values: list[Value], floor: float) -> s
     return f"AP differs{intervals} {'; '.join(told)}." if intervals else f"AP: {'; '.join(told)}."
 
 
+def brief(run: RunRecords, other: str, value: Value) -> str:
+    """One split's difference and what it means, in a sentence; without a control it means nothing."""
+    split, ours, theirs = value
+    controls = [each for each in run.precision if each.split == split and _is_control(run, each)]
+    found = [each for each in run.precision if each.split == split and each.other == other]
+    if not (controls and found):
+        return f"AP on {split} differs by {theirs - ours:+.4f}: one seed and few images, no evidence either way."
+    own = max(controls, key=lambda each: abs(each.difference))
+    return (
+        f"AP on {split} differs by {found[0].difference:+.4f}, the control's by {own.difference:+.4f}: "
+        f"{_judgement(found[0], own)}."
+    )
+
+
 def _judgement(found: PrecisionDifference, control: PrecisionDifference) -> str:
     if found.low <= 0 <= found.high:
         return "these images cannot tell it from 0"

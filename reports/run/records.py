@@ -48,7 +48,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """COCO statistics (fractions in 0..1, -1 where COCO defines none) after an epoch, on one split."""
+    """COCO statistics (fractions in 0..1, -1 where COCO defines none) after an epoch, on one split.
+
+    ``losses`` are the terms of the final predictions, {} where the run was not validated on the way.
+    """
 
     epoch: int
     split: str
@@ -56,6 +59,7 @@ class Evaluation:
     stats: dict[str, float]
     kernels_compiled: int = 0
     compile_seconds: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -252,7 +256,10 @@ def _evaluation(item: dict[str, Any]) -> Evaluation:
     missing = [name for name in ("AP", "AP50") if name not in stats]
     if missing:
         raise ValueError(f"stats lacks {', '.join(missing)}")
-    return Evaluation(int(item["epoch"]), item["split"], int(item["images"]), stats, **_compiled(item))
+    losses = {name: _number(value) for name, value in item.get("losses", {}).items()}
+    return Evaluation(
+        int(item["epoch"]), item["split"], int(item["images"]), stats, **_compiled(item), losses=losses
+    )
 
 
 def _compiled(item: dict[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,23 @@ from typing import Any
 
 from frameworks.errors import exit_status
 from reports import formatting as show
-from reports.parity.figure import margin_figure
+from reports.parity.figure import depth_figure
 from reports.parity.records import ParityRecords
 from reports.publish import install, render
-from reports.run import captions, detections, figures, precision_curves, precision_differences, tables
+from reports.run import (
+    captions,
+    detections,
+    figures,
+    findings,
+    loss_figure,
+    precision_curves,
+    precision_differences,
+    tables,
+    validation,
+)
 from reports.run.certificate import Certificate
 from reports.run.differences import TrainingDifference, compare_controls, compare_run
+from reports.run.headline import headline_table
 from reports.run.records import RunRecords, read_run
 from reports.run.verdict import verdict
 
@@ -35,19 +46,30 @@ def build_report(run_dir: Path) -> Path:
 
 
 def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
-    comparisons = compare_run(run)
+    comparisons, controls = compare_run(run), compare_controls(run)
     judged = run.certificate.float64 if run.certificate else None
+    differing, environment = tables.environment_tables(run)
     return {
         "run": run,
         "meta": run.meta,
         "data": run.meta.data,
         "title": show.labels(framework.name for framework in run.frameworks),
         "verdict": verdict(run),
+        "headline": headline_table(run),
         "failures": [entry for entry in run.entries if entry.failure],
-        "summary_table": tables.summary_table(run),
+        "same_function": findings.same_function(run, comparisons),
+        "same_training": findings.same_training(comparisons, controls),
+        "detection": findings.detection(run, comparisons),
+        "cost": " ".join(filter(None, map(findings.cost, comparisons))),
+        "trained": findings.trained(run),
+        "speed_table": tables.speed_table(run),
+        "validation_table": (validated := validation.validation_table(run)),
+        "validation_note": validation.validation_note(run) if validated else "",
         "compilation": captions.compilation(run),
         "evaluation_table": tables.evaluation_table(run),
-        "environment_table": tables.environment_table(run),
+        "host": tables.host_sentence(run),
+        "differing_table": differing,
+        "environment_table": environment,
         "data_table": tables.data_table(run),
         "objects": captions.objects(run),
         "figures": _run_figures(run, comparisons, folder),
@@ -65,7 +87,7 @@ def _run_figures(
     made: dict[str, tuple[Path | None, str]] = {}
     controls = compare_controls(run)
     if run.trained:
-        path = figures.loss_curves(run, comparisons, controls, folder / "report_loss.png")
+        path = loss_figure.loss_curves(run, comparisons, controls, folder / "report_loss.png")
         made["loss"] = path, captions.loss_curves(run, comparisons, controls)
         made["terms"] = figures.loss_terms(run, folder / "report_terms.png"), captions.loss_terms(run)
     if path := precision_curves.precision_curves(run, folder / "report_precision.png"):
@@ -77,7 +99,7 @@ def _run_figures(
 
 
 def _certificate(certificate: Certificate, judged: ParityRecords, folder: Path) -> dict[str, Any]:
-    path = margin_figure(judged, folder / "report_certificate.png")
+    path = depth_figure(judged, folder / "report_certificate.png")
     return {
         "file": path.name,
         "caption": captions.certificate(judged),

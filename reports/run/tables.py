@@ -5,61 +5,40 @@ from typing import Any
 from reports import formatting as show
 from reports.markdown import flat, table
 from reports.run.certificate import Certificate, float32_families
-from reports.run.differences import PUBLISHED_LOSS_BOUND, Difference, TrainingDifference
+from reports.run.differences import PUBLISHED_LOSS_BOUND, TrainingDifference
 from reports.run.meta import COCO_STATS
-from reports.run.records import Evaluation, RunRecords
-from reports.run.summary import Summary, comparable, evaluation_of, summarize
+from reports.run.records import RunRecords
+from reports.run.summary import summarize
+
+LOCAL = ("executable", "pid")  # facts of one computer that tell a reader nothing
 
 
-def summary_table(run: RunRecords) -> str:
-    """A row per framework and control and, for each one after the first that trained, a row of differences."""
+def speed_table(run: RunRecords) -> str:
+    """Times and memory: a row per framework and control and, for each that trained after the first, its ratios."""
     summaries = [summarize(entry) for entry in run.entries]
-    rows = [_summary_row(summary, run) for summary in summaries]
     trained = [summary for summary in summaries if summary.steps]
-    rows += [_difference_row(trained[0], other) for other in trained[1:]]
+    rows = [
+        {
+            "framework": show.label(each.name),
+            "time per epoch": show.seconds(each.epoch_seconds),
+            "first epoch": show.seconds(each.first_epoch_seconds),
+            "time per step": show.seconds(each.step_seconds),
+            "peak memory": show.megabytes(each.peak_memory_mb),
+        }
+        for each in summaries
+    ]
+    for other in trained[1:]:
+        reference = trained[0]
+        rows.append(
+            {
+                "framework": f"{show.label(other.name)} against {show.label(reference.name)}",
+                "time per epoch": show.ratio(other.epoch_seconds, reference.epoch_seconds),
+                "first epoch": show.ratio(other.first_epoch_seconds, reference.first_epoch_seconds),
+                "time per step": show.ratio(other.step_seconds, reference.step_seconds),
+                "peak memory": show.ratio(other.peak_memory_mb, reference.peak_memory_mb),
+            }
+        )
     return table(rows)
-
-
-def _summary_row(summary: Summary, run: RunRecords) -> dict[str, str]:
-    row = {
-        "framework": show.label(summary.name),
-        "epochs": f"{summary.epochs} of {run.meta.epochs}",
-        "final total loss": show.loss(summary.final_loss),
-    }
-    for split in ("train", "val"):
-        stats = _stats(evaluation_of(summary, split))
-        row |= {f"{name} {split}": show.average_precision(stats.get(name)) for name in ("AP", "AP50")}
-    parameters = run.meta.parameters
-    return row | {
-        "time per epoch": show.seconds(summary.epoch_seconds),
-        "first epoch": show.seconds(summary.first_epoch_seconds),
-        "time per step": show.seconds(summary.step_seconds),
-        "peak memory": show.megabytes(summary.peak_memory_mb),
-        "parameters": _count(parameters.trainable_and_frozen),
-        "with running statistics": _count(parameters.with_running_statistics),
-    }
-
-
-def _difference_row(reference: Summary, other: Summary) -> dict[str, str]:
-    names = f"{show.label(other.name)} against {show.label(reference.name)}"
-    row = {"framework": names, "epochs": "", "final total loss": show.ABSENT}
-    fair = comparable(reference, other)
-    if fair and reference.final_loss is not None and other.final_loss is not None:
-        difference = Difference("final", reference.final_loss, other.final_loss)
-        row["final total loss"] = show.percent(difference.relative)
-    for split in ("train", "val"):
-        left, right = _stats(evaluation_of(reference, split)), _stats(evaluation_of(other, split))
-        for name in ("AP", "AP50"):
-            defined = fair and left.get(name, -1) >= 0 and right.get(name, -1) >= 0
-            row[f"{name} {split}"] = f"{right[name] - left[name]:+.4f}" if defined else show.ABSENT
-    return row | {
-        "time per epoch": show.ratio(other.epoch_seconds, reference.epoch_seconds),
-        "first epoch": show.ratio(other.first_epoch_seconds, reference.first_epoch_seconds),
-        "time per step": show.ratio(other.step_seconds, reference.step_seconds),
-        "peak memory": show.ratio(other.peak_memory_mb, reference.peak_memory_mb),
-        "parameters": "",
-        "with running statistics": "",
-    }
 
 
 def first_step_table(comparison: TrainingDifference) -> str:
@@ -108,19 +87,37 @@ def evaluation_table(run: RunRecords) -> str | None:
     )
 
 
-def environment_table(run: RunRecords) -> str | None:
-    """Versions and flags: a row per fact, a column per framework; facts of the host fill every column."""
+def environment_tables(run: RunRecords) -> tuple[str | None, str | None]:
+    """Facts that frameworks record with different values, and all facts; None for a run without them.
+
+    A row per fact, a column per framework; facts of the host fill every column of the second table.
+    """
     environment = run.meta.environment
     columns = {name: flat(facts) for name, facts in environment.items() if isinstance(facts, dict)}
     host = columns.pop("host", {})
     facts = list(dict.fromkeys(key for column in columns.values() for key in column))
-    rows = [
-        {"": key} | {show.label(name): column.get(key, show.ABSENT) for name, column in columns.items()}
+    rows = {
+        key: {"": key} | {show.label(name): column.get(key, show.ABSENT) for name, column in columns.items()}
         for key in facts
-    ]
+    }
     titles = [show.label(name) for name in columns] or ["host"]
-    rows += [{"": f"host: {key}"} | dict.fromkeys(titles, value) for key, value in host.items()]
-    return table(rows, left=1 + len(titles)) if rows else None
+    everything = [*rows.values(), *({"": f"host: {key}"} | dict.fromkeys(titles, host[key]) for key in host)]
+    differing = [
+        rows[key]
+        for key in facts
+        if key not in LOCAL and len({column.get(key) for column in columns.values()}) == len(columns) > 1
+        if all(key in column for column in columns.values())
+    ]
+    left = 1 + len(titles)
+    return table(differing, left) if differing else None, table(everything, left) if everything else None
+
+
+def host_sentence(run: RunRecords) -> str:
+    """The machine in a few words; empty where it was not recorded."""
+    host = run.meta.environment.get("host", {})
+    facts = [host.get("cpu"), host.get("cores") and show.count(host["cores"], "core")]
+    facts += [host.get("memory_gib") and f"{host['memory_gib']} GiB of memory", host.get("platform")]
+    return ", ".join(str(fact) for fact in facts if fact)
 
 
 def data_table(run: RunRecords) -> str:
@@ -138,10 +135,6 @@ def data_table(run: RunRecords) -> str:
         ],
         left=2,
     )
-
-
-def _stats(evaluation: Evaluation | None) -> dict[str, float]:
-    return evaluation.stats if evaluation else {}
 
 
 def _count(number: Any) -> str:

@@ -39,7 +39,8 @@ def test_records_replace_their_own_part_only(root: Path) -> None:
     assert after["fast"]["origin"].startswith("**Parity holds**: 109 comparisons")
     assert "1 comparison exceeds it: 1 of PyTorch in float32." in text
     assert "no GPU here" in text and "torch.version" in text
-    assert (root / "reports/examples/parity.png").is_file() and not (root / "reports/examples/zoo").exists()
+    assert all((root / "reports/examples" / name).is_file() for name in ("parity.png", "parity_depth.png"))
+    assert not (root / "reports/examples/zoo").exists()
     assert text == evidence_page(root), "without records the page is the same again"
 
 

@@ -40,7 +40,8 @@ def test_a_clean_session_passes_with_its_worst_margin(tmp_path: Path) -> None:
     assert "## Failures" not in text
     with Image.open(tmp_path / "out" / "parity.png") as picture:
         assert picture.width > 1000
-    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["parity.md", "parity.png"]
+    names = ["parity.md", "parity.png", "parity_depth.png"]
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == names
 
 
 def test_the_summary_counts_each_group_apart() -> None:

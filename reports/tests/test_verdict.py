@@ -32,6 +32,15 @@ def line(text: str, title: str) -> str:
     return found
 
 
+def section(text: str, title: str) -> str:
+    """What stands below a heading of the second level."""
+    (found,) = re.findall(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return found
+
+
+FUNCTION, TRAINING, DETECTION = "Is it the same function?", "Does it train the same?", "How well does it detect?"
+
+
 def certify(folder: Path, *, wrong: str = "", images: int = 4) -> None:
     """Write a certificate in which the tensor ``wrong`` has an error of 0.01."""
     common = {"preset": "rtdetr_r18vd", "case": "first batch", "device": "cpu"}
@@ -73,8 +82,12 @@ def judged(tmp_path: Path) -> Path:
 
 def test_the_first_line_is_the_certificate(judged: Path) -> None:
     text = build_report(judged).read_text()
-    function = line(text, "Same function")
-    assert function.startswith("Jittor computes the same function as PyTorch: in float64")
+    short = line(text, "Same function")
+    assert short.startswith("Jittor computes the same function as PyTorch: in float64, all 6 tensors of the first")
+    assert "the worst error is 0.002 of its limit" in short and len(short) < 250
+    assert re.search(r"^\| worst float64 error ÷ its limit, first step +\|[ |]+ 0.002 \|", text, re.MULTILINE)
+    function = section(text, FUNCTION)
+    assert "Jittor computes the same function as PyTorch: in float64" in function
     assert (
         "on the first batch, 1 prediction, 1 loss term, 2 gradients, 1 updated tensor and the matching" in function
     )
@@ -83,7 +96,7 @@ def test_the_first_line_is_the_certificate(judged: Path) -> None:
     assert "Jittor's losses are 2.0e-06 off" in function and "at most 6 % (decoder.dec_bbox_head)" in function
     assert "![Error of every module at the first step, divided by its limit](report_certificate.png)" in text
     assert re.search(r"^\| `decoder.dec_bbox_head` +\| +3 % \| +6 % \|$", text, re.MULTILINE)
-    assert "## The first step" not in text
+    assert "The first step:" not in text
     certify(judged, images=2)
     assert "on 2 of the 4 images of the first batch" in build_report(judged).read_text()
 
@@ -117,7 +130,11 @@ def test_the_second_line_divides_by_the_control(judged: Path) -> None:
     for stage, numbers in zip(found, parts, strict=True):
         assert stage.difference == pytest.approx(geometric("jittor", numbers))
         assert stage.ratio == pytest.approx(geometric("jittor", numbers) / geometric("control1", numbers))
-    training = line(build_report(judged).read_text(), "Same training")
+    text = build_report(judged).read_text()
+    short = line(text, "Same training")
+    assert f"In the last epoch Jittor's loss is {found[2].ratio:.2g} times as far from PyTorch's as" in short
+    assert "rounding explains up to 5 times" in short
+    training = section(text, TRAINING)
     assert f"Jittor parts from PyTorch {found[0].ratio:.2g} times as far as PyTorch from itself" in training
     assert f"and {found[2].ratio:.2g} times in the last epoch." in training
     assert "more than rounding" not in training and "is first exceeded" not in training
@@ -135,21 +152,25 @@ def test_a_framework_that_parts_further_than_a_control_is_said_in_bold(judged: P
 
 def test_before_rounding_has_grown_nothing_is_judged(judged: Path) -> None:
     (judged / "control1" / "steps.jsonl").write_text((judged / "torch" / "steps.jsonl").read_text())
-    training = line(build_report(judged).read_text(), "Same training")
+    text = build_report(judged).read_text()
+    assert "that early such a ratio judges nothing." in line(text, "Same training")
+    training = section(text, TRAINING)
     assert "more than rounding" not in training
     assert "Rounding has not grown to 0.1 % of the loss here" in training
 
 
 def test_a_control_that_equals_the_framework_gives_one(judged: Path) -> None:
     (judged / "control1" / "steps.jsonl").write_text((judged / "jittor" / "steps.jsonl").read_text())
-    training = line(build_report(judged).read_text(), "Same training")
+    text = build_report(judged).read_text()
+    assert "Jittor's loss is 1 times as far from PyTorch's" in line(text, "Same training")
+    training = section(text, TRAINING)
     assert "Jittor parts from PyTorch 1 times as far" in training and "and 1 times in the last epoch" in training
 
 
 def test_two_identical_trainings_are_no_further_apart_than_a_control(judged: Path) -> None:
     for name in ("jittor", "control1"):
         (judged / name / "steps.jsonl").write_text((judged / "torch" / "steps.jsonl").read_text())
-    assert "Jittor parts from PyTorch 1 times as far" in line(build_report(judged).read_text(), "Same training")
+    assert "Jittor parts from PyTorch 1 times as far" in section(build_report(judged).read_text(), TRAINING)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +191,9 @@ def test_a_difference_of_ap_is_judged_beside_the_control(
 ) -> None:
     bootstrap(judged, jittor=jittor, control1=control)
     text = build_report(judged).read_text()
-    training = line(text, "Same training")
+    short, training = line(text, "Same training"), section(text, DETECTION)
     d, low, high = jittor
+    assert f"AP on train differs by {d:+.4f}, the control's by {control[0]:+.4f}: " in short and said in short
     assert f"on train by {d:+.4f} ({low:+.4f} to {high:+.4f}), the control by {control[0]:+.4f}" in training
     assert said in training and "outside" not in training
     assert re.search(
@@ -180,9 +202,12 @@ def test_a_difference_of_ap_is_judged_beside_the_control(
 
 
 def test_the_third_line_says_what_was_trained_and_how_well(judged: Path) -> None:
-    trained = line(build_report(judged).read_text(), "What was trained")
+    text = build_report(judged).read_text()
+    trained = line(text, "What was trained")
     assert trained.startswith("PyTorch and Jittor each trained `rtdetr_r18vd`")
-    assert "AP of PyTorch and Jittor: 0.2500 and 0.2550 on train, 0.1250 and 0.1275 on val." in trained
+    assert "on 50 training images for 5 epochs (batch 4, 320 px, cpu)" in trained
+    found = section(text, DETECTION)
+    assert "AP of PyTorch and Jittor: 0.2500 and 0.2550 on train, 0.1250 and 0.1275 on val." in found
 
 
 def test_an_interrupted_control_leaves_the_run_incomplete(judged: Path) -> None:

@@ -1,0 +1,95 @@
+"""The one table on the first screen of a run report."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from reports import formatting as show
+from reports.markdown import table
+from reports.parity.tables import margin
+from reports.run.differences import relative_difference
+from reports.run.records import RunRecords
+from reports.run.summary import Summary, comparable, evaluation_of, summarize
+from reports.run.validation import last_validations
+
+Number = float | None
+Compare = Callable[[float, float], str]
+
+
+def headline_table(run: RunRecords) -> str:
+    """What a reader quotes, in at most eight rows: a column per framework, then one per difference from the first.
+
+    Losses are compared by relative, APs by plain difference, time and memory by ratio; controls by the same.
+    """
+    summaries = [summarize(entry) for entry in run.entries]
+    rows = [_margins(run)] if run.certificate and run.certificate.float64 else []
+    epochs = {show.label(each.name): f"{each.epochs} of {run.meta.epochs}" for each in summaries}
+    rows.append({"": "epochs"} | epochs)
+
+    def add(title: str, values: Sequence[Number], write: Callable[[Number], str], compare: Compare) -> None:
+        named = dict(zip((each.name for each in summaries), values, strict=True))
+        row = {"": title} | {show.label(name): write(value) for name, value in named.items()}
+        rows.append(row | _against(summaries, named, compare))
+
+    add("training loss (total), last epoch", [each.final_loss for each in summaries], show.loss, _relative)
+    if losses := last_validations(run):
+        values = [losses.get(each.name) for each in summaries]
+        add(
+            "validation loss (final predictions), last epoch",
+            values,
+            show.loss,
+            _relative,
+        )
+    for split, images in (("train", "training"), ("val", "validation")):
+        values = [_average_precision(each, split) for each in summaries]
+        add(f"AP, {images} images", values, show.average_precision, _plain)
+    add("time per epoch", [each.epoch_seconds for each in summaries], show.seconds, _ratio)
+    add("peak memory", [each.peak_memory_mb for each in summaries], show.megabytes, _ratio)
+    columns = ["", *(show.label(each.name) for each in run.frameworks), *_pairs(summaries).values()]
+    return table([{column: row.get(column, "") for column in columns} for row in rows])
+
+
+def _margins(run: RunRecords) -> dict[str, str]:
+    """The row of the certificate: the worst error of each framework after the first, as a share of its limit."""
+    assert run.certificate and run.certificate.float64
+    row = {"": "worst float64 error ÷ its limit, first step"}
+    for framework in run.frameworks[1:]:
+        own = [each for each in run.certificate.float64.comparisons if each.framework == framework.name]
+        if own:
+            pair = f"{show.label(framework.name)} against {show.label(run.frameworks[0].name)}"
+            row[pair] = margin(max(each.margin for each in own))
+    return row
+
+
+def _pairs(summaries: Sequence[Summary]) -> dict[str, str]:
+    """Names of those that trained beside the first one that did, with the titles of their columns."""
+    reference, *others = [each.name for each in summaries if each.steps] or [""]
+    return {other: f"{show.label(other)} against {show.label(reference)}" for other in others}
+
+
+def _against(summaries: Sequence[Summary], values: Mapping[str, Number], compare: Compare) -> dict[str, str]:
+    trained = [each for each in summaries if each.steps]
+    row = {}
+    for other in trained[1:]:
+        left, right = values[trained[0].name], values[other.name]
+        fair = compare is _ratio or comparable(trained[0], other)
+        told = show.ABSENT
+        if fair and left is not None and right is not None and min(left, right) >= 0:  # -1 is COCO's "no object"
+            told = compare(left, right)
+        row[_pairs(summaries)[other.name]] = told
+    return row
+
+
+def _relative(reference: float, other: float) -> str:
+    return show.percent(relative_difference(reference, other))
+
+
+def _plain(reference: float, other: float) -> str:
+    return f"{other - reference:+.4f}"
+
+
+def _ratio(reference: float, other: float) -> str:
+    return show.ratio(other, reference)
+
+
+def _average_precision(summary: Summary, split: str) -> Number:
+    evaluation = evaluation_of(summary, split)
+    return evaluation.stats.get("AP") if evaluation else None
