@@ -3,6 +3,7 @@
 Shapes: H, W image height and width; N boxes of one image.
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from experiments.data.coco import CocoSplit
 from experiments.untrusted import said
 from frameworks.errors import UserError
 
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # readers log what they also raise
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: values that exchange width and height
 _PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}
 
@@ -33,7 +35,8 @@ def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> I
             if expected_size_wh and sorted(opened.size) != sorted(expected_size_wh):  # not even turned
                 # the method of all formats: that of PNG decodes the image
                 turned = Image.Image.getexif(opened).get(_ORIENTATION) in _TURNED
-                raise _another(path, opened.size[::-1] if turned else opened.size, expected_size_wh)
+                width, height = opened.size
+                raise _another(path, (height, width) if turned else (width, height), expected_size_wh)
             upright = _to_rgb(ImageOps.exif_transpose(opened), path)
     except UserError:
         raise

@@ -21,7 +21,7 @@ _AVERAGES = ("ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema"
 _TRAINED = ("model", "state_dict", "model_state_dict", "module", "net", "network", "params", "weights")
 _LEVELS = 4  # places within places, as in ema.module
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-_LONGEST_NAME = 500
+_LONGEST_NAME, _MOST_TENSORS = 500, 5000  # of the largest models some have 1500
 _SHOWN = 12  # entries of an unknown checkpoint in its error message
 
 
@@ -77,6 +77,10 @@ def to_arrays(state: Mapping[str, Any], path: Path, *, ema: bool = True) -> tupl
         raise UserError(
             f"{path}: a PaddlePaddle file, whose Linear weights are transposed; "
             "use the official conversion (experiments/weights.py convert official OUT --preset P)"
+        )
+    if len(state) > _MOST_TENSORS:
+        raise UserError(
+            f"{path}: holds {len(state):,} entries; expected a model of at most {_MOST_TENSORS:,} tensors"
         )
     arrays: Arrays = {}
     dtypes: Counter[str] = Counter()

@@ -65,6 +65,7 @@ _STORAGES = {
     "Bool": "bool",
     **{kind: kind for kind in ("QInt8", "QUInt8", "QInt32", "ComplexFloat", "ComplexDouble")},
 }
+_PAIR = 200  # bytes that an entry of a dict takes at most
 STORAGE_DTYPES = {f"torch.{kind}Storage": dtype for kind, dtype in _STORAGES.items()} | {
     "torch.storage.UntypedStorage": "uint8"
 }
@@ -75,11 +76,12 @@ class _Dtype(Unfinished):
 
     def __init__(self, code: Any, *_: Any) -> None:
         super().__init__()
-        self.code, self.order, self.plain = code, "=", isinstance(code, str)
+        self.code, self.order = code if isinstance(code, str) else "", "="
+        self.plain = len(self.code) <= 3
 
     def finish(self, state: Any) -> "_Dtype":
-        _, order, *fields = state
-        self.order, self.plain = order, self.plain and order in ("<", ">", "=", "|") and fields[:3] == [None] * 3
+        self.order = state[1] if isinstance(state[1], str) and len(state[1]) == 1 else ""
+        self.plain = self.plain and bool(self.order) and all(field is None for field in state[2:5])
         return self
 
     def numpy(self) -> np.dtype | None:
@@ -98,24 +100,19 @@ def _array(data: Any, dtype: Any, shape: Any, *, fortran: bool = False) -> Any:
     """An array of plain numbers; of anything else, only what it is."""
     plain = dtype.numpy() if isinstance(dtype, _Dtype) else None
     if plain is None:
-        code = dtype.code if isinstance(dtype, _Dtype) else None
-        return Unread(f"array of dtype {'object' if code in ('O', 'O8') else 'that is no number'}")
+        objects = isinstance(dtype, _Dtype) and dtype.code in ("O", "O8")
+        return Unread(f"array of dtype {'object' if objects else 'that is no number'}")
     if not isinstance(data, Buffer):
         raise ValueError("an array of numbers without their bytes")
     return array_of_bytes(data, plain, shape, fortran=fortran)
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Any:
-    return _array(data, dtype, shape, fortran=order == "F")
+    return _array(data, dtype, shape, fortran=isinstance(order, str) and order == "F")
 
 
 def _scalar(dtype: Any, data: Any = None) -> Any:
     return _array(data, dtype, ())
-
-
-def _ordered_dict(pairs: Sequence[Any] = ()) -> dict[str, Any]:
-    """An OrderedDict; Python 2 gives its entries as pairs. Only text is a key of states."""
-    return {name: value for name, value in pairs if isinstance(name, str)}
 
 
 def _tensor(storage: Any, offset: int, shape: Any, strides: Any, *_: Any) -> Any:
@@ -139,20 +136,25 @@ def table(budget: Budget) -> Table:
     """``module.name`` -> the function that stands for it in a pickle, or None where it is a mere name.
 
     Args:
-        budget: of the file; bytes that a pickle writes as text take from it.
+        budget: of the file; what a function makes anew of its arguments takes from it.
     """
 
     def latin1(text: str, encoding: str = "") -> bytearray:
         """Bytes in the form of protocol 2; no other codec is known, because some decompress without a limit."""
         if encoding != "latin1":
-            raise ValueError(f"bytes in the encoding {encoding!r:.20}")
+            raise ValueError("bytes in another encoding than latin1")
         budget.take(len(text))
         return bytearray(text, "latin1")
+
+    def ordered_dict(pairs: Sequence[Any] = ()) -> dict[str, Any]:
+        """An OrderedDict; Python 2 gives its entries as pairs. Only text is a key of states."""
+        budget.take(_PAIR * len(pairs))
+        return {name: value for name, value in pairs if isinstance(name, str)}
 
     known: Table = {
         "numpy.dtype": _Dtype,
         "_codecs.encode": latin1,
-        "collections.OrderedDict": _ordered_dict,
+        "collections.OrderedDict": ordered_dict,
         "jittor.jittor_core.Var": lambda data: data,
         "torch._utils._rebuild_tensor_v2": _tensor,
         "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,

@@ -12,6 +12,7 @@ Buffer = bytes | bytearray | memoryview | np.ndarray  # of bytes
 _PLAIN = re.compile(r"[<>=|]?(f[248]|[iu][1248]|b1)")
 # What NumPy lacks is read as integers and widened to float32, exactly.
 _RAW = {"bfloat16": "uint16", "float8_e4m3fn": "uint8", "float8_e5m2": "uint8"}
+_MOST_DIMENSIONS = 32  # of NumPy
 DTYPES = (
     frozenset(
         [
@@ -61,13 +62,20 @@ class Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor as torch stores it: elements of a storage, from ``offset`` on, in steps of ``strides`` elements."""
+    """A tensor as torch stores it: elements of a storage, from ``offset`` on, in steps of ``strides`` elements.
+
+    Raises ValueError for a shape, steps or an offset that are none.
+    """
 
     storage: Storage
     dtype: str
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(_sizes(self.shape)) != len(_sizes(self.strides)) or not _is_size(self.offset):
+            raise ValueError("a tensor without a shape, steps or an offset")
 
     @classmethod
     def whole(cls, data: Buffer, dtype: str, shape: tuple[int, ...]) -> "StoredTensor":
@@ -89,24 +97,28 @@ class StoredTensor:
     def array(self) -> np.ndarray:
         """A view of the storage; a copy in float32 where NumPy lacks the dtype.
 
-        Raises ValueError or TypeError if the elements are not all in the storage.
+        Raises ValueError if the elements are not all in the storage.
         """
-        sizes, strides = _sizes(self.shape), _sizes(self.strides)
-        last = sum((size - 1) * step for size, step in zip(sizes, strides, strict=True))
+        sizes = self.shape
+        last = sum((size - 1) * step for size, step in zip(sizes, self.strides, strict=True))
         data = b"" if self.storage.data is None else self.storage.data
         raw, count = raw_dtype(self.dtype), math.prod(sizes)
         if not count:
             return _widened(np.empty(sizes, raw), self.dtype)
-        if not 0 <= self.offset <= self.offset + last < len(data) // raw.itemsize:  # NumPy's check can overflow
+        if not self.offset + last < len(data) // raw.itemsize:  # NumPy's check can overflow
             raise ValueError(f"a tensor of {count} numbers is not inside its storage of {len(data)} bytes")
-        steps = [step * raw.itemsize for step in strides]
+        steps = [step * raw.itemsize for step in self.strides]
         return _widened(np.ndarray(sizes, raw, data, self.offset * raw.itemsize, steps), self.dtype)
 
 
 def _sizes(values: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(values, tuple) or not all(type(value) is int and 0 <= value < 2**63 for value in values):
+    if not isinstance(values, tuple) or len(values) > _MOST_DIMENSIONS or not all(map(_is_size, values)):
         raise ValueError("a shape that is no tuple of sizes")
     return values
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _widened(raw: np.ndarray, dtype: str) -> np.ndarray:

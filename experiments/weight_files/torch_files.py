@@ -88,7 +88,9 @@ def _load_legacy(path: Path, mapped: mmap.mmap) -> Any:
 
 def _storage(identity: Any) -> tuple[str, str]:
     """Key and dtype in ("storage", type, key, device, count), how torch names the memory of tensors."""
-    what, kind, key, *_, view = (*identity, None) if len(identity) == 5 else identity
+    if not isinstance(identity, tuple) or len(identity) not in (5, 6):
+        raise ValueError("a tensor without a storage")
+    what, kind, key, *_, view = (*identity, None)[:6]
     if what != "storage" or not isinstance(kind, Global) or not isinstance(key, str | int) or view is not None:
         raise ValueError("a tensor without a storage")
     return str(key), STORAGE_DTYPES[kind.name]  # Jittor numbers its storages
