@@ -94,8 +94,7 @@ def read_backbone(
     chosen = _of_backbone(account, shapes)
     kept = {*chosen.matched, *chosen.counters}
     restored = {bias for bias, norm in folded.items() if f"{norm}.bias" in kept}
-    used = {best.names.get(canonical) for canonical in (*kept, *chosen.mismatched, *restored)}
-    chosen.unused += sorted(arrays.keys() - used)
+    chosen.unused += sorted(arrays.keys() - {best.names.get(n) for n in (*kept, *chosen.mismatched, *restored)})
     weights = {name: array for name, array in weights.items() if name in kept}
     require_finite(weights, path)
     return Reading(best.map.name, best.prefix, weights, chosen, len(restored), best.map.note)
