@@ -138,9 +138,8 @@ def fetch(
 
     Checked against the length and the MD5 (S3's ETag) that the server states, against `hashes` ({algorithm:
     hexadecimal digest}) and by `check`, which raises UserError for a wrong file; a file that fails is fetched
-    again. `progress` receives (bytes so far, bytes in all or None). What arrived of a file stays as the .part where
-    the connection ends, falls silent or is slower than a kilobyte a second; it is removed where it cannot be a part
-    of the file: after a failed check, another range or length.
+    again. `progress` receives (bytes so far, bytes in all or None). The .part stays where the connection ends or is
+    too slow; it is removed where it cannot be of the file: after a failed check, another range, too many bytes.
 
     Raises UserError when the tries are used up, or at once where another try is pointless (HTTP 404 and the like).
     """

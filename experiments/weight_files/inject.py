@@ -79,9 +79,7 @@ def read_backbone(
         UserError: nothing fits, a weight is NaN or infinite, or the name map cannot be read.
     """
     shapes = _chosen_shapes(spec, stages)
-    outer = outer_prefix(arrays)
-    roots = _ROOTS if outer in _ROOTS else (*_ROOTS, *(outer + root for root in _ROOTS))
-    prefixes = roots if prefix is None else (without_wrappers(prefix),)
+    prefixes = _prefixes(arrays) if prefix is None else (without_wrappers(prefix),)
     best = max(_attempts(arrays, shapes, prefixes, _name_maps(spec, rules_file)), key=lambda each: each.fitting)
     if not best.fitting:
         raise UserError(
@@ -98,6 +96,12 @@ def read_backbone(
     weights = {name: array for name, array in weights.items() if name in kept}
     require_finite(weights, path)
     return Reading(best.map.name, best.prefix, weights, chosen, len(restored), best.map.note)
+
+
+def _prefixes(arrays: Arrays) -> tuple[str, ...]:
+    """What may stand before every name of the backbone."""
+    outer = outer_prefix(arrays)
+    return _ROOTS if outer in _ROOTS else (*_ROOTS, *(outer + root for root in _ROOTS))
 
 
 def _attempts(

@@ -132,6 +132,33 @@ def _tensor_of_dtype(
     return StoredTensor(storage, name, offset, shape, strides)
 
 
+def _known() -> Table:
+    """The part of the table that is the same for every file."""
+    known: Table = {
+        "numpy.dtype": _Dtype,
+        "jittor.jittor_core.Var": lambda data: data,
+        "torch._utils._rebuild_tensor_v2": _tensor,
+        "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
+        "torch._utils._rebuild_parameter": lambda data, *_: data,
+        "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
+        "torch._tensor._rebuild_from_type_v2": lambda function, kind, arguments, state: call(function, arguments),
+    }
+    for core in ("numpy.core", "numpy._core"):  # until NumPy 1, since NumPy 2
+        known |= {
+            f"{core}.multiarray._reconstruct": lambda *_: _Array(),
+            f"{core}.multiarray.scalar": _scalar,
+            f"{core}.numeric._frombuffer": _from_buffer,
+        }
+    for builtins in ("builtins", "__builtin__"):  # how protocol 2 writes b""
+        known[f"{builtins}.bytes"] = lambda: b""
+    known |= {name: lambda *_, kind=kind: Unread(kind) for name, kind in _UNREAD.items()}
+    names = [*_NAMES, *STORAGE_DTYPES, *(f"torch.{dtype}" for dtype in DTYPES), "torch.strided", "torch.sparse_coo"]
+    return known | dict.fromkeys(names)
+
+
+_KNOWN = _known()
+
+
 def table(budget: Budget) -> Table:
     """``module.name`` -> the function that stands for it in a pickle, or None where it is a mere name.
 
@@ -151,25 +178,5 @@ def table(budget: Budget) -> Table:
         budget.take(_PAIR * len(pairs))
         return {name: value for name, value in pairs if isinstance(name, str)}
 
-    known: Table = {
-        "numpy.dtype": _Dtype,
-        "_codecs.encode": latin1,
-        "collections.OrderedDict": ordered_dict,
-        "jittor.jittor_core.Var": lambda data: data,
-        "torch._utils._rebuild_tensor_v2": _tensor,
-        "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
-        "torch._utils._rebuild_parameter": lambda data, *_: data,
-        "torch._utils._rebuild_parameter_with_state": lambda data, *_: data,
-        "torch._tensor._rebuild_from_type_v2": lambda function, kind, arguments, state: call(function, arguments),
-    }
-    for core in ("numpy.core", "numpy._core"):  # until NumPy 1, since NumPy 2
-        known |= {
-            f"{core}.multiarray._reconstruct": lambda *_: _Array(),
-            f"{core}.multiarray.scalar": _scalar,
-            f"{core}.numeric._frombuffer": _from_buffer,
-        }
-    for builtins in ("builtins", "__builtin__"):  # how protocol 2 writes b""
-        known[f"{builtins}.bytes"] = lambda: b""
-    known |= {name: lambda *_, kind=kind: Unread(kind) for name, kind in _UNREAD.items()}
-    names = [*_NAMES, *STORAGE_DTYPES, *(f"torch.{dtype}" for dtype in DTYPES), "torch.strided", "torch.sparse_coo"]
-    return known | dict.fromkeys(names)
+    own: Table = {"_codecs.encode": latin1, "collections.OrderedDict": ordered_dict}
+    return _KNOWN | own
