@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Text
+from PIL import Image
+from safetensors.numpy import load_file, save_file
 
-from reports.run.detections import MOST_LABELS, detection_grid
+from reports.run.detections import MOST_LABELS, TALLEST, detection_grid
 from reports.run.matches import outcome, overlaps, score_threshold
 from reports.run.records import Box, FrameworkRecords, Sample, read_run
-from reports.tests.run_folder import rewrite
+from reports.tests.run_folder import rewrite, write_run
 
 CATEGORIES = {1: "person", 2: "dog"}
 OBJECTS = (Box("person", (0, 0, 10, 10)), Box("person", (100, 0, 10, 10)), Box("dog", (200, 0, 10, 10)))
@@ -98,3 +100,15 @@ def test_crowded_images_are_outlined_but_only_some_boxes_are_named(
     run = read_run(run_dir)
     assert detection_grid(run, run_dir / "report_detections.png")
     assert 0 < len(written) <= MOST_LABELS * 3 * len(run.samples)
+
+
+def test_images_of_any_form_make_a_figure_of_bounded_size(tmp_path: Path) -> None:
+    """Of 10 x 20,000 pixels, at full width, a cell would be 7000 inches tall."""
+    folder = write_run(tmp_path / "run")
+    path = folder / "samples.safetensors"
+    forms = dict(zip(load_file(path), [(20_000, 10, 3), (10, 20_000, 3), (20, 20, 3), (1, 1, 3)], strict=True))
+    save_file({name: np.zeros(form, np.uint8) for name, form in forms.items()}, path)
+    figure = detection_grid(read_run(folder), tmp_path / "a.png")
+    assert figure is not None
+    with Image.open(figure) as picture:
+        assert picture.height < 4 * TALLEST * picture.width

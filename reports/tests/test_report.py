@@ -16,8 +16,6 @@ from safetensors.numpy import load_file, save_file
 
 from frameworks.errors import UserError
 from reports.build import build_report, main
-from reports.run.detections import TALLEST, detection_grid
-from reports.run.records import read_run
 from reports.tests.run_folder import STEPS_PER_EPOCH, losses, rewrite, total, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -347,15 +345,3 @@ def test_precision_is_drawn_over_the_epochs_if_a_split_was_evaluated_twice(run_d
         path.write_text("".join(f"{line}\n" for line in path.read_text().splitlines() if '"epoch": 4' in line))
     text = build_report(run_dir).read_text()
     assert "report_precision" not in text and not (run_dir / "report_precision.png").exists()
-
-
-def test_images_of_any_form_make_a_figure_of_bounded_size(tmp_path: Path) -> None:
-    """Of 10 x 20,000 pixels, at full width, a cell would be 7000 inches tall."""
-    folder = write_run(tmp_path / "run")
-    path = folder / "samples.safetensors"
-    forms = dict(zip(load_file(path), [(20_000, 10, 3), (10, 20_000, 3), (20, 20, 3), (1, 1, 3)], strict=True))
-    save_file({name: np.zeros(form, np.uint8) for name, form in forms.items()}, path)
-    figure = detection_grid(read_run(folder), tmp_path / "a.png")
-    assert figure is not None
-    with Image.open(figure) as picture:
-        assert picture.height < 4 * TALLEST * picture.width
