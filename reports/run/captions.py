@@ -6,6 +6,7 @@ from reports import formatting as show
 from reports.parity.records import ParityRecords
 from reports.run import validation
 from reports.run.differences import PUBLISHED_LOSS_BOUND, TrainingDifference
+from reports.run.loss_figure import means_of_epochs
 from reports.run.matches import outcome, score_threshold
 from reports.run.records import FrameworkRecords, RunRecords
 
@@ -15,7 +16,10 @@ def loss_curves(
 ) -> str:
     """Caption of the loss curves: how far each loss fell, and how fast the curves diverge."""
     falls = "; ".join(_fall(framework) for framework in run.trained)
-    parts = [f"Total loss per step, from its first to its last value: {falls}.", validation.caption(run)]
+    parts = [f"Total loss per step, from its first to its last value: {falls}."]
+    if means_of_epochs(run):
+        parts.append("Thick lines are means of epochs.")
+    parts.append(validation.caption(run))
     for comparison in comparisons:
         if len(comparison.steps):
             parts.append(_parting(comparison))

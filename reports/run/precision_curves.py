@@ -51,9 +51,10 @@ def caption(run: RunRecords) -> str:
         if last := framework.last_evaluation(split):
             values = f"AP50 {last.stats['AP50']:.2f} and AP {last.stats['AP']:.2f}"
             ends.append(f"{show.label(framework.name)} reaches {values} after epoch {last.epoch + 1}")
+    conclude = " Two programs learn alike where they are as close as a control is." if run.controls else ""
     return (
         f"COCO's average precision of the averaged model on the {_images(split)} images during the training: "
-        f"{'; '.join(ends)}."
+        f"{'; '.join(ends)}.{conclude}"
     )
 
 
