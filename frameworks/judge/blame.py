@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from frameworks.arrays import Arrays
 from frameworks.judge.compare import Comparison, compare
 from frameworks.protocol import Case
-from frameworks.shared.stages import module_position, stage_position, without_numbers
+from frameworks.shared.stages import flow_position, without_numbers
 from frameworks.shared.trace_names import below, prefixed
 
 # The first module that runs on tokens for the selection, and the first one that runs on selected queries.
@@ -115,17 +115,8 @@ def first_inherited(modules: Sequence[str], candidate: Arrays, reference: Arrays
 
 
 def first_failed(comparisons: Iterable[Comparison]) -> Comparison:
-    """The failure that comes first in the data flow: the earliest stage, and in it the first module.
-
-    Gradients flow backwards, so among them it is the last module. Raises ValueError where nothing failed.
-    """
-
-    def place(comparison: Comparison) -> tuple[int, int, int]:
-        row, block, part, _ = module_position(comparison.module)
-        sign = -1 if comparison.stage == "backward" else 1
-        return stage_position(comparison.stage), sign * row, sign * (block * 100 + part)
-
-    return min((c for c in comparisons if not c.passed), key=place)
+    """The failure that comes first in the data flow. Raises ValueError where nothing failed."""
+    return min((c for c in comparisons if not c.passed), key=lambda c: flow_position(c.stage, c.module))
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,13 @@ def module_position(module: str) -> tuple[int, int, int, str]:
     return row, block, place, ".".join(part.zfill(3) for part in parts) + ".~"
 
 
+def flow_position(stage: str, module: str) -> tuple[int, int, int]:
+    """Sort key of a comparison in data-flow order: gradients flow backwards, so among them the last module is first."""
+    row, block, part, _ = module_position(module)
+    sign = -1 if stage == "backward" else 1
+    return stage_position(stage), sign * row, sign * (block * 100 + part)
+
+
 def without_numbers(module: str) -> str:
     """A module's path without the numbers of blocks and layers."""
     return ".".join(part for part in module.split(".") if not part.isdigit())

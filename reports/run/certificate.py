@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from frameworks.shared.stages import module_position, stage_position, without_numbers
+from frameworks.shared.stages import flow_position, module_position, without_numbers
 from reports import formatting as show
 from reports.jsonl import read_lines
-from reports.parity.records import ParityRecord, ParityRecords, parse
+from reports.parity.records import ParityRecords, parse
 
 PASSED, FAILED, LEFT_OUT = "passed", "failed", "left out"
 CASE = "first batch"  # the field "case" of the records
@@ -63,7 +63,7 @@ def sentence(certificate: Certificate, frameworks: Sequence[str]) -> str:
     part = f"{certificate.images} of the {certificate.of} images of " if certificate.images < certificate.of else ""
     setting = f"in float64, with this run's spec and weights, on {part}the first batch"
     if certificate.failed:
-        first = min(judged.failures, key=_place)
+        first = min(judged.failures, key=lambda record: flow_position(record.stage, record.module))
         return (
             f"**{names} does not compute the same function as {show.label(reference)}**: {setting}, "
             f"{len(judged.failures):,} of {len(judged.comparisons):,} tensors differ; the first is "
@@ -92,10 +92,6 @@ def _counted(judged: ParityRecords) -> str:
     }
     parts = [show.count(len(stages[stage]), noun) for stage, noun in kinds.items() if stage in stages]
     return f"{', '.join(parts)} and the matching"
-
-
-def _place(record: ParityRecord) -> tuple[Any, ...]:
-    return stage_position(record.stage), module_position(record.module), record.tensor
 
 
 def float32_sentence(certificate: Certificate) -> str:
