@@ -91,7 +91,7 @@ def module_position(module: str) -> tuple[int, int, int, str]:
 
 
 def flow_position(stage: str, module: str) -> tuple[int, int, int]:
-    """Sort key of a comparison in data-flow order: gradients flow backwards, so among them the last module is first."""
+    """Sort key of a comparison in data-flow order; gradients flow backwards, from the last module to the first."""
     row, block, part, _ = module_position(module)
     sign = -1 if stage == "backward" else 1
     return stage_position(stage), sign * row, sign * (block * 100 + part)
