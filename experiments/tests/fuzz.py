@@ -10,6 +10,7 @@ import io
 import json
 import pickle
 import random
+import resource
 import sys
 import tempfile
 import time
@@ -166,9 +167,9 @@ def _fuzz(arguments: list[str] | None) -> int:
                     (given.keep / f"{given.seed}-{number}.{kind}").write_bytes(data)
                     print(f"{given.seed}-{number}.{kind}: {' '.join(what.split())[:200]}")
             found += counts["findings"]
-            print(
-                f"{kind:<12} {counts['read']:>8} read {counts['refused']:>8} refused {counts['findings']:>3} findings"
-            )
+            print(f"{kind:<12} {counts['read']:>8} read {counts['refused']:>8} refused", flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(f"{found} findings, at most {peak} MB of memory")
     return FAILED if found else COMPLETE
 
 
