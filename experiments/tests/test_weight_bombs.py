@@ -11,9 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.diagnosis.names import read_names
+from experiments.diagnosis.subject import read_arrays
 from experiments.tests.refusals import refused
+from experiments.weight_files.inject import read_backbone
 from experiments.weight_files.readers import read_weights
 from experiments.weight_files.stored_arrays import StoredTensor
+from frameworks.config import preset
+from frameworks.errors import UserError
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -195,3 +200,15 @@ def test_checksums_of_archives_hold(tmp_path: Path) -> None:
     data[at + 3] ^= 1
     (tmp_path / "a.npz").write_bytes(data)
     refused(tmp_path / "a.npz", "not what the archive's directory says")
+
+
+def test_name_maps_and_inputs_of_a_diagnosis_are_files_of_strangers_too(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="not a name map"):
+        read_backbone({}, preset("tiny").model, rules_file=tmp_path / "a.json")
+    (tmp_path / "a.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_names(tmp_path / "a.toml")
+    zipped(tmp_path / "a.npz", "a.npy", npy(HEADER % "1000000000000,"))
+    with pytest.raises(UserError, match=r"cannot be read as \.npz"):
+        read_arrays(str(tmp_path / "a.npz"))
