@@ -96,6 +96,13 @@ def clean_runs(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Change valid files of every format at random; each has to be read or refused in one line: 10 minutes."""
+    session.install("-e", ".")
+    session.run("python", "-m", "experiments.tests.fuzz", *session.posargs)
+
+
+@nox.session
 def lockstep(session: nox.Session) -> None:
     """Train both twins side by side, beside perturbed runs of each; goes on where it stopped: an hour."""
     session.install("-e", ".")

@@ -27,7 +27,7 @@ def read_names(path: Path | None) -> dict[str, str]:
         return {}
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"--rename {path}: cannot be read: {error}") from None
     rules = found.get("names")
     if not isinstance(rules, dict) or set(found) != {"names"}:

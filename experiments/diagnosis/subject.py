@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.weight_files.readers import file_format, read_weights
+from experiments.weight_files.readers import file_format, read_npz, read_weights
 from experiments.weight_files.sources import load_weights
 from frameworks.arrays import Arrays, load_arrays
 from frameworks.config import load_spec
@@ -66,8 +66,7 @@ def read_arrays(path: str) -> Arrays:
     file = Path(path).expanduser()
     match file_format(file):
         case "npz":
-            with np.load(file, allow_pickle=False) as found:
-                return dict(found)
+            return read_npz(file)
         case "safetensors":
             return load_arrays(file)
     raise UserError(f"--inputs {path}: expected .npz or .safetensors")

@@ -1,23 +1,23 @@
 """Containers made to do harm: archives, tensors and headers that ask for what the file does not hold."""
 
 import json
-import pickle
-import random
 import struct
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file as save_torch_safetensors
 
+from experiments.diagnosis.names import read_names
+from experiments.diagnosis.subject import read_arrays
 from experiments.tests.refusals import refused
+from experiments.weight_files.inject import read_backbone
 from experiments.weight_files.readers import read_weights
 from experiments.weight_files.stored_arrays import StoredTensor
+from frameworks.config import preset
 from frameworks.errors import UserError
 
 
@@ -202,44 +202,13 @@ def test_checksums_of_archives_hold(tmp_path: Path) -> None:
     refused(tmp_path / "a.npz", "not what the archive's directory says")
 
 
-def mutations(data: bytes, count: int) -> Iterator[bytes]:
-    random_ = random.Random(len(data))
-    for _ in range(count):
-        changed = bytearray(data)
-        for _ in range(random_.choice((1, 1, 2, 5))):
-            at = random_.randrange(len(changed))
-            kind = random_.randrange(4)
-            if kind == 0:
-                changed[at] = random_.randrange(256)
-            elif kind == 1:
-                changed[at : at + 8] = random_.choice((bytes(8), b"\xff" * 8, b"\xff" * 7 + b"\x7f"))
-            elif kind == 2:
-                del changed[at : at + random_.randrange(1, 9)]
-            else:
-                changed[at:at] = changed[: random_.randrange(1, 30)]
-        yield bytes(changed)
-
-
-@pytest.mark.parametrize("kind", ["torch", "legacy torch", "pickle 2", "pickle 5", "npz", "safetensors"])
-def test_changed_files_are_read_or_refused(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "a"
-    tensors = {"a": torch.ones(3, 4).T, "b": torch.ones(5).bfloat16(), "c": torch.tensor(3)}
-    arrays = {"a": np.asfortranarray(np.ones((3, 4))), "b": np.ones(5, np.float16), "c": np.array(3)}
-    if "torch" in kind:
-        torch.save({"model": tensors}, path, _use_new_zipfile_serialization="legacy" not in kind)
-    elif kind == "safetensors":
-        save_torch_safetensors({name: each.contiguous() for name, each in tensors.items()}, path)
-    elif kind == "npz":
-        with path.open("wb") as stream:
-            np.savez_compressed(stream, **arrays)
-    else:
-        path.write_bytes(pickle.dumps({"model": OrderedDict(arrays)}, int(kind[-1])))
-    outcomes = Counter()
-    for data in mutations(path.read_bytes(), 300):
-        path.write_bytes(data)
-        try:
-            outcomes["read"] += sum(array.size for array in read_weights(path).arrays.values()) > 0
-        except UserError as error:
-            assert str(error).isprintable()
-            outcomes["refused"] += 1
-    assert outcomes["refused"] > 50 and outcomes["read"] > 0
+def test_name_maps_and_inputs_of_a_diagnosis_are_files_of_strangers_too(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match="not a name map"):
+        read_backbone({}, preset("tiny").model, rules_file=tmp_path / "a.json")
+    (tmp_path / "a.toml").write_text("a = " + "[" * 100_000)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_names(tmp_path / "a.toml")
+    zipped(tmp_path / "a.npz", "a.npy", npy(HEADER % "1000000000000,"))
+    with pytest.raises(UserError, match=r"cannot be read as \.npz"):
+        read_arrays(str(tmp_path / "a.npz"))

@@ -154,7 +154,9 @@ def test_a_backbone_that_is_left_out_is_said_loudly(tmp_path: Path) -> None:
         name: array for name, array in initial_weights(TINY.model, 9).items() if not name.startswith("backbone.")
     }
     path = file_of(tmp_path / "a.safetensors", rest, "safetensors")
-    _, record = starting_weights(str(path), TINY, seed=0, partial=True)
+    with pytest.raises(UserError, match=r"NOTHING of the backbone fits tiny.*--without-backbone"):
+        starting_weights(str(path), TINY, seed=0, partial=True)
+    _, record = starting_weights(str(path), TINY, seed=0, partial=True, without_backbone=True)
     text = "\n".join(said(record))
     assert "NOTHING of the backbone fits" in text and "drawn from the seed: 85 (backbone.conv1 15," in text
     assert "backbone.conv1.conv1_1.conv.weight" in record["missed"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.untrusted import said
 from experiments.weight_files.account import Account, fit, require_finite
 from experiments.weight_files.folded import unfold
 from experiments.weight_files.names import outer_prefix
@@ -139,9 +140,9 @@ def _name_maps(spec: ModelSpec, rules_file: Path | None) -> Iterator[_NameMap]:
 def _read_rules(path: Path) -> list[Rule]:
     try:
         return _rules(json.loads(path.read_text(encoding="utf-8"))["rules"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         expected = '{"rules": [[name in the file, canonical name], ...]}'
-        raise UserError(f"{path}: not a name map ({error}); expected {expected}") from None
+        raise UserError(f"{path}: not a name map ({said(error)}); expected {expected}") from None
 
 
 def _rules(pairs: list[list[str]]) -> list[Rule]:

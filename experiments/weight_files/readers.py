@@ -62,7 +62,7 @@ def read_weights(path: Path, *, trust: bool = False, ema: bool = True) -> Weight
         arrays, form = weights_of_training(arrays, ema=ema)
         return WeightFile(path, kind, form, arrays, dtypes)
     if kind == "npz":
-        payload = _read_npz(path)
+        payload = read_npz(path)
     else:
         payload = (load_torch if kind == "torch" else load_pickle)(path, trust=trust)
     state, form = choose_state(payload, path, ema=ema)
@@ -114,7 +114,8 @@ def _zip_format(path: Path) -> str:
     raise UserError(f"{path}: a zip archive without weights; expected {', '.join(FORMATS.values())}")
 
 
-def _read_npz(path: Path) -> Arrays:
+def read_npz(path: Path) -> Arrays:
+    """The arrays of an .npz file, all of plain numbers. Raises UserError for any other, or too large a one."""
     with reading(path, ".npz"):
         mapped, budget = map_file(path), Budget(path)
         return {
