@@ -7,7 +7,6 @@ and the error of each framework against the truth. What is in the file already i
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -24,6 +23,7 @@ from parity_tests.cases import subjects
 from parity_tests.cases.subjects import Subject
 from parity_tests.test_steps import pooled
 from parity_tests.traces import TRUTH, Traces, Workers, compared
+from reports.record_writer import Record, append_all, keep_records
 
 NAMES = ("tiny", "tiny_bottleneck", "tiny_hgnetv2")
 FILE = Path("reports/generated/float32_spread/tensors.jsonl")
@@ -64,7 +64,7 @@ def ask(label: str, case: Case, subject: Subject, inputs: Arrays, traces: Traces
     return label, updates(truth, subject.weights()), changed
 
 
-def lines(question: Question, subject: Subject, seed: int) -> Iterator[str]:
+def lines(question: Question, subject: Subject, seed: int) -> Iterator[Record]:
     """A line for each floating-point tensor with the errors of all frameworks."""
     label, truth, outputs = question
     modules = module_paths(subject.spec.model)
@@ -82,7 +82,7 @@ def lines(question: Question, subject: Subject, seed: int) -> Iterator[str]:
             "part": part_of(module),
         }
         errors = {name: c.error for name, c in zip(found, comparisons, strict=True)}
-        yield json.dumps(where | {"tensor": first.tensor, "size": truth[first.tensor].size, "errors": errors})
+        yield where | {"tensor": first.tensor, "size": truth[first.tensor].size, "errors": errors}
 
 
 def main() -> None:
@@ -94,8 +94,8 @@ def main() -> None:
     parser.add_argument("--file", type=Path, default=FILE)
     options = parser.parse_args()
     options.file.parent.mkdir(parents=True, exist_ok=True)
-    known = options.file.read_text().splitlines() if options.file.exists() else []
-    done = {(record["subject"], record["seed"]) for record in map(json.loads, known)}
+    known = keep_records(options.file, lambda record: True)
+    done = {(record["subject"], record["seed"]) for record in known}
     with ExitStack() as stack:
         workers = Workers(stack, {}, False, kernels.choice())
         for seed in range(options.seeds):
@@ -103,10 +103,9 @@ def main() -> None:
                 subject = replace(subjects.subject(name), seed=f"spread-{seed}")
                 traces = Traces(workers)
                 asked = questions(subject, traces, modules=seed < options.module_seeds)
-                text = [line for question in asked for line in lines(question, subject, seed)]
-                with options.file.open("a") as file:  # all of a seed at once: it is done or not
-                    file.write("".join(f"{line}\n" for line in text))
-                print(f"seed {seed}, {name}: {len(text)} tensors", flush=True)
+                records = [record for question in asked for record in lines(question, subject, seed)]
+                append_all(options.file, records)
+                print(f"seed {seed}, {name}: {len(records)} tensors", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,12 @@ from parity_tests import agreement, traces
 from parity_tests.agreement import DTYPES
 from parity_tests.mutants.catalogue import ROOT, Mutant, read_catalogue
 from parity_tests.mutants.examination import Plugin
-from parity_tests.mutants.runner import Runner, append, finished
+from parity_tests.mutants.runner import Runner, finished
 from parity_tests.mutants.stages import STAGES, UNIT, stage_of_test, stages_for
 from parity_tests.mutants.weak_checks import weak_checks
 from parity_tests.mutants.workspace import key_of, workspace
 from reports.jsonl import read_lines
+from reports.record_writer import append_all
 
 CATALOGUE = read_catalogue()
 FLIP = next(m for m in CATALOGUE if m.name == "flip leaves the boxes where they are")
@@ -100,19 +101,19 @@ def test_a_fault_is_killed_an_equivalent_one_reported_and_nothing_asked_twice(tm
 
 def test_results_go_on_after_a_line_that_was_cut_off(tmp_path):
     results = tmp_path / "results.jsonl"
-    append(results, {"key": "a", "status": "killed", "searched": True})
+    append_all(results, [{"key": "a", "status": "killed", "searched": True}])
     with results.open("a") as file:
         file.write('{"key": "b", "sta')
     assert finished(results, "evaluation") == {"a"}
-    append(results, {"key": "c", "status": "equivalent"})
+    append_all(results, [{"key": "c", "status": "equivalent"}])
     assert finished(results, "evaluation") == {"a", "c"}
 
 
 def test_a_survivor_is_asked_again_when_more_stages_are_wanted(tmp_path):
     results = tmp_path / "results.jsonl"
-    append(results, {"key": "a", "status": "survived", "until": "evaluation"})
-    append(results, {"key": "b", "status": "error", "until": "evaluation"})
-    append(results, {"key": "c", "status": "survived", "until": UNIT})
+    append_all(results, [{"key": "a", "status": "survived", "until": "evaluation"}])
+    append_all(results, [{"key": "b", "status": "error", "until": "evaluation"}])
+    append_all(results, [{"key": "c", "status": "survived", "until": UNIT}])
     assert finished(results, "training pass") == {"a", "c"}
     assert finished(results, "evaluation") == {"a", "c"}
     assert finished(results, "modules") == {"c"}
@@ -120,7 +121,7 @@ def test_a_survivor_is_asked_again_when_more_stages_are_wanted(tmp_path):
 
 def test_a_fault_without_a_culprit_is_asked_again_when_one_is_wanted(tmp_path):
     results = tmp_path / "results.jsonl"
-    append(results, {"key": "a", "status": "killed", "searched": False})
+    append_all(results, [{"key": "a", "status": "killed", "searched": False}])
     assert finished(results, "modules", search=False) == {"a"}
     assert not finished(results, "modules", search=True)
 

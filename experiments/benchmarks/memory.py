@@ -20,7 +20,6 @@ from experiments.benchmarks.new_folder import new_folder
 from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, run_command
 from experiments.data.shapes import write_shapes
 from experiments.progress import say
-from experiments.record_writer import RecordWriter
 from experiments.runs.data import Subset, choose_data
 from experiments.runs.host import host_record, now
 from experiments.runs.options import Options
@@ -35,6 +34,7 @@ from frameworks.protocol import Detections, Stepper, StepRecord
 from frameworks.state.initialisation import initial_weights
 from frameworks.workers.client import WorkerFailure, WorkerStepper
 from reports.formatting import label, percent
+from reports.record_writer import RecordWriter
 
 RECORDS, FIGURE = "memory.jsonl", "memory.png"
 IMAGES = 200

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from experiments.data.files import unused
 from experiments.runs.host import GENERATED
 from frameworks.errors import UserError
+from frameworks.files import unused
 
 
 def new_folder(out: str | None, kind: str, content: str, records: str) -> Path:

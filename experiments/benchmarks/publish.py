@@ -15,8 +15,8 @@ from experiments.benchmarks.page import benchmark_page, timed_rows
 from experiments.benchmarks.starts import read_starts
 from experiments.benchmarks.texts import failures
 from experiments.command import FAILED, Parser, run_command
-from experiments.data.files import write_atomically
 from experiments.runs.host import ROOT
+from frameworks.files import write_atomically
 
 RECORDS, REPORT, FIGURE = "records.jsonl", "benchmark.md", "benchmark.png"
 PAGE = Path("docs/speed.md")

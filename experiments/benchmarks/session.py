@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.environment import thread_variables
-from experiments.record_writer import RecordWriter
 from frameworks import REFERENCE
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec
@@ -19,6 +18,7 @@ from frameworks.shared import drawn_inputs, kernels
 from frameworks.shared.noise import denoising_count
 from frameworks.state.parameters import state_shapes
 from frameworks.workers.client import WorkerFailure, open_framework
+from reports.record_writer import RecordWriter
 
 CONTROL = f"{REFERENCE} again"  # label of the A/A control: the reference in a second process
 FORMULAS = f"{REFERENCE} formulas"  # label of the reference on the readable formulas

@@ -11,13 +11,13 @@ from experiments.benchmarks.publish import RECORDS, publish, write_report
 from experiments.benchmarks.session import Plan
 from experiments.benchmarks.timing import run
 from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons, require_positive
-from experiments.record_writer import RecordWriter
 from frameworks import ADAPTERS, JUDGES, REFERENCE
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
 from frameworks.hf_rtdetr.names import NAME, require_supported, require_transformers
 from frameworks.official_rtdetr.source import NAME as OFFICIAL
 from frameworks.official_rtdetr.source import VARIABLE, configuration_file, require_checkout
+from reports.record_writer import RecordWriter
 
 ENTRANTS = tuple(name for name in (*ADAPTERS, *JUDGES) if name != OFFICIAL)
 PRESETS = ["rtdetr_r18vd", "rtdetr_r50vd"]

@@ -25,12 +25,12 @@ from experiments.benchmarks.session import (
     place_name,
     place_of,
 )
-from experiments.record_writer import RecordWriter
 from experiments.runs.host import now
 from frameworks.config import ExperimentSpec, ModelSpec, to_dict
 from frameworks.protocol import Framework, Stepper
 from frameworks.shared.schedules import ema_decay, learning_rates
 from frameworks.state.parameters import state_shapes, trainable_names
+from reports.record_writer import RecordWriter
 
 FEWEST_ROUNDS = 5  # however slow: with fewer, the interval of a median would not reach 90 %
 

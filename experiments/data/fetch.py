@@ -13,9 +13,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from experiments.data.files import file_hash
 from experiments.untrusted import said
 from frameworks.errors import UserError
+from frameworks.files import file_hash
 
 _AGENT = {"User-Agent": "twin-detr"}
 _BLOCK = 1 << 16

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.coco import CocoSplit
-from experiments.data.files import file_hash, write_atomically
 from frameworks.errors import UserError
+from frameworks.files import file_hash, write_atomically
 
 
 @dataclass(frozen=True)

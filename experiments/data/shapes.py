@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 
 from experiments.data.categories import COCO_NAMES
 from experiments.data.coco import SplitName, annotation_path, image_folder
-from experiments.data.files import write_atomically
 from frameworks.errors import UserError
+from frameworks.files import write_atomically
 
 MARKER = "SHAPES.txt"
 DESCRIPTION = "twin-detr coloured shapes, not COCO"

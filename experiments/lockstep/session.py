@@ -13,7 +13,6 @@ from experiments.data.batches import batch_count
 from experiments.lockstep.faults import FAULTS, NONE, Fault
 from experiments.lockstep.plan import IMAGES, Plan, RunKey, batches, run_keys
 from experiments.progress import Progress, say
-from experiments.record_writer import append_all, keep_records
 from experiments.runs.control import moved_weights
 from experiments.runs.host import host_record, now
 from frameworks.arrays import Arrays, load_arrays, save_arrays
@@ -24,6 +23,7 @@ from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import trainable_names
 from frameworks.workers.client import open_framework
 from reports.lockstep.records import BASE, FAULT, PERTURBED, RECORDS
+from reports.record_writer import append_all, keep_records
 
 START = "start.safetensors"
 NUMBERS = 256  # of each parameter, evenly spaced: those whose distance is measured

@@ -13,7 +13,6 @@ import numpy as np
 
 from experiments.data.account import SplitAccount, account_of
 from experiments.data.coco import CocoSplit, SplitName
-from experiments.data.files import write_atomically
 from experiments.data.images import load_annotated
 from experiments.data.manifest import build_manifest, read_manifest
 from experiments.data.source import Source, resolve_source
@@ -23,6 +22,7 @@ from experiments.progress import Progress
 from frameworks.arrays import save_arrays
 from frameworks.config import DataSpec
 from frameworks.errors import UserError
+from frameworks.files import write_atomically
 from reports.run import files
 
 VAL_IMAGES = 5000  # COCO val2017: a download can hold no more

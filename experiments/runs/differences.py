@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data.files import write_atomically
 from experiments.progress import Progress
 from experiments.runs.bootstrap import average_precision, category_matches, interval, resampled_counts
 from experiments.runs.data import Subset
 from experiments.runs.evaluation import matched
 from experiments.runs.folder import Run
+from frameworks.files import write_atomically
 from reports.jsonl import read_json
 from reports.run import files
 

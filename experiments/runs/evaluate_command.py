@@ -8,7 +8,6 @@ from typing import Any
 from tabulate import tabulate
 
 from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons, require_positive
-from experiments.data.files import file_hash, unused, write_atomically
 from experiments.progress import say
 from experiments.runs.evaluation_source import Evaluation, Request, find
 from experiments.runs.folder import claim
@@ -19,6 +18,7 @@ from experiments.runs.validation import detect_and_score, write_predictions
 from experiments.weight_files.initial import in_float32
 from frameworks import ADAPTERS
 from frameworks.config import spec_hash
+from frameworks.files import file_hash, unused, write_atomically
 from frameworks.shared import kernels
 from frameworks.workers.client import WorkerFailure
 from reports.run import files

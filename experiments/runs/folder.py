@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data.batches import batch_count
-from experiments.data.files import write_atomically
 from experiments.runs.data import SPLITS, RunData
 from experiments.runs.monitoring import Monitoring
 from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
+from frameworks.files import write_atomically
 from frameworks.state.parameters import ModelFacts
 from reports.jsonl import read_object
 from reports.run import files

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from experiments.command import COMPLETE, FAILED, INTERRUPTED
-from experiments.data.files import write_atomically
 from experiments.progress import Progress, say
 from experiments.runs.board import Board, open_board
 from experiments.runs.certificate import certify
@@ -29,6 +28,7 @@ from experiments.runs.validation import (
 )
 from frameworks.arrays import load_arrays
 from frameworks.errors import UserError
+from frameworks.files import write_atomically
 from frameworks.protocol import Stepper
 from frameworks.state.parameters import model_facts
 from frameworks.workers.client import WorkerFailure

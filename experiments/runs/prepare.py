@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 from experiments.data.account import SplitAccount, between_lines, short_lines
-from experiments.data.files import file_hash, write_atomically
 from experiments.data.source import Source
 from experiments.runs.board import require_tensorboard
 from experiments.runs.classes import classes_line, with_classes
@@ -25,6 +24,7 @@ from experiments.weight_files.initial import log, said, starting_state
 from frameworks.arrays import save_arrays
 from frameworks.config import ExperimentSpec, load_with_account, spec_hash, to_dict
 from frameworks.errors import UserError
+from frameworks.files import file_hash, write_atomically
 from frameworks.shared import kernels
 from frameworks.state.parameters import model_facts
 from reports.run import files

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.data.files import file_hash
 from experiments.progress import say
-from experiments.record_writer import keep_records
 from experiments.runs.checkpoint import read_reached
 from experiments.runs.data import RunData, reload_data
 from experiments.runs.extend import changed_epochs, consequence, extended
@@ -16,6 +14,8 @@ from experiments.runs.host import host_record, now
 from experiments.runs.options import Resume
 from frameworks.config import ExperimentSpec, SpecError, from_dict, spec_hash
 from frameworks.errors import UserError
+from frameworks.files import file_hash
+from reports.record_writer import keep_records
 from reports.run import files
 from reports.run.meta import RunMeta
 

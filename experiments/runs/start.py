@@ -2,7 +2,6 @@
 
 import shlex
 
-from experiments.data.files import unused
 from experiments.runs.announce import announce
 from experiments.runs.check import CheckData, check_data
 from experiments.runs.folder import claim, locked, release
@@ -10,6 +9,7 @@ from experiments.runs.job import execute, finished_report
 from experiments.runs.options import Options, Resume, parse_options
 from experiments.runs.prepare import folder_of, prepare, spec_of
 from experiments.runs.resume import reopen, require_run
+from frameworks.files import unused
 
 
 def start(arguments: list[str]) -> int:

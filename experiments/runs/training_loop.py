@@ -16,7 +16,6 @@ import numpy as np
 
 from experiments.data.batches import Batch, EpochOrder, batch_count, epoch_batches
 from experiments.progress import Progress
-from experiments.record_writer import Record, RecordWriter, append_all
 from experiments.runs.board import Board
 from experiments.runs.checkpoint import keep_checkpoint, load_checkpoint, read_reached, save_checkpoint
 from experiments.runs.data import Subset
@@ -28,6 +27,7 @@ from frameworks.protocol import Stepper
 from frameworks.shared.noise import draw_noise
 from frameworks.shared.schedules import ema_decay, learning_rates, part_of, updates_per_epoch
 from reports.jsonl import read_lines
+from reports.record_writer import Record, RecordWriter, append_all
 from reports.run.files import EPOCHS, STEPS, kept_checkpoint
 
 SHORT_EPOCH_S = 10.0  # an epoch that ends sooner after a checkpoint leaves no other, if nothing else needs one

@@ -5,15 +5,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from experiments.data.files import write_atomically
 from experiments.progress import Progress, say
-from experiments.record_writer import append_all
 from experiments.runs.checkpoint import keep_checkpoint
 from experiments.runs.data import Subset
 from experiments.runs.evaluation import Evaluated, evaluate
 from frameworks.config import DataSpec
+from frameworks.files import write_atomically
 from frameworks.protocol import Stepper
 from reports.jsonl import read_lines
+from reports.record_writer import append_all
 from reports.run import files
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from experiments.record_writer import RecordWriter, append_all, keep_records
 from experiments.runs.host import ROOT
 from experiments.tests.data_sets import user_error
+from reports.record_writer import RecordWriter, append_all, keep_records
 
 
 def test_records_are_on_the_file_at_once_and_numbers_come_back_exactly(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_lines(tmp_path: Path) -> N
 def test_a_limit_of_the_system_is_reported_in_the_same_way(tmp_path: Path) -> None:
     path = tmp_path / "steps.jsonl"
     program = (
-        "import resource, sys, pathlib; from experiments.record_writer import RecordWriter\n"
+        "import resource, sys, pathlib; from reports.record_writer import RecordWriter\n"
         "from frameworks.errors import UserError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "writer = RecordWriter(pathlib.Path(sys.argv[1]))\n"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.data.files import unused
 from experiments.weight_files import writers
 from experiments.weight_files.pickles import JITTOR_END
 from experiments.weight_files.readers import read_weights
@@ -19,6 +18,7 @@ from experiments.weight_files.writers import write_weights
 from frameworks.arrays import Arrays
 from frameworks.config import preset
 from frameworks.errors import UserError
+from frameworks.files import unused
 from frameworks.state.initialisation import initial_weights
 
 TINY = preset("tiny")

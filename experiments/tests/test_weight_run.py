@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.data.files import file_hash
 from experiments.tests.data_sets import shapes
 from experiments.tests.runs import TORCH, counting, meta, run, said_error
 from experiments.tests.steppers import CountingStepper
@@ -17,6 +16,7 @@ from experiments.weight_files.writers import write_weights
 from frameworks.arrays import Arrays, load_arrays
 from frameworks.config import preset
 from frameworks.errors import UserError
+from frameworks.files import file_hash
 from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import state_shapes
 

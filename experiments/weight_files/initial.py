@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.files import file_hash
 from experiments.weight_files.account import Account, grouped
 from experiments.weight_files.inject import Reading, read_backbone
 from experiments.weight_files.official_checkpoints import OFFICIAL
@@ -14,6 +13,7 @@ from experiments.weight_files.sources import load_weights, open_backbone, open_s
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
+from frameworks.files import file_hash
 from frameworks.state.initialisation import initial_weights
 from frameworks.state.named_shapes import COUNTER
 from frameworks.state.parameters import model_facts

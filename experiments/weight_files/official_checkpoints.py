@@ -10,11 +10,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.data.fetch import Policy, fetch
-from experiments.data.files import file_hash, write_atomically
 from experiments.weight_files.account import without_class_heads
 from experiments.weight_files.readers import file_format
 from frameworks.config import PRESETS, ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
+from frameworks.files import file_hash, write_atomically
 from frameworks.state.parameters import state_shapes
 
 # Tables of official.toml; the first two are also words that stand for a file on a command line.

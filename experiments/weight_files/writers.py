@@ -6,13 +6,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from experiments.data.files import replacing
 from experiments.weight_files.computed_entries import computed_constants
 from experiments.weight_files.names import huggingface_state
 from experiments.weight_files.pickles import save_pickle
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
+from frameworks.files import replacing
 
 SUFFIXES = {".pth": "pth", ".pt": "pth", ".safetensors": "safetensors", ".pkl": "pkl"}
 TARGETS = ("pth", "safetensors", "pkl", "hf")

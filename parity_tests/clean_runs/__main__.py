@@ -22,6 +22,7 @@ from parity_tests.clean_runs.judging import run
 from parity_tests.traces import Workers
 from reports.clean_runs import build_page, runs_of, summary
 from reports.jsonl import read_lines
+from reports.record_writer import append_all, keep_records
 
 RECORDS = "clean_runs.jsonl"
 DEFAULT = Path(__file__).resolve().parents[2] / "reports/generated/clean_runs"
@@ -31,14 +32,14 @@ def session(runs: int, folder: Path) -> int:
     """Do the runs that the records in ``folder`` lack, and build the page; returns the exit status."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / RECORDS
-    done = {record["run"] for record in runs_of(whole_lines(path))}
+    done = {record["run"] for record in runs_of(keep_records(path, lambda record: True))}
     left = [number for number in range(runs) if number not in done]
-    with ExitStack() as stack, path.open("a", buffering=1) as file:
+    with ExitStack() as stack:
         workers = Workers(stack, {}, in_process=False, path=kernels.choice())
         for number in tqdm(left, "clean runs", total=runs, initial=runs - len(left), unit="run", mininterval=5):
             record = run(number, workers)
             lines = [record, *environments(workers)] if number == left[0] else [record]
-            file.write("".join(f"{json.dumps(line)}\n" for line in lines))
+            append_all(path, lines)
             if record["failed"]:
                 again = f"python -m parity_tests.clean_runs --run {number}"
                 tqdm.write(f"run {number} failed ({record['failed']}): {record['failures'][0]}; again: {again}")
@@ -46,16 +47,6 @@ def session(runs: int, folder: Path) -> int:
     print(summary(records))
     print(f"page: {build_page(path, folder)}")
     return int(any(record["failed"] for record in records))
-
-
-def whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of earlier calls; a line that a kill cut off is removed from the file."""
-    if not path.exists():
-        return []
-    records, cut_off = read_lines(path)
-    if cut_off or not path.read_bytes().endswith(b"\n"):
-        path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
-    return records
 
 
 def environments(workers: Workers) -> list[dict[str, Any]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from frameworks.errors import UserError, exit_status
 from parity_tests.mutants.catalogue import ROOT, read_catalogue
-from parity_tests.mutants.runner import Runner, append
+from parity_tests.mutants.runner import Runner
 from parity_tests.mutants.stages import NAMES
 from parity_tests.mutants.workspace import key_of, workspace
 from reports.jsonl import read_lines
+from reports.record_writer import append_all, keep_records
 
 GENERATED = ROOT / "reports/generated/mutants"
 
@@ -47,8 +48,9 @@ def examine_chosen() -> int:
     if not chosen:
         raise UserError("no fault of the catalogue is chosen; see parity_tests/mutants/*.toml")
     listed = [[mutant.area, mutant.name, mutant.planted_in] for mutant in read_catalogue()]
-    if not options.results.exists() or {"catalogue": listed} not in read_lines(options.results)[0]:
-        append(options.results, {"catalogue": listed})
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    if {"catalogue": listed} not in keep_records(options.results, lambda record: True):
+        append_all(options.results, [{"catalogue": listed}])
     with workspace() as tree:
         Runner(options.results, GENERATED / "traces", options.until, options.search).run(chosen, tree)
     last = {record["key"]: record["status"] for record in read_lines(options.results)[0] if "key" in record}

@@ -3,7 +3,6 @@
 import datetime
 import json
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ from parity_tests.mutants.catalogue import Mutant
 from parity_tests.mutants.examination import examine
 from parity_tests.mutants.stages import ALONE, NAMES, UNIT, stages_for
 from parity_tests.mutants.workspace import Workspace, code_hash, key_of
-from reports.jsonl import read_lines
+from reports.record_writer import append_all, keep_records
 
 MINUTES = 20  # after which an examination is ended: the fault made something wait for ever
 
@@ -47,7 +46,7 @@ class Runner:
             until = UNIT if mutant.area in ALONE else self.until
             record = record_of(mutant, result, key_of(mutant, code), until, time.perf_counter() - began)
             record["searched"] = self.search
-            append(self.results, record)
+            append_all(self.results, [record])
             print(
                 f"\r{record['status']:>10} {record['stage'] or '':<14} {record['seconds']:5.0f} s  {mutant}",
                 flush=True,
@@ -107,11 +106,9 @@ def finished(results: Path, until: str, search: bool = True) -> set[str]:
 
     Others survived fewer stages than wanted now, or were killed without the search for the culprit.
     """
-    if not results.exists():
-        return set()
     return {
         record["key"]
-        for record in read_lines(results)[0]
+        for record in keep_records(results, lambda record: True)  # without the line that a kill cut off
         if "key" in record
         if record["status"] == "equivalent"
         or (record["status"] == "killed" and record["searched"] >= search)
@@ -122,18 +119,6 @@ def finished(results: Path, until: str, search: bool = True) -> set[str]:
 def _reaches(asked: str, wanted: str) -> bool:
     """Whether a fault that survived up to the stage ``asked`` need not be asked again up to ``wanted``."""
     return asked == UNIT or NAMES.index(asked) >= NAMES.index(wanted)
-
-
-def append(results: Path, record: dict[str, Any]) -> None:
-    """Write one line, to the disk at once; the rest of a line that ``kill -9`` cut off is dropped first."""
-    results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("ab+") as file:
-        file.seek(0)
-        before = file.read()
-        file.truncate(before.rfind(b"\n") + 1)
-        file.write(json.dumps(record).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def show_progress(done: int, total: int, number: int, start: float, mutant: Mutant) -> None:

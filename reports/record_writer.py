@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.data.files import write_atomically
 from frameworks.errors import UserError
+from frameworks.files import write_atomically
 from reports.jsonl import read_lines
 
 Record = dict[str, Any]
@@ -28,12 +28,12 @@ class RecordWriter:
         except OSError as error:
             raise _cannot_write(path, error) from None
 
-    def append(self, record: Record) -> None:
-        """Write one record. NaN and infinities become null, because strict JSON has no such numbers."""
-        line = json.dumps(_finite(record), allow_nan=False).encode() + b"\n"
+    def append(self, *records: Record) -> None:
+        """Write records, all at once. NaN and infinities become null, because strict JSON has no such numbers."""
+        lines = b"".join(json.dumps(_finite(record), allow_nan=False).encode() + b"\n" for record in records)
         whole = os.fstat(self.stream.fileno()).st_size
         try:
-            left = memoryview(line)
+            left = memoryview(lines)
             while left:
                 left = left[self.stream.write(left) :]
         except OSError as error:
@@ -55,10 +55,9 @@ class RecordWriter:
 
 
 def append_all(path: Path, records: list[Record]) -> None:
-    """Append records and sync them to the disk. Raises UserError as RecordWriter does."""
+    """Append records, all at once, and sync them to the disk. Raises UserError as RecordWriter does."""
     with RecordWriter(path) as writer:
-        for record in records:
-            writer.append(record)
+        writer.append(*records)
         writer.sync()
 
 
