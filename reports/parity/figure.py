@@ -138,6 +138,7 @@ def _limits(axes: Axes, groups: list[Margins]) -> tuple[float, float]:
     axes.set_xlim(left, right)
     axes.axvspan(1, right, color=FAIL_COLOR, zorder=0)
     axes.axvline(1, color="black", linewidth=1.2, linestyle="--", zorder=1)
+    axes.set_xlabel("error ÷ limit", fontsize=9)
     return left, right
 
 
@@ -159,7 +160,6 @@ def _legend(figure: Figure, records: ParityRecords, groups: dict[Group, Margins]
         look = style_of(framework)
         label = f"{look.label}: worst tensor of a module"
         handles.append(Line2D([], [], label=label, markersize=6, **look.mark(filled=True)))
-    figure.supxlabel("error ÷ limit (right of 1: fails)", fontsize=9)
     values = {value for each in groups.values() for value in each.values()}
     for value, marker, text in (
         (0, "<", "no error at all"),
