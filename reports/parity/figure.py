@@ -138,7 +138,7 @@ def _limits(axes: Axes, groups: list[Margins]) -> tuple[float, float]:
     axes.set_xlim(left, right)
     axes.axvspan(1, right, color=FAIL_COLOR, zorder=0)
     axes.axvline(1, color="black", linewidth=1.2, linestyle="--", zorder=1)
-    axes.set_xlabel("error ÷ limit (right of 1: fails)", fontsize=9)
+    axes.set_xlabel("error ÷ limit", fontsize=9)
     return left, right
 
 
