@@ -7,9 +7,9 @@ import numpy as np
 
 x = jt.array(np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3))
 try:
-    cropped = jt.nn.pad(x, (0, -1, 0, 0)).numpy()
+    cropped = jt.nn.pad(x, (-1, 0, 0, 0)).numpy()
     answer = str(cropped.tolist())
 except Exception as error:
     cropped, answer = None, type(error).__name__
-print(f"[[0, 1, 2], [3, 4, 5]] without its last column: {answer}, expected [[0, 1], [3, 4]]")
-sys.exit(int(cropped is None or cropped.ravel().tolist() != [0, 1, 3, 4]))
+print(f"[[0, 1, 2], [3, 4, 5]] without its first column: {answer}, expected [[1, 2], [4, 5]]")
+sys.exit(int(cropped is None or cropped.ravel().tolist() != [1, 2, 4, 5]))

@@ -22,7 +22,8 @@ MASKED = {"NaN": (np.where(np.arange(180).reshape(2, 3, 5, 6) % 37 == 5, np.nan,
 def windows(x, size, stride, padding=(0, 0), fill=0.0):
     """Windows [B, C, H, W, size, size]; ``padding``: rows and columns before and after."""
     padded = np.pad(x, ((0, 0), (0, 0), padding, padding), constant_values=fill)
-    return np.lib.stride_tricks.sliding_window_view(padded, (size, size), (2, 3))[:, :, ::stride, ::stride]
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (2, 3))  # pyright: ignore
+    return seen[:, :, ::stride, ::stride]
 
 
 def conv(x, w, stride=1, padding=0, groups=1, dilation=1):

@@ -1,5 +1,7 @@
 """Matrix products, einsum, linear layers and attention."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -41,7 +43,7 @@ def twin_attention(jt, q, k, v):
     from frameworks.jittor_rtdetr import operators
 
     sides = [x.permute(0, 2, 1, 3).reshape((x.shape[0], x.shape[2], -1)) for x in (q, k, v)]
-    mixed = operators.attention(sides[0], sides[1], sides[2], None, q.shape[1])
+    mixed: Any = operators.attention(sides[0], sides[1], sides[2], None, q.shape[1])
     return mixed.reshape((q.shape[0], q.shape[2], q.shape[1], -1)).permute(0, 2, 1, 3)
 
 
@@ -50,7 +52,7 @@ def twin_masked_attention(jt, q, k, v, mask):
     from frameworks.jittor_rtdetr import operators
 
     sides = [x.permute(0, 2, 1, 3).reshape((x.shape[0], x.shape[2], -1)) for x in (q, k, v)]
-    mixed = operators.attention(sides[0], sides[1], sides[2], jt.logical_not(mask), q.shape[1])
+    mixed: Any = operators.attention(sides[0], sides[1], sides[2], jt.logical_not(mask), q.shape[1])
     return mixed.reshape((q.shape[0], q.shape[2], q.shape[1], -1)).permute(0, 2, 1, 3)
 
 

@@ -88,8 +88,8 @@ OPERATORS = [
         torch=lambda x: x.mean(),
         jittor=lambda jt, x: x.mean(),
         inputs=MANY | MOMENTS,
-        instead=lambda jt, x: x.sum() / max(x.numel(), 1) if x.numel() else x.mean(),
-        note="the gradient multiplies by 1/N as a float32 number",
+        instead=lambda jt, x: x.sum() / x.numel(),
+        note="the gradient multiplies by 1/N as a float32 number; 0 of nothing",
         defect="mean_gradient",
     ),
     Operator(
@@ -120,6 +120,8 @@ OPERATORS = [
         torch=lambda x: x.prod(-1),
         jittor=lambda jt, x: x.prod(-1),
         inputs={"ordinary": (POSITIVE,), "zeros": (table(1, 2, 0, 3, 0, 1, 0, 4),)},
+        note="the gradient is product / x, which is NaN at a zero",
+        defect="product_gradient_at_zero",
     ),
     Operator(
         "var, default",
@@ -143,6 +145,8 @@ OPERATORS = [
         torch=lambda x: x.std(-1),
         jittor=lambda jt, x: x.std(-1),
         inputs=MOMENTS,
+        note="at least 0.001: the variance is bounded below",
+        defect="std_floor",
     ),
     Operator(
         "norm, p = 2",
@@ -150,6 +154,7 @@ OPERATORS = [
         torch=lambda x: x.norm(2, -1),
         jittor=lambda jt, x: x.norm(2, -1),
         inputs={"ordinary": (ORDINARY,), "zeros": (np.zeros((4, 6)),), "tiny": (ORDINARY * 1e-20,)},
+        note="the root of at least 1e-30",
     ),
     Operator(
         "norm, p = 1",
@@ -157,6 +162,7 @@ OPERATORS = [
         torch=lambda x: x.norm(1, -1),
         jittor=lambda jt, x: x.norm(1, -1),
         inputs={"ordinary": (ORDINARY,), "zeros": (np.zeros((4, 6)),)},
+        note="by the gradient of `abs` at 0",
     ),
     Operator(
         "normalize",
@@ -164,6 +170,7 @@ OPERATORS = [
         torch=lambda x: F.normalize(x, dim=-1),
         jittor=lambda jt, x: jt.normalize(x, dim=-1),
         inputs={"ordinary": (ORDINARY,), "zeros": (np.zeros((4, 6)),), "tiny": (ORDINARY * 1e-20,)},
+        note="divides by at least 1e-15, PyTorch by at least 1e-12",
     ),
     Operator(
         "max",
@@ -199,6 +206,8 @@ OPERATORS = [
         torch=lambda x: x.amin(-1),
         jittor=lambda jt, x: x.min(-1),
         inputs={"ordinary": (ORDINARY,), "ties": (TIES,), "NaN and infinity": (SPECIAL,)},
+        note="every one of the smallest gets the whole gradient, PyTorch shares it; NaN may be dropped",
+        defect="max_gradient_at_ties",
     ),
     Operator(
         "argmax",
@@ -287,7 +296,8 @@ OPERATORS = [
             "negative numbers": (ORDINARY,),
             "zeros": (table(1, 2, 0, 3, 2, 1, 1, 4),),
         },
-        note="computed as exp(cumsum(log(x)))",
+        note="computed as exp(cumsum(log(x))): NaN from the first negative number on",
+        defect="cumprod_of_negatives",
     ),
     Operator(
         "any, all",
@@ -316,7 +326,9 @@ OPERATORS = [
         torch=lambda x: x.median(-1).values,
         jittor=lambda jt, x: jt.median(x, -1),
         inputs={"ordinary": (ORDINARY,), "odd": (ORDINARY[:, :5],)},
-        note="the mean of the middle two of an even number; PyTorch takes the lower one",
+        instead=lambda jt, x: jt.sort(x, -1)[0][:, (x.shape[-1] - 1) // 2],
+        note="sorts along the axis, and then takes a row",
+        defect="median_axis",
     ),
     Operator(
         "largest of integers",

@@ -14,6 +14,13 @@ IMAGE = {"ordinary": (drawn(2, 3, 4, 5),)}
 NOTHING: dict[str, tuple[np.ndarray, ...]] = {"ordinary": ()}
 PADDED = ((0, 0), (0, 0), (2, 1), (1, 2))
 
+
+def patches(x, size):
+    """Windows of an image as columns."""
+    seen = np.lib.stride_tricks.sliding_window_view(x, size, (2, 3)).transpose(0, 1, 4, 5, 2, 3)  # pyright: ignore
+    return seen.reshape(len(x), x.shape[1] * size[0] * size[1], -1)
+
+
 OPERATORS = [
     Operator(
         "cat",
@@ -37,6 +44,8 @@ OPERATORS = [
         torch=lambda x, i: torch.cat([x, i]),
         jittor=lambda jt, x, i: jt.concat([x, i]),
         inputs={"ordinary": (ORDINARY, np.arange(24).reshape(4, 6))},
+        instead=lambda jt, x, i: jt.concat([x, i.type_as(x)]),
+        note="int64 makes float64 of float32",
     ),
     Operator(
         "stack",
@@ -52,6 +61,8 @@ OPERATORS = [
         torch=lambda x: x.split([1, 3, 2], -1),
         jittor=lambda jt, x: x.split([1, 3, 2], -1),
         inputs=ONE,
+        note="right in a process that computes in one dtype; the float64 gradient after the float32 one is garbage",
+        defect="gradient_after_other_dtype",
     ),
     Operator(
         "chunk",
@@ -121,6 +132,7 @@ OPERATORS = [
         torch=lambda x: x.squeeze(1),
         jittor=lambda jt, x: x.squeeze(1),
         inputs={"ordinary": (ORDINARY,)},
+        note="an error, PyTorch changes nothing",
     ),
     Operator(
         "unsqueeze",
@@ -176,10 +188,20 @@ OPERATORS = [
         inputs=ONE,
     ),
     Operator(
-        "pad",
+        "pad by a fraction",
         truth=lambda x: np.pad(x, PADDED, constant_values=0.5),
         torch=lambda x: F.pad(x, (1, 2, 2, 1), value=0.5),
         jittor=lambda jt, x: jt.nn.pad(x, (1, 2, 2, 1), value=0.5),
+        inputs=IMAGE,
+        instead=lambda jt, x: jt.nn.pad(x - 0.5, (1, 2, 2, 1)) + 0.5,
+        note="a value that is no whole number does not compile",
+        defect="fractional_padding",
+    ),
+    Operator(
+        "pad",
+        truth=lambda x: np.pad(x, PADDED),
+        torch=lambda x: F.pad(x, (1, 2, 2, 1)),
+        jittor=lambda jt, x: jt.nn.pad(x, (1, 2, 2, 1)),
         inputs=IMAGE,
         twin="backbones/hgnetv2.py",
     ),
@@ -236,11 +258,7 @@ OPERATORS = [
     ),
     Operator(
         "unfold",
-        truth=lambda x: (
-            np.lib.stride_tricks.sliding_window_view(x, (2, 3), (2, 3))
-            .transpose(0, 1, 4, 5, 2, 3)
-            .reshape(2, 18, 9)
-        ),
+        truth=lambda x: patches(x, (2, 3)),
         torch=lambda x: F.unfold(x, (2, 3)),
         jittor=lambda jt, x: jt.nn.unfold(x, (2, 3)),
         inputs=IMAGE,

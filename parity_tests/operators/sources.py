@@ -28,17 +28,14 @@ def sources(path: Path) -> dict[str, Source]:
         if {"torch", "jittor"} <= keywords.keys():
             texts = {name: _text(keywords[name], functions) for name in CALLS if name in keywords}
             parts = [*keywords.values(), *node.args]
-            used = [functions[n.id] for part in parts for n in ast.walk(part) if _is_one_of(n, functions)]
+            names = [n.id for part in parts for n in ast.walk(part) if isinstance(n, ast.Name)]
+            used = [functions[name] for name in names if name in functions]
             code = "".join(
                 ast.dump(part) for name, part in keywords.items() if name not in ("note", "twin", "defect")
             )
             digest = hashlib.sha256((code + "".join(map(ast.dump, used))).encode()).hexdigest()[:12]
             found[str(node.args[0].value)] = Source(texts, digest)
     return found
-
-
-def _is_one_of(node: ast.AST, functions: dict[str, ast.FunctionDef]) -> bool:
-    return isinstance(node, ast.Name) and node.id in functions
 
 
 def _text(node: ast.expr, functions: dict[str, ast.FunctionDef]) -> str:
