@@ -85,6 +85,16 @@ OPERATORS = [
         defect="float32_constant",
     ),
     Operator(
+        "Python number before one number",
+        truth=lambda x: 1 - x,
+        torch=lambda x: 1 - x,
+        jittor=lambda jt, x: 1 - x,
+        inputs={"ordinary": (np.asarray([0.3]),)},
+        instead=lambda jt, x: -x + 1,
+        note="a float64 array of one element becomes float32 where the number stands before it",
+        defect="one_number_loses_float64",
+    ),
+    Operator(
         "sum of a list",
         truth=lambda x, y: x + y,
         torch=lambda x, y: sum([x, y]),

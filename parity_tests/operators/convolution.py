@@ -144,6 +144,8 @@ OPERATORS = [
         torch=lambda x: F.max_pool2d(x, 2, 2),
         jittor=lambda jt, x: jt.nn.max_pool2d(x, 2, 2),
         inputs=MASKED,
+        note="NaN may be dropped",
+        defect="nan_is_swallowed",
     ),
     Operator(
         "avg_pool2d",
@@ -159,6 +161,7 @@ OPERATORS = [
         torch=lambda x: F.avg_pool2d(x, 3, 2, 1),
         jittor=lambda jt, x: jt.nn.avg_pool2d(x, 3, 2, 1),
         inputs=AVERAGED,
+        note="the gradient divides by a float32 number",
     ),
     Operator(
         "avg_pool2d, padding not counted",
@@ -195,6 +198,7 @@ OPERATORS = [
         inputs=AVERAGED,
         instead=lambda jt, x: x.sum(3, keepdims=True).sum(2, keepdims=True) / (x.shape[2] * x.shape[3]),
         twin="operators.py",
+        note="the gradient divides by a float32 number",
     ),
     Operator(
         "adaptive_avg_pool2d, uneven",
@@ -202,5 +206,6 @@ OPERATORS = [
         torch=lambda x: F.adaptive_avg_pool2d(x, (2, 3)),
         jittor=lambda jt, x: jt.nn.AdaptiveAvgPool2d((2, 3))(x),
         inputs=AVERAGED,
+        note="the gradient divides by a float32 number",
     ),
 ]

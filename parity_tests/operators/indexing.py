@@ -148,7 +148,9 @@ OPERATORS = [
         torch=lambda x, i: x[-i],
         jittor=lambda jt, x, i: x[-i],
         inputs=ROWS,
-        note="a negative index in an array is not counted from the end",
+        instead=lambda jt, x, i: x[(x.shape[0] - i) % x.shape[0]],
+        note="the value is right, the gradient of a negative index is lost",
+        defect="negative_index_gradient",
     ),
     Operator(
         "slices",
@@ -157,6 +159,8 @@ OPERATORS = [
         jittor=lambda jt, x: (x[1:3, -2:], x[:, ::2], x[-1], x[..., None, 0], x[0:0]),
         inputs=ONE,
         twin="decoder.py",
+        note="right in a process that computes in one dtype; the float64 gradient after the float32 one is garbage",
+        defect="gradient_after_other_dtype",
     ),
     Operator(
         "x[mask]",
@@ -217,6 +221,8 @@ OPERATORS = [
         torch=lambda x, i: x.index_add(0, i, x[i]),
         jittor=lambda jt, x, i: x.index_add(0, i, x[i]),
         inputs=ROWS,
+        instead=lambda jt, x, i: x + (jt.nn.one_hot(i, 4).type_as(x).transpose(0, 1)) @ x[i],
+        note="`index_add_` exists, works in place and returns nothing",
     ),
     Operator(
         "one_hot",

@@ -156,6 +156,7 @@ OPERATORS = [
         inputs=LINEAR,
         instead=twin_linear,
         twin="operators.py",
+        note="an error where there are no rows",
     ),
     Operator(
         "scaled_dot_product_attention",

@@ -81,6 +81,8 @@ OPERATORS = [
         torch=lambda x, t: F.binary_cross_entropy_with_logits(x, t),
         jittor=lambda jt, x, t: jt.nn.binary_cross_entropy_with_logits(x, t),
         inputs=LOGITS,
+        note="the gradient of `mean` has a float32 number",
+        defect="mean_gradient",
     ),
     Operator(
         "bce with logits, elementwise",
@@ -119,6 +121,8 @@ OPERATORS = [
         torch=lambda x, y: F.l1_loss(x, y),
         jittor=lambda jt, x, y: jt.nn.l1_loss(x, y),
         inputs={"ordinary": PAIRS["ordinary"], "exact": PAIRS["exact"]},
+        note="the gradient of `mean` has a float32 number; that of `abs` at 0 is 1",
+        defect="mean_gradient",
     ),
     Operator(
         "l1_loss, elementwise",
@@ -144,6 +148,8 @@ OPERATORS = [
         torch=lambda x, y: F.mse_loss(x, y),
         jittor=lambda jt, x, y: jt.nn.mse_loss(x, y),
         inputs={"ordinary": PAIRS["ordinary"], "exact": PAIRS["exact"]},
+        note="the gradient of `mean` has a float32 number",
+        defect="mean_gradient",
     ),
     Operator(
         "smooth_l1_loss",
@@ -151,6 +157,8 @@ OPERATORS = [
         torch=lambda x, y: F.smooth_l1_loss(x, y),
         jittor=lambda jt, x, y: jt.nn.smooth_l1_loss(x, y),
         inputs={"ordinary": PAIRS["ordinary"], "exact": PAIRS["exact"]},
+        note="the gradient of `mean` has a float32 number",
+        defect="mean_gradient",
     ),
     Operator(
         "cross_entropy",

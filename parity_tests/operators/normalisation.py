@@ -58,8 +58,8 @@ def twin_running(jt, x):
     count = x.shape[0] * x.shape[2] * x.shape[3]
     one = jt.ones((3,), dtype=str(x.dtype))
     _, mean, var = operators.batch_norm(x, one, one * 0, 1e-5)
-    momentum = jt.array(np.asarray([0.1], str(x.dtype)))
-    return mean * momentum, (1 - momentum) + var * momentum * count / (count - 1)
+    momentum, share = (operators.constant(value, mean) for value in (0.1, count / (count - 1)))
+    return mean * momentum, one + (var * share - one) * momentum
 
 
 def jittor_batch_norm(jt, x, w, b):
@@ -114,6 +114,7 @@ OPERATORS = [
         inputs=FIXED,
         instead=twin_fixed_norm,
         twin="operators.py",
+        note="eps is a float32 number",
     ),
     Operator(
         "running statistics of BatchNorm2d",

@@ -149,7 +149,7 @@ OPERATORS = [
     ),
     Operator(
         "grid_sample at NaN",
-        truth=lambda x, g: grid_sample(x, np.where(np.isnan(g), -1, g)),
+        truth=lambda x, g: np.where(np.isnan(g).any(-1)[:, None], np.nan, grid_sample(x, g)),
         torch=lambda x, g: F.grid_sample(x, g, align_corners=False),
         jittor=lambda jt, x, g: jt.nn.grid_sample(x, g, align_corners=False),
         inputs=SPECIAL,
