@@ -129,7 +129,7 @@ OPERATORS = [
         jittor=lambda jt, x, y: jt.lerp(x, y, 0.25),
         inputs={"ordinary": PAIRS["ordinary"]},
         instead=lambda jt, x, y: x + 0.25 * (y - x),
-        twin="ema.py",
+        twin="operators.py",
     ),
     Operator(
         "addcmul",
@@ -228,12 +228,12 @@ OPERATORS = [
     ),
     Operator(
         "floats to integers",
-        truth=lambda x: np.trunc(x).astype(np.int64),
-        torch=lambda x: x.to(torch.int64),
-        jittor=lambda jt, x: x.int64(),
+        truth=lambda x: np.trunc(x).astype(np.int32),
+        torch=lambda x: x.int(),
+        jittor=lambda jt, x: x.int32(),
         inputs={"ordinary": (ORDINARY,), "zeros and bounds": (BOUNDS,), "empty": (NONE,)},
-        twin="attention.py",
         gradient=False,
+        twin="attention.py",
     ),
     Operator(
         "bitwise and, or, xor",
@@ -248,6 +248,6 @@ OPERATORS = [
         torch=lambda x: x.clone(),
         jittor=lambda jt, x: x.clone(),
         inputs={"NaN and infinity": (SPECIAL,)},
-        twin="layers.py",
+        twin="ema.py",
     ),
 ]

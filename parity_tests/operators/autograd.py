@@ -64,14 +64,14 @@ def jittor_no_grad(jt, x):
 
 def torch_scaled_loss(x):
     """A gradient that starts from a loss, not from an array."""
-    (gradient,) = torch.autograd.grad((x * x).sum() * (1 / 160), x)
+    (gradient,) = torch.autograd.grad(1.0 * ((x * x).sum() * (1 / 160)), x)
     return gradient
 
 
 def jittor_scaled_loss(jt, x):
     """A gradient that starts from a loss, the factor in the loss's dtype."""
     factor = jt.array(np.asarray([1 / 160], str(x.dtype)))
-    return jt.grad((x * x).sum() * factor, x)
+    return jt.grad(1.0 * ((x * x).sum() * factor), x)
 
 
 def twin_scaled_loss(jt, x):
@@ -79,7 +79,7 @@ def twin_scaled_loss(jt, x):
     from frameworks.jittor_rtdetr import operators
 
     factor = jt.array(np.asarray([1 / 160], str(x.dtype)))
-    return jt.grad(operators.own_dtype_gradient((x * x).sum() * factor), x)
+    return jt.grad(operators.own_dtype_gradient(1.0 * ((x * x).sum() * factor)), x)
 
 
 def rows_without_padding(x, c):
@@ -119,7 +119,7 @@ OPERATORS = [
         jittor=jittor_no_grad,
         inputs=ONE,
         gradient=lambda x, c: [3 * x * c],
-        twin="ema.py",
+        twin="training.py",
     ),
     Operator(
         "gradient of a scaled loss",

@@ -21,6 +21,7 @@ from parity_tests.operators import (
     sampling,
     shapes,
     sorting,
+    training,
 )
 from parity_tests.operators.operator import Operator
 from parity_tests.operators.sources import Source, sources
@@ -40,6 +41,7 @@ FAMILIES: dict[str, list[Operator]] = {
     "sampling": sampling.OPERATORS,
     "losses": losses.OPERATORS,
     "autograd": autograd.OPERATORS,
+    "training": training.OPERATORS,
     "randomness": randomness.OPERATORS,
 }
 OPERATORS = [operator for operators in FAMILIES.values() for operator in operators]

@@ -188,7 +188,7 @@ OPERATORS = [
         torch=lambda i, j: (torch.logical_and(i, j), torch.logical_or(i, j), torch.logical_xor(i, j)),
         jittor=lambda jt, i, j: (jt.logical_and(i, j), jt.logical_or(i, j), jt.logical_xor(i, j)),
         inputs=BOOLS,
-        twin="attention.py",
+        twin="denoising.py",
     ),
     Operator(
         "and, or of bools",

@@ -138,7 +138,6 @@ OPERATORS = [
         torch=lambda x: torch.sin(x),
         jittor=lambda jt, x: jt.sin(x),
         inputs=WIDE,
-        twin="decoder.py",
     ),
     Operator(
         "cos",
@@ -146,7 +145,6 @@ OPERATORS = [
         torch=lambda x: torch.cos(x),
         jittor=lambda jt, x: jt.cos(x),
         inputs=WIDE,
-        twin="decoder.py",
     ),
     Operator(
         "tan",

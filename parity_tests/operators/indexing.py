@@ -186,6 +186,14 @@ OPERATORS = [
         twin="decoder.py",
     ),
     Operator(
+        "reindex by an index",
+        truth=lambda x, i: np.where(i[:, None] < 0, 0, x[i]),
+        torch=lambda x, i: torch.where(i[:, None] < 0, 0, x[i]),
+        jittor=lambda jt, x, i: x.reindex((len(i), 6), ["@e0(i0)", "i1"], extras=[i.int32()]),
+        inputs={"ordinary": ROWS["ordinary"], "outside": (ORDINARY, np.asarray([2, -1, 0, -1]))},
+        twin="attention.py",
+    ),
+    Operator(
         "index_select",
         truth=lambda x, i: x[i],
         torch=lambda x, i: x.index_select(0, i),

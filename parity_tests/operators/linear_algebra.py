@@ -166,7 +166,6 @@ OPERATORS = [
         inputs=QUERIES,
         instead=twin_attention,
         twin="operators.py",
-        note="the scale is a float32 number",
     ),
     Operator(
         "attention with a mask of bools",

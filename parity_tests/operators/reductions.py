@@ -277,7 +277,6 @@ OPERATORS = [
         torch=lambda x: x.cumsum(-1),
         jittor=lambda jt, x: jt.cumsum(x, -1),
         inputs={"ordinary": (ORDINARY,), "NaN and infinity": (SPECIAL,)},
-        twin="encoder.py",
     ),
     Operator(
         "cumsum over the first axis",

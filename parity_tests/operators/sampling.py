@@ -113,7 +113,6 @@ OPERATORS = [
         torch=lambda x: F.interpolate(x, size=(7, 9), mode="bilinear", align_corners=True),
         jittor=lambda jt, x: jt.nn.interpolate(x, size=(7, 9), mode="bilinear", align_corners=True),
         inputs=IMAGE,
-        note="the ratio is a float32 number",
     ),
     Operator(
         "interpolate, bilinear, half of odd",

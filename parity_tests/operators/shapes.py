@@ -36,7 +36,7 @@ OPERATORS = [
         torch=lambda x, y: torch.cat([x, y, x], -1),
         jittor=lambda jt, x, y: jt.concat([x, y, x], -1),
         inputs={"ordinary": TWO["ordinary"], "empty": TWO["empty"]},
-        twin="box_ops.py",
+        twin="denoising.py",
     ),
     Operator(
         "cat of integers and floats",
@@ -77,7 +77,6 @@ OPERATORS = [
         torch=lambda x: x.unbind(-1),
         jittor=lambda jt, x: x.unbind(-1),
         inputs=ONE,
-        twin="box_ops.py",
     ),
     Operator(
         "reshape",
@@ -98,9 +97,9 @@ OPERATORS = [
         "permute",
         truth=lambda x: x.transpose(2, 0, 1),
         torch=lambda x: x.permute(2, 0, 1),
-        jittor=lambda jt, x: x.permute(2, 0, 1),
+        jittor=lambda jt, x: x.transpose(2, 0, 1),
         inputs=CUBE,
-        twin="encoder.py",
+        twin="operators.py",
     ),
     Operator(
         "transpose of two axes",
@@ -108,8 +107,6 @@ OPERATORS = [
         torch=lambda x: x.transpose(1, 2),
         jittor=lambda jt, x: x.transpose(1, 2),
         inputs=CUBE,
-        instead=lambda jt, x: x.permute(0, 2, 1),
-        twin="attention.py",
     ),
     Operator(
         "flatten",
@@ -164,7 +161,6 @@ OPERATORS = [
         jittor=lambda jt, x: x.tile(2, 3),
         inputs={"ordinary": (ORDINARY,)},
         instead=lambda jt, x: x.repeat(2, 3),
-        twin="decoder.py",
     ),
     Operator(
         "repeat_interleave",
@@ -233,6 +229,7 @@ OPERATORS = [
         jittor=lambda jt, x: jt.nn.pad(x, (0, -1, -1, 0)),
         inputs=IMAGE,
         instead=lambda jt, x: x[..., 1:, :-1],
+        note="generates a kernel that does not compile",
         defect="negative_padding",
     ),
     Operator(

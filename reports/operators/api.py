@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from reports.markdown import table
-from reports.operators.page import ROOT, code, twin_link
+from reports.operators.page import ROOT, code, compact, twin_link
 from reports.operators.records import CRASHES, DIFFERS, MISSING, RAISES, SAME, Examined, examined
 from reports.publish import render
 
@@ -15,7 +14,7 @@ def api_page(records: Path) -> str:
     """The page as Markdown: a table for every family."""
     operators = examined(records)
     families = dict.fromkeys(one.entry["family"] for one in operators)
-    tables = {family: table(_rows(operators, family), left=4) for family in families}
+    tables = {family.replace("_", " "): compact(_rows(operators, family), left=4) for family in families}
     return render("jittor_api.md.j2", {"tables": tables, "count": len(operators)})
 
 
@@ -34,9 +33,8 @@ def _rows(operators: list[Examined], family: str) -> list[dict[str, str]]:
 
 def _note(one: Examined) -> str:
     """How it differs, where the cases say it, and what to write instead."""
-    parts = [one.entry["note"]]
-    if one.verdict == DIFFERS:
-        parts.append(f"({_where(one)})")
+    where = f"({_where(one)})" if one.verdict == DIFFERS else ""
+    parts = [f"{one.entry['note']} {where}".strip()]
     if "instead" in one.entry["calls"]:
         right, asked = one.mended
         whole = "" if right == asked else f" (right in {right} of {asked} cases)"

@@ -1,6 +1,7 @@
 """The page of the operator atlas: what is the same, what differs how and by how much, is missing or crashes."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,12 @@ def atlas(records: Path, out_dir: Path) -> str:
     context = {
         "summary": summary(operators),
         "families": table(_families(operators)),
-        "kinds": table(_kinds(by[DIFFERS])),
+        "kinds": _kinds(by[DIFFERS]),
         "passes": table(_passes(operators), left=2),
         "crashes": [_details(one, to_root) for one in by[CRASHES]],
-        "absent": [table([_absent(one) for one in by[word]], left=5) if by[word] else "None." for word in ABSENT],
+        "absent": [compact([_absent(one) for one in by[word]], left=5) if by[word] else "None." for word in ABSENT],
         "differs": [_details(one, to_root) for one in by[DIFFERS]],
-        "same": table([_same(one, to_root) for one in by[SAME]], left=3) if by[SAME] else "None.",
+        "same": compact([_same(one, to_root) for one in by[SAME]], left=3) if by[SAME] else "None.",
         "root": to_root,
     }
     return render("operators.md.j2", context)
@@ -84,7 +85,7 @@ def _families(operators: list[Examined]) -> list[dict[str, Any]]:
         count = Counter(one.verdict for one in group)
         twins = sum(bool(one.entry["twin"]) for one in group)
         rows.append(
-            {"family": title, "operators": len(group), "in the twin": twins}
+            {"family": title.replace("_", " "), "operators": len(group), "in the twin": twins}
             | {word: count[word] for word in (SAME, DIFFERS, MISSING, RAISES, CRASHES)}
         )
     return rows
@@ -137,14 +138,17 @@ def _error(case: Case) -> float:
     return float("inf") if error is None else error
 
 
-def _kinds(differing: list[Examined]) -> list[dict[str, Any]]:
+def _kinds(differing: list[Examined]) -> list[tuple[str, list[str]]]:
+    """Ways in which operators differ, and the operators of each, the most frequent first."""
     groups: dict[str, list[str]] = {}
     for one in differing:
         groups.setdefault(kind(one), []).append(one.name)
-    return [
-        {"differs": name, "operators": len(names), "which": "; ".join(names)}
-        for name, names in sorted(groups.items(), key=lambda item: -len(item[1]))
-    ]
+    return sorted(groups.items(), key=lambda item: -len(item[1]))
+
+
+def compact(rows: list[dict[str, Any]], left: int = 1) -> str:
+    """A table without padding: cells of code would make every row as long as the longest."""
+    return re.sub(r"-{4,}", "---", re.sub(r" {2,}", " ", table(rows, left)))
 
 
 def _absent(one: Examined) -> dict[str, str]:
@@ -154,7 +158,7 @@ def _absent(one: Examined) -> dict[str, str]:
     return {
         "operator": one.name,
         "PyTorch": code(one.entry["calls"]["torch"]),
-        "Jittor says": _escaped(first.found["how"]),
+        "Jittor says": first.found["how"],
         "instead": code(one.entry["calls"]["instead"]) if asked else "",
         "where": f"{len(one.apart)} of {len(one.cases)} cases",
         "instead is right": f"{right} of {asked}" if asked else "",
@@ -169,7 +173,7 @@ def _details(one: Examined, root: str) -> dict[str, Any]:
         "name": one.name,
         "calls": one.entry["calls"],
         "note": one.entry["note"],
-        "rows": table(rows[:MOST_ROWS], left=3),
+        "rows": compact(rows[:MOST_ROWS], left=3),
         "more": len(rows) - len(rows[:MOST_ROWS]),
         "apart": len(one.apart),
         "cases": len(one.cases),
@@ -204,7 +208,7 @@ def _row(cases: list[Case]) -> dict[str, str]:
         "dtype": " and ".join(case.dtype for case in cases),
         "error": show.small(found.get("jittor")) if "limit" in found else "",
         "limit": show.small(found["limit"]) if "limit" in found else "",
-        "seen": f"{where}{shown}" if shown else _escaped(found.get("how", "")),
+        "seen": f"{where}{shown}" if shown else found.get("how", ""),
     }
 
 
@@ -232,8 +236,4 @@ def twin_link(file: str, root: str) -> str:
 
 def code(text: str) -> str:
     """Code in a cell of a table."""
-    return f"`{_escaped(text)}`"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return f"`{text}`"
