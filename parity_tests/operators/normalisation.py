@@ -59,7 +59,7 @@ def twin_running(jt, x):
     one = jt.ones((3,), dtype=str(x.dtype))
     _, mean, var = operators.batch_norm(x, one, one * 0, 1e-5)
     momentum, share = (operators.constant(value, mean) for value in (0.1, count / (count - 1)))
-    return mean * momentum, one + (var * share - one) * momentum
+    return mean * momentum, one + (var * share - one) * momentum  # pyright: ignore
 
 
 def jittor_batch_norm(jt, x, w, b):

@@ -122,7 +122,7 @@ OPERATORS = [
     ),
     Operator(
         "AdamW, default decay",
-        truth=lambda x, g: adam(x, g, decay=np.longdouble("0.01")),
+        truth=lambda x, g: adam(x, g, decay=0.01),
         torch=lambda x, g: in_torch(lambda p: torch.optim.AdamW(p, **ADAM), x, g),
         jittor=lambda jt, x, g: in_jittor(jt, lambda p: jt.optim.AdamW(p, **ADAM), x, g),
         inputs=STEPS,
