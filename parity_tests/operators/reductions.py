@@ -64,7 +64,7 @@ OPERATORS = [
         inputs=MANY | {"NaN and infinity": (SPECIAL,)},
         instead=twin_full_sum,
         twin="operators.py",
-        note="adds one number after the other, so that a long float32 sum loses digits",
+        note="adds one number after the other, so that a long sum loses digits",
     ),
     Operator(
         "sum over an axis",
