@@ -103,6 +103,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def operators(session: nox.Session) -> None:
+    """Compare Jittor's operators with PyTorch's and a truth, edge inputs too; goes on where it stopped: an hour."""
+    session.install("-e", ".")
+    session.run("python", "-m", "parity_tests.operators", *session.posargs)
+
+
+@nox.session
 def lockstep(session: nox.Session) -> None:
     """Train both twins side by side, beside perturbed runs of each; goes on where it stopped: an hour."""
     session.install("-e", ".")
