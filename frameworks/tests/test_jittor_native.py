@@ -112,6 +112,20 @@ def test_linear(both_ways, inputs, outputs, act):
     both_ways(lambda x, w, b: linear(x, w, b, act), (2, 35, inputs), (outputs, inputs), (outputs,))
 
 
+@pytest.mark.parametrize("dtype", LIMIT)
+def test_a_linear_layer_of_no_rows_has_zero_gradients(jt, dtype, monkeypatch):
+    """oneDNN's product over no terms leaves its result as it was: memory of something before."""
+    from frameworks.jittor_rtdetr.operators import linear
+
+    monkeypatch.setenv(VARIABLE, "fast")
+    before = jt.array(np.full((64, 64), 7, dtype))
+    assert (before + 1).numpy().max() == 8  # so that freed memory is not zero
+    x, weight, bias = (jt.array(np.ones(shape, dtype)) for shape in ((0, 64), (64, 64), (64,)))
+    del before
+    for gradient in jt.grad(linear(x, weight, bias, None).sum(), [weight, bias]):
+        assert not gradient.numpy().any()
+
+
 def test_layer_norm(both_ways):
     from frameworks.jittor_rtdetr.operators import layer_norm
 
