@@ -10,7 +10,7 @@ nox.options.error_on_missing_interpreters = True
 def parity(session: nox.Session) -> None:
     """Compare the twins with each other and with the official code; ends with a table and a page.
 
-    On two cores about 35 minutes the first time, then about 30: at first Jittor compiles.
+    On two cores about 33 minutes the first time, then about 30: at first Jittor compiles.
     """
     session.install("-e", ".[huggingface,onnx]")
     session.run("pytest", "parity_tests", "-m", "not zoo", *session.posargs)
