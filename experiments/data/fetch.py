@@ -19,11 +19,11 @@ from frameworks.files import file_hash
 
 _AGENT = {"User-Agent": "twin-detr"}
 _BLOCK = 1 << 16
-# What S3 gives a file uploaded in one piece; one uploaded in parts has "-<parts>" behind it and is no MD5.
 _SLOWEST = 1024  # bytes a second, measured over each `Policy.silence_s`
 _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)  # longer ones, and digits of other scripts, are no lengths
 _RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15})", re.ASCII)
 T = TypeVar("T")
+# What S3 gives a file uploaded in one piece; one uploaded in parts has "-<parts>" behind it and is no MD5.
 _MD5_ETAG = re.compile(r'^"([0-9a-f]{32})"$')
 
 
