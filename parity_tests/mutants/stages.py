@@ -64,7 +64,7 @@ _FIRST = {
     "regnet": "other backbones",
     "postprocess": "post-processing",
     "optimizer": "optimizer",
-    "schedules": "optimizer",
+    "schedules": "small models",
     "ema": "optimizer",
     "deploy": "special cases",
     "trainer": "special cases",
