@@ -38,7 +38,12 @@ STAGES: dict[str, tuple[Tests, ...]] = {
     "optimizer": (*_small("test_pieces.py::test_optimizer"), *_whole("test_optimizers.py::test_optimizer")),
     "steps": _small("test_steps.py::test_steps"),
     "special cases": _whole(
-        "test_no_objects.py", "test_early_exit.py", "test_deploy.py", "test_updates.py", "test_rare_steps.py"
+        "test_no_objects.py",
+        "test_early_exit.py",
+        "test_deploy.py",
+        "test_updates.py",
+        "test_rare_steps.py",
+        "test_bounds.py",
     ),
     "other backbones": _whole("test_other_backbones.py"),
     "truth": _whole("test_losses.py", "test_optimizers.py"),
