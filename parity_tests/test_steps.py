@@ -49,7 +49,7 @@ def pooled(trace: Arrays) -> Arrays:
     """All tensors of a kind as one vector, the form in which float32 steps are compared.
 
     AdamW's first update is nearly lr * sign(gradient), so in float32 the update of one tensor depends on the signs
-    of its smallest gradients (docs/proof.md, "Pooled steps"). Over all 20 million numbers the share of such signs
+    of its smallest gradients (docs/method.md, "Pooled steps"). Over all 20 million numbers the share of such signs
     is a property of the arithmetic and can be compared. test_optimizer compares single tensors on identical
     gradients; test_own_decisions compares the discrete decisions.
     """
