@@ -46,6 +46,7 @@ STAGES: dict[str, tuple[Tests, ...]] = {
         "test_bounds.py",
     ),
     "other backbones": _whole("test_other_backbones.py"),
+    "other values": _whole("test_spec_fields.py::test_twins"),
     "truth": _whole("test_losses.py", "test_optimizers.py"),
     "modules": _small("test_modules.py::test_module"),
     "other kernels": _whole("test_kernels.py"),
