@@ -76,10 +76,12 @@ def test_stage_of_a_test(node: str, stage: str):
 
 
 def test_the_likeliest_stage_comes_first():
-    assert stages_for("ema", "steps")[:2] == ("optimizer", "training pass")
-    assert stages_for("ema", "evaluation") == stages_for("decoder", "evaluation") == ("training pass", "evaluation")
-    assert set(stages_for("deploy", "all others")) == set(STAGES)
-    assert stages_for("data", "evaluation") == (f"{UNIT}: data",)
+    assert stages_for("ema", "decay", "steps")[:2] == ("optimizer", "training pass")
+    for area in ("ema", "decoder"):
+        assert stages_for(area, "", "evaluation") == ("training pass", "evaluation")
+    assert stages_for("attention", "formula: corners", "all others")[0] == "other kernels"
+    assert set(stages_for("deploy", "", "all others")) == set(STAGES)
+    assert stages_for("data", "", "evaluation") == (f"{UNIT}: data",)
 
 
 def test_a_fault_is_killed_an_equivalent_one_reported_and_nothing_asked_twice(tmp_path):

@@ -1,6 +1,7 @@
 """``python -m parity_tests.mutants``: plant the faults of the catalogue and print what became of them."""
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -51,6 +52,7 @@ def examine_chosen() -> int:
     options.results.parent.mkdir(parents=True, exist_ok=True)
     if {"catalogue": listed} not in keep_records(options.results, lambda record: True):
         append_all(options.results, [{"catalogue": listed}])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` ends the examination and its folder too
     with workspace() as tree:
         Runner(options.results, GENERATED / "traces", options.until, options.search).run(chosen, tree)
     last = {record["key"]: record["status"] for record in read_lines(options.results)[0] if "key" in record}

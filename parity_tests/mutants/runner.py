@@ -54,7 +54,7 @@ class Runner:
 
     def examined(self, mutant: Mutant, workspace: Workspace) -> dict[str, Any]:
         """Plant one fault and run the tests in a new process; what ``examination.examine`` found."""
-        stages = stages_for(mutant.area, self.until)
+        stages = stages_for(mutant.area, mutant.name, self.until)
         memory = self.memory / code_hash("frameworks", without=f"frameworks/{mutant.planted_in}_rtdetr")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["parity_tests.mutants.preloaded", "pytest"])

@@ -1,5 +1,6 @@
 """The parity tests in the order in which they are asked about a fault: cheap and likely to find it first."""
 
+import re
 from typing import NamedTuple
 
 SMALL = ("tiny", "tiny_hgnetv2", "tiny_bottleneck")
@@ -47,6 +48,7 @@ STAGES: dict[str, tuple[Tests, ...]] = {
     ),
     "other backbones": _whole("test_other_backbones.py"),
     "other values": _whole("test_spec_fields.py::test_twins"),
+    "contract": _whole("test_contract.py", "test_twins_alike.py", "test_known_differences.py"),
     "truth": _whole("test_losses.py", "test_optimizers.py"),
     "modules": _small("test_modules.py::test_module"),
     "other kernels": _whole("test_kernels.py"),
@@ -58,13 +60,13 @@ STAGES: dict[str, tuple[Tests, ...]] = {
         "test_can_fail.py",
         "test_spec_fields.py",
     ),
-    "contract": _whole("test_contract.py", "test_twins_alike.py", "test_known_differences.py"),
     "oracle": _whole("test_oracle.py", "test_oracle_variants.py", "test_huggingface.py"),
     "all others": _whole(""),
 }
 NAMES = tuple(STAGES)
 
-# Area of the catalogue -> the stage that is asked first about its faults, where that is not the training pass.
+# Area of the catalogue, or first word of a fault's name -> the stage that is asked first, where that is not the
+# training pass.
 _FIRST = {
     "dla": "other backbones",
     "regnet": "other backbones",
@@ -73,7 +75,9 @@ _FIRST = {
     "schedules": "small models",
     "ema": "optimizer",
     "deploy": "special cases",
-    "trainer": "special cases",
+    "trainer": "contract",
+    "restored": "contract",
+    "formula": "other kernels",
 }
 
 UNIT = "unit tests"
@@ -94,12 +98,13 @@ ALONE: dict[str, tuple[str, ...]] = {
 }
 
 
-def stages_for(area: str, until: str) -> tuple[str, ...]:
-    """The stages that are asked about a fault of an area, up to ``until`` in the order above."""
+def stages_for(area: str, name: str, until: str) -> tuple[str, ...]:
+    """The stages that are asked about a fault, by its area and name, up to ``until`` in the order above."""
     if area in ALONE:
         return (f"{UNIT}: {area}",)
     wanted = NAMES[: NAMES.index(until) + 1]
-    first = tuple(stage for stage in wanted if stage == _FIRST.get(area))
+    word = re.split(r"\W", name)[0]
+    first = tuple(stage for stage in wanted if stage == _FIRST.get(word, _FIRST.get(area)))
     return (*first, *(stage for stage in wanted if stage not in first))
 
 
