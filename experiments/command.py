@@ -1,6 +1,9 @@
 """Scaffolding of the commands in experiments/: parser, one-line errors, exit statuses and --python NAME=PATH."""
 
 import argparse
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -10,6 +13,10 @@ from frameworks.config.validation import nearest
 from frameworks.errors import UserError, exit_status
 
 COMPLETE, FAILED, INTERRUPTED = 0, 1, 130  # exit statuses beside frameworks.errors.WRONG
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP (a closed terminal): what is written stays, nothing more is."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,8 +36,27 @@ def run_command(command: Callable[[], int], interrupted: str = "interrupted") ->
     try:
         return exit_status(command)
     except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal is closed
+            print(interrupted, file=sys.stderr)
         return INTERRUPTED
+
+
+def end_on_signals() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt, SIGTERM and SIGHUP raise Stopped; a second one ends the process at once.
+
+    Workers and their compilers end with the process. What was ignored when it started (nohup) stays ignored.
+    """
+    wanted = [
+        each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(each) != signal.SIG_IGN
+    ]
+
+    def interrupt(number: int, _: object) -> NoReturn:
+        for each in wanted:
+            signal.signal(each, lambda *_: os._exit(INTERRUPTED))
+        raise KeyboardInterrupt if number == signal.SIGINT else Stopped
+
+    for each in wanted:
+        signal.signal(each, interrupt)
 
 
 def require_positive(given: Mapping[str, Any], *names: str) -> None:

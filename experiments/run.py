@@ -5,14 +5,13 @@ records, and a report built from them. Exit status: 0 complete, 1 a framework fa
 the data (one line on stderr), 130 interrupted (continue with --resume DIR).
 """
 
-import signal
 import sys
 from pathlib import Path
 
 if not __package__:  # started as a file: Python put experiments/ on the path instead of the checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from experiments.command import run_command
+from experiments.command import end_on_signals, run_command
 from experiments.runs.start import start
 
 
@@ -22,5 +21,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster sends SIGTERM instead of Ctrl-C
+    end_on_signals()
     sys.exit(main())

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from experiments.command import COMPLETE, FAILED, INTERRUPTED
+from experiments.command import COMPLETE, FAILED, INTERRUPTED, Stopped
 from experiments.progress import Progress, say
 from experiments.runs.board import Board, open_board
 from experiments.runs.certificate import certify
@@ -50,9 +50,10 @@ def execute(run: Run) -> int:
         for name in run.entries:
             if name not in run.finished() and not _attempt(run, name):
                 failed.append(name)
-    except KeyboardInterrupt:
-        with contextlib.suppress(UserError):  # nothing may be recorded yet
-            print(f"partial report: {_report(run.folder)[0]}", flush=True)
+    except KeyboardInterrupt as cause:
+        if not isinstance(cause, Stopped):
+            with contextlib.suppress(UserError):  # nothing may be recorded yet
+                print(f"partial report: {_report(run.folder)[0]}", flush=True)
         say(f"interrupted; go on with: python experiments/run.py --resume {shlex.quote(str(run.folder))}")
         return INTERRUPTED
     except UserError as error:

@@ -16,7 +16,7 @@ from experiments.data.preparation import client
 from experiments.data.preparation.example import ExampleTask, prepare_example
 from experiments.data.targets import PixelTargets
 from experiments.tests.data_sets import shapes, user_error
-from frameworks.tests.waiting import eventually
+from frameworks.tests.waiting import ended, eventually
 
 ROOT = Path(__file__).parents[2]
 NO_TARGETS = PixelTargets(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
@@ -92,11 +92,3 @@ def test_processes_end_with_the_one_that_uses_them(tmp_path: Path, sent: signal.
         assert user.wait(timeout=60) == {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}[sent]
         assert user.stderr.read() == ""  # and its end: the processes have closed it
     assert eventually(lambda: all(ended(pid) for pid in pids))
-
-
-def ended(pid: int) -> bool:
-    """Whether a process is gone, or waits for its parent only."""
-    try:
-        return ") Z " in Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    except (FileNotFoundError, ProcessLookupError):
-        return True

@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from frameworks.protocol import Case
 from frameworks.shared import drawn_inputs
 from frameworks.shared.noise import denoising_count
 from frameworks.state.parameters import state_shapes
+from frameworks.tests.waiting import ended, eventually
 from frameworks.workers import client
 
 SPEC = preset("tiny")
@@ -279,6 +281,23 @@ def test_worker_that_waits_for_a_lock_says_so(fake, tmp_path, monkeypatch):
     assert "".join(heard).count(f"fake waits for process {os.getpid()}, which compiles into the same cache") == 1
 
 
+def test_a_busy_worker_ends_with_its_caller(fake):
+    """Also where it is killed, and another process holds the worker's input open."""
+    code = (
+        "import os, time; from frameworks.workers import client\n"
+        "with client.open_framework('fake') as worker:\n"
+        "    print(worker.process.pid, flush=True)\n"
+        "    if os.fork() == 0: time.sleep(3); os._exit(0)\n"
+        "    worker.supports('busy', 'float32')\n"
+    )
+    code = f"import frameworks; frameworks.ADAPTERS = {frameworks.ADAPTERS!r}\n{code}"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as caller:
+        assert caller.stdout
+        worker = int(caller.stdout.readline())
+        caller.kill()
+    assert eventually(lambda: ended(worker))
+
+
 def test_hang_ends_after_the_timeout_with_all_its_children(fake):
     with client.open_framework(fake, timeout=60) as worker:
         assert isinstance(worker, client.Worker)
@@ -334,7 +353,7 @@ def test_failure_in_the_session_still_closes_the_worker(fake):
         assert isinstance(worker, client.Worker)
         process = worker.process
         raise ZeroDivisionError
-    assert process.poll() == 0
+    assert process.poll() == -signal.SIGTERM, "it need not finish what nobody waits for"
 
 
 def test_step_without_a_trainer_is_an_error_that_says_so(torch_worker):

@@ -83,6 +83,9 @@ def open_framework(
     worker = Worker(name, adapter, device, python or sys.executable, timeout, log, variables)
     try:
         yield worker
+    except BaseException:
+        worker._kill()  # what it computes nobody waits for
+        raise
     finally:
         worker.close()
 
@@ -105,6 +108,10 @@ class Worker:
         self.exchange = Exchange()
         self.answers: queue.Queue[str | None] = queue.Queue()
         command = [python, "-m", "frameworks.workers.worker", name, "--adapter", adapter, "--device", device]
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # the kernel would take another's end for the caller's
+            command.append("--end-with-caller")
         try:
             self.process, channel = self._start(command, os.environ | dict(variables or {}))
         except OSError as error:
@@ -277,7 +284,10 @@ class Worker:
         return WorkerFailure("crash", f"{self.name} worker {how} during {request!r}", self._last_words())
 
     def _kill(self) -> None:
-        """Kill the worker and its children: a compiler that is still running would keep the pipes open."""
+        """End the worker and its children: a compiler that is still running would keep the pipes open."""
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(self.process.pid, signal.SIGTERM)  # on which compilers remove their temporary files
+            self.process.wait(timeout=0.3)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 

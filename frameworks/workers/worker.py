@@ -7,10 +7,12 @@ read as an answer.
 
 import argparse
 import contextlib
+import ctypes
 import dataclasses
 import io
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -110,8 +112,14 @@ def _refusal(kind: str, message: str) -> dict[str, Any]:
     return {"ok": False, "kind": kind, "message": message}
 
 
-def main() -> None:
-    """Load the framework that the command line names, report that it is ready (or why not), and serve requests."""
+def end_with_caller() -> None:
+    """Let the kernel kill this process when the thread that started it ends, even if nothing closes its input."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def parse() -> argparse.Namespace:
+    """The arguments that `client.Worker` gives."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument(
@@ -120,8 +128,16 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--exchange", type=int, required=True, help="inherited descriptor of the file for arrays")
     parser.add_argument("--answers", type=int, required=True, help="inherited descriptor of the pipe for answers")
-    arguments = parser.parse_args()
+    parser.add_argument("--end-with-caller", action="store_true", help="be killed when the starting thread ends")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Load the framework that the command line names, report that it is ready (or why not), and serve requests."""
+    arguments = parse()
     os.environ[DEVICE_VARIABLE] = arguments.device
+    if arguments.end_with_caller:
+        end_with_caller()
     exchange = Exchange(arguments.exchange)
     keep_freed_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):
