@@ -38,7 +38,7 @@ def float32_spread(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Everything around the models: spec, data, workers, runs, reports, Jittor's environment."""
-    session.install("-e", ".[huggingface]")
+    session.install("-e", ".[huggingface,onnx]")
     session.run("pytest", "frameworks", "experiments", "reports", *session.posargs)
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from frameworks.arrays import Arrays
 from frameworks.config import preset
 from frameworks.errors import UserError
 from frameworks.state.initialisation import initial_weights
+from frameworks.workers.client import open_framework
 from reports.tests.run_folder import write_run
 
 TINY = preset("tiny")
@@ -28,19 +30,32 @@ Capture = pytest.CaptureFixture[str]
 def run(tmp_path: Path) -> Path:
     """A run folder in which Jittor alone has a checkpoint."""
     folder = write_run(tmp_path / "run", epochs=1)
-    state = {f"ema/{name}": array for name, array in initial_weights(TINY.model, 3).items()}
+    state = {
+        f"{kind}/{name}": array
+        for kind, seed in (("parameter", 4), ("ema", 3))
+        for name, array in initial_weights(TINY.model, seed).items()
+    }
     save_checkpoint(folder / "jittor", state, TINY, epochs=1, steps=1)
     return folder
 
 
 def test_a_model_that_jittor_trained_is_exported_and_held_to_both(
-    run: Path, tmp_path: Path, capsys: Capture
+    run: Path, tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
+    """PyTorch stands in for Jittor; parity_tests/test_onnx.py compares an exported graph with both."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'twin-detr[onnx]'")
+    asked: list[str] = []
+
+    def by_pytorch(name: str) -> Any:
+        asked.append(name)
+        return open_framework("torch", in_process=True)
+
+    monkeypatch.setattr(onnx_file, "open_framework", by_pytorch)
     out = tmp_path / "model.onnx"
     assert main(["export", str(run), str(out), "--image-size", "64"]) == 0
     text = capsys.readouterr().out
     assert "against torch: " in text and "against jittor, which trained it: " in text
+    assert asked == ["torch", "jittor"]
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
     assert facts["model"] == "tiny" and facts["trained_weights"] == "checkpoint.safetensors"
