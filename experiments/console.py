@@ -17,6 +17,7 @@ COMMANDS = {
     "weights": ("experiments.weights", "inspect, convert, verify and export weights"),
     "spec": ("experiments.spec", "list presets, show one as YAML"),
     "benchmark": ("experiments.benchmark", "time a training step and an inference"),
+    "costs": ("experiments.costs", "parameters, operations and time of the parts of a model"),
     "diagnose": ("experiments.diagnose", "find the first module in which two implementations differ"),
     "check": ("experiments.check", "what this machine can do, and what it lacks"),
 }
