@@ -21,7 +21,7 @@ TINY = preset("tiny")
 
 
 def profiles(slow: float = 1.0) -> dict[str, Any]:
-    """Made-up profiles: a millisecond and a thousand operations for each module, and as much for what is between."""
+    """Made-up profiles: a millisecond and a thousand operations for each module, and for what is between."""
     paths = separate_modules(TINY.model)
     seconds = dict.fromkeys([*paths, OTHERS], 0.001)
     operations = dict.fromkeys(paths, 1000) | {"": 1000 * (len(paths) + 1)}
