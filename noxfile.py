@@ -5,6 +5,8 @@ import nox
 nox.options.sessions = ["lint", "unit", "parity"]
 nox.options.error_on_missing_interpreters = True
 
+TOOLCHAIN = "frameworks/jittor_rtdetr/runtime/toolchain.py"  # one line, at once, without g++ or Python's headers
+
 
 @nox.session
 def parity(session: nox.Session) -> None:
@@ -12,6 +14,7 @@ def parity(session: nox.Session) -> None:
 
     On two cores about 33 minutes the first time, then about 30: at first Jittor compiles.
     """
+    session.run("python", TOOLCHAIN)
     session.install("-e", ".[huggingface,onnx]")
     session.run("pytest", "parity_tests", "-m", "not zoo", *session.posargs)
 
@@ -19,6 +22,7 @@ def parity(session: nox.Session) -> None:
 @nox.session
 def parity_zoo(session: nox.Session) -> None:
     """Compare every preset and every file of the oracle: about an hour on two cores, 16 GB of memory."""
+    session.run("python", TOOLCHAIN)
     session.install("-e", ".[huggingface,onnx]")
     records = ["--records", "reports/generated/parity_zoo"]
     session.run("pytest", "parity_tests", "-m", "zoo", *records, *session.posargs)
@@ -34,7 +38,7 @@ def float32_spread(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Everything around the models: spec, data, workers, runs, reports, Jittor's environment."""
-    session.install("-e", ".[huggingface]")
+    session.install("-e", ".[huggingface,onnx]")
     session.run("pytest", "frameworks", "experiments", "reports", *session.posargs)
 
 
@@ -63,6 +67,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def experiment(session: nox.Session) -> None:
     """The main job, with its arguments: nox -s experiment -- --subset 50."""
+    session.run("python", TOOLCHAIN)
     session.install("-e", ".")
     session.run("python", "experiments/run.py", *(session.posargs or ["--subset", "50"]))
 

@@ -1,4 +1,4 @@
-"""Weights in and out: python experiments/weights.py {convert,inject-backbone,inspect,verify} --help.
+"""Weights in and out: python experiments/weights.py {convert,export,inject-backbone,inspect,verify} --help.
 
 Exit status: 0; 2 after an error, which is one line on stderr; 130 interrupted.
 """

@@ -18,6 +18,9 @@ ADAPTERS = {
 }
 # Independent implementations that judge the twins. A run does not train them; a benchmark may time them.
 JUDGES = {"hf": "frameworks.hf_rtdetr.adapter", "official": "frameworks.official_rtdetr.adapter"}
+# Name -> module whose require() raises UserError where the framework cannot start, and does not import it. What is
+# not here needs no more than its packages.
+REQUIREMENTS = {"jittor": "frameworks.jittor_rtdetr.runtime.checks"}
 REFERENCE = next(iter(ADAPTERS))
 MIXED_PRECISION = ("torch",)  # the frameworks that can train with ``recipe.amp``
 
@@ -25,6 +28,13 @@ MIXED_PRECISION = ("torch",)  # the frameworks that can train with ``recipe.amp`
 def candidates() -> tuple[str, ...]:
     """Every framework but the reference, in the order of ``ADAPTERS``."""
     return tuple(name for name in ADAPTERS if name != REFERENCE)
+
+
+def require_startable(*names: str) -> None:
+    """Raise UserError at once if one of the named frameworks cannot start with this interpreter on this machine."""
+    for name in names:
+        if name in REQUIREMENTS:
+            importlib.import_module(REQUIREMENTS[name]).require()
 
 
 def require_precision(recipe: RecipeSpec, *names: str) -> None:

@@ -207,6 +207,23 @@ class Framework(Protocol):
 
 
 @runtime_checkable
+class InferenceProfiler(Protocol):
+    """A framework that can also say where the time of an inference goes. A port may leave it out."""
+
+    def profile_inference(
+        self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str, repeats: int
+    ) -> dict[str, Any]:
+        """Time the modules of the deploy form on ``images``, as ``predict`` takes them.
+
+        Returns:
+            plain values: ``modules``, seconds by path of ``state.module_paths.separate_modules`` and ``others``, in
+            the inference of median length; the reference also ``operations``, floating-point operations of one
+            image by path, "" being the whole model.
+        """
+        ...
+
+
+@runtime_checkable
 class Profiler(Protocol):
     """A framework that can also say where the time of its training step goes. A port may leave it out."""
 

@@ -20,6 +20,7 @@ SAME_CLASS = {"TorchFramework": "Framework", "JittorFramework": "Framework"}
 
 # What only the PyTorch twin has.
 TORCH_ONLY = {
+    "flops.py": "PyTorch counts operations on tensors that are shapes only; they are a property of the model",
     "onnx_export.py": "PyTorch's exporter writes the graph; it takes weights that any framework has trained",
 }
 

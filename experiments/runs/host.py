@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-GENERATED = ROOT / "reports" / "generated"
+# Installed without a checkout, ROOT is a folder of the interpreter: runs then go below the present folder.
+GENERATED = (ROOT if (ROOT / "pyproject.toml").is_file() else Path.cwd()) / "reports" / "generated"
 PACKAGES = ("numpy", "pillow", "pycocotools", "safetensors", "scipy")
 # Environment variables that change results or speed.
 FLAGS = (

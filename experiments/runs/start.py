@@ -1,6 +1,7 @@
 """Start a new run, or go on with one."""
 
 import shlex
+from collections.abc import Iterable, Mapping
 
 from experiments.runs.announce import announce
 from experiments.runs.check import CheckData, check_data
@@ -9,6 +10,8 @@ from experiments.runs.job import execute, finished_report
 from experiments.runs.options import Options, Resume, parse_options
 from experiments.runs.prepare import folder_of, prepare, spec_of
 from experiments.runs.resume import reopen, require_run
+from frameworks import require_startable
+from frameworks.errors import UserError
 from frameworks.files import unused
 
 
@@ -33,7 +36,17 @@ def begin(asked: Options | Resume | CheckData, command: str) -> int:
     return _new(asked, command) if isinstance(asked, Options) else _resume(asked)
 
 
+def _require_startable(names: Iterable[str], pythons: Mapping[str, str], in_process: bool) -> None:
+    """Raise UserError before anything is done if a framework cannot start; not asked of another --python."""
+    try:
+        require_startable(*(name for name in names if in_process or name not in pythons))
+    except UserError as error:
+        others = "python -m experiments.check tells all that is missing, --frameworks torch does without"
+        raise UserError(f"{error}; {others}") from None
+
+
 def _new(options: Options, command: str) -> int:
+    _require_startable(options.frameworks, options.pythons, options.in_process)
     resolved, folder = spec_of(options), folder_of(options)
     folder = folder if options.out else unused(folder)
     claim(folder)
@@ -51,8 +64,10 @@ def _resume(asked: Resume) -> int:
     require_run(asked.folder)
     with locked(asked.folder):
         run = reopen(asked)
+        unfinished = [name for name in run.frameworks if name not in run.finished()]
         if set(run.entries) <= set(run.finished()):
             return finished_report(run)
+        _require_startable(unfinished, run.meta.pythons, run.meta.in_process)
         print(f"data: {run.meta.data.sentence}", flush=True)
         announce(run)
         return execute(run)

@@ -4,9 +4,12 @@ import argparse
 from pathlib import Path
 
 from experiments.command import Parser
+from experiments.runs.options import image_size
 from experiments.weight_files.inject import STAGES
 from experiments.weight_files.official_checkpoints import OBJECTS365, OFFICIAL
+from experiments.weight_files.trained import CHECKPOINTS
 from experiments.weight_files.writers import TARGETS
+from frameworks import ADAPTERS
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -14,6 +17,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="python experiments/weights.py", description="Weights in and out.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _convert(commands.add_parser("convert", help="read a file, write another format"))
+    _export(commands.add_parser("export", help="write an ONNX file, and check what it computes"))
     _inject(commands.add_parser("inject-backbone", help="use another file's backbone"))
     _source(commands.add_parser("inspect", help="what a file is and which preset it fits"))
     verify = commands.add_parser("verify", help="whether a file is a whole model")
@@ -30,6 +34,18 @@ def _convert(parser: argparse.ArgumentParser) -> None:
         "--without-backbone", action="store_true", help="with --partial: even if nothing of the backbone fits"
     )
     parser.add_argument("out", metavar="OUT", type=_path, help="its suffix names the format, unless --to does")
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", metavar="RUN|FILE", help=f"a run folder, a checkpoint, weights, or the word {OFFICIAL}")
+    add("out", metavar="OUT.onnx", type=_path)
+    add("--preset", metavar="NAME|FILE", help="model of a file of weights (default: the one that fits)")
+    add("--framework", choices=ADAPTERS, help="whose checkpoint of a run folder (default: the first's)")
+    add("--checkpoint", choices=CHECKPOINTS, default="last", help="of a run folder (default: last)")
+    add("--image-size", type=image_size, metavar="PX|HxW", help="fixed in the file (default: that of the training)")
+    add("--force", action="store_true", help="overwrite")
+    _reading(parser)
 
 
 def _inject(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""The four commands of experiments/weights.py. Each reads files, prints what it found, and raises UserError.
+"""The commands of experiments/weights.py. Each reads files, prints what it found, and raises UserError.
 
 The format of a file is found from its content: .pth (official checkpoints), .safetensors (official or Hugging
 Face's names), .pkl (Jittor) and .npz.
@@ -13,6 +13,7 @@ from experiments.weight_files.arguments import parse_arguments
 from experiments.weight_files.computed_entries import is_constant
 from experiments.weight_files.inject import read_backbone
 from experiments.weight_files.names import is_huggingface, unwrapped
+from experiments.weight_files.onnx_file import export
 from experiments.weight_files.readers import WeightFile
 from experiments.weight_files.sources import Loaded, load_weights, open_backbone, open_source
 from experiments.weight_files.verify import differences, forward_differences
@@ -167,4 +168,10 @@ def _dtypes(found: Counter[str]) -> str:
     return text + (" (half precision is widened to float32, exactly)" if half else "")
 
 
-COMMANDS = {"convert": convert, "inject-backbone": inject_backbone, "inspect": inspect, "verify": verify}
+COMMANDS = {
+    "convert": convert,
+    "export": export,
+    "inject-backbone": inject_backbone,
+    "inspect": inspect,
+    "verify": verify,
+}

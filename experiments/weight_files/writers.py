@@ -24,13 +24,19 @@ def target_format(path: Path, asked: str | None, *, force: bool) -> str:
     Raises:
         UserError: an unknown suffix, a missing folder, or an existing file without ``force``.
     """
+    if asked is None and path.suffix not in SUFFIXES and not path.is_dir():
+        export = "; for ONNX: weights.py export" if path.suffix == ".onnx" else ""
+        raise UserError(f"{path}: name it {', '.join(SUFFIXES)} or say --to {'|'.join(TARGETS)}{export}")
+    require_new(path, force=force)
+    return asked or SUFFIXES[path.suffix]
+
+
+def require_new(path: Path, *, force: bool) -> None:
+    """Raise UserError for a folder, a name in a missing folder, or an existing file without ``force``."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise UserError(f"{path}: {'is a folder' if path.is_dir() else 'there is no such folder'}; name a file")
-    if asked is None and path.suffix not in SUFFIXES:
-        raise UserError(f"{path}: name it {', '.join(SUFFIXES)} or say --to {'|'.join(TARGETS)}")
     if path.exists() and not force:
         raise UserError(f"{path}: exists; name another file or say --force")
-    return asked or SUFFIXES[path.suffix]
 
 
 def write_weights(path: Path, weights: Arrays, spec: ExperimentSpec, target: str, *, complete: bool = True) -> None:

@@ -93,6 +93,16 @@ class JittorFramework:
 
         return profile_step(self.trainer(spec, weights, device=device), batch, repeats=3)
 
+    def profile_inference(
+        self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str, repeats: int
+    ) -> dict[str, Any]:
+        """Where the time of an inference goes, as ``profiling.profile_inference`` returns it."""
+        from frameworks.jittor_rtdetr.profiling import profile_inference  # only here: no run needs profilers
+
+        self._require(device, "float32")
+        model = inference_model(spec.model, weights)
+        return profile_inference(model, images, spec, repeats)
+
     def _trace(self, case: Case, weights: Arrays, inputs: Arrays, device: str, dtype: str) -> Arrays:
         if trace := TRAINING_QUESTIONS.get(case.question):
             return trace(case, TrainingRun(case.spec, weights, device, dtype), inputs)

@@ -7,8 +7,11 @@ from typing import Any
 import jittor as jt
 
 from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec
 from frameworks.jittor_rtdetr import training
-from frameworks.shared.part_times import PartTimes, largest
+from frameworks.jittor_rtdetr.model import RTDETR
+from frameworks.shared.part_times import REST, PartTimes, largest
+from frameworks.state.module_paths import separate_modules
 
 LARGEST = 10  # operators listed by name
 FUSED = re.compile(r"opkey\d+:(\w+)")
@@ -34,6 +37,24 @@ def profile_step(run: training.TrainingRun, batch: Arrays, repeats: int) -> dict
 
     step()  # compiles what later steps reuse
     return {"operators": time_operators(step), "parts": time_parts(run, step, repeats)}
+
+
+def profile_inference(model: RTDETR, images: Arrays, spec: ExperimentSpec, repeats: int) -> dict[str, Any]:
+    """Profile the inference of an ``inference_model`` on ``images``, as ``training.predict`` takes them.
+
+    A module is synchronised before and after, which cuts operators that a usual inference would fuse.
+
+    Returns:
+        ``modules``: seconds by module of the inference of median length, ``others`` being what lies between them.
+    """
+    times, modules = PartTimes(lambda: jt.sync_all(True)), dict(model.named_modules())
+    with times.stack:
+        for path in separate_modules(spec.model):
+            times.watch(modules[path], "execute", path)
+        training.predict(model, images, spec)  # compiles the operators that the synchronisation has cut
+        found = times.median(lambda: training.predict(model, images, spec), repeats)
+    found["others"] = found.pop(REST)
+    return {"modules": found}
 
 
 def time_parts(run: training.TrainingRun, step: Callable[[], None], repeats: int) -> dict[str, float]:

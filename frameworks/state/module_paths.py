@@ -4,6 +4,12 @@ from frameworks.config import ModelSpec
 from frameworks.state.backbones import stem_and_stages
 
 
+def separate_modules(spec: ModelSpec) -> list[str]:
+    """The paths of ``module_paths`` that lie in no other one: together nearly the whole model, each part once."""
+    paths = module_paths(spec)
+    return [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
+
+
 def module_paths(spec: ModelSpec) -> list[str]:
     """Modules in the order that data flows through them, under canonical names."""
     levels, layers = range(spec.num_levels), range(spec.decoder.num_layers)

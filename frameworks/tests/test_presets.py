@@ -14,7 +14,9 @@ from frameworks.protocol import Framework
 from frameworks.state import parameters
 from frameworks.state.constants import constant_shapes
 from frameworks.state.named_shapes import Shape
-from frameworks.tests import flops, official
+from frameworks.tests import official
+from frameworks.tests.flops import flops_after_fusion
+from frameworks.torch_rtdetr import flops
 from frameworks.torch_rtdetr.adapter import FRAMEWORK as TORCH
 from frameworks.workers.client import open_framework
 
@@ -244,7 +246,7 @@ def test_flops_of_every_module(name: str):
     same_flops(name, "train_form", counted)
     totals = official.CONFIGS[name]["flops_640"]
     assert counted[""] == totals["train_form"]
-    assert flops.flops_after_fusion(counted) == totals["deploy_form"]
+    assert flops_after_fusion(counted) == totals["deploy_form"]
 
 
 @pytest.mark.parametrize("name", ["rtdetr_r18vd", "rtdetr_dla34", "rtdetrv2_r101vd", "rtdetrv2_hgnetv2_h"])

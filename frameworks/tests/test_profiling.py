@@ -9,8 +9,9 @@ import pytest
 import frameworks
 from experiments.benchmarks.session import drawn_weights, make_inputs
 from frameworks.config import preset
-from frameworks.protocol import Profiler
+from frameworks.protocol import InferenceProfiler, Profiler
 from frameworks.shared.part_times import REST, PartTimes, largest
+from frameworks.state.module_paths import separate_modules
 from frameworks.workers.client import open_framework
 
 PARTS = ["backbone", "encoder", "decoder", "criterion and matching", "optimizer and average", REST]
@@ -75,9 +76,19 @@ def test_a_twin_says_where_the_time_of_its_step_goes(name: str) -> None:
     with open_framework(name) as framework:
         assert isinstance(framework, Profiler)
         profile = framework.profile(spec, drawn_weights(spec.model), make_inputs(spec).batch, device="cpu")
+        assert isinstance(framework, InferenceProfiler)
+        images = make_inputs(spec).images
+        inference = framework.profile_inference(spec, drawn_weights(spec.model), images, device="cpu", repeats=1)
     assert sorted(profile["parts"]) == sorted(PARTS)
     assert all(seconds > 0 for seconds in profile["parts"].values())
     assert sum(row["seconds"] for row in profile["operators"].values()) > 0
+    unused = {f"decoder.dec_score_head.{layer}" for layer in range(spec.model.decoder.num_layers - 1)}
+    assert inference["modules"].keys() == {*separate_modules(spec.model), "others"} - unused
+    assert all(seconds > 0 for seconds in inference["modules"].values())
+    if name == frameworks.REFERENCE:
+        assert inference["operations"][""] >= sum(
+            inference["operations"].get(path, 0) for path in separate_modules(spec.model)
+        )
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,16 @@ class TorchFramework:
 
         return profile_step(self.trainer(spec, weights, device=device), batch, repeats=3)
 
+    def profile_inference(
+        self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str, repeats: int
+    ) -> dict[str, Any]:
+        """Where the time of an inference goes, as ``profiling.profile_inference`` returns it."""
+        from frameworks.torch_rtdetr.profiling import profile_inference  # only here: no run needs profilers
+
+        self._require(device, "float32")
+        model = inference_model(spec.model, weights, device)
+        return profile_inference(model, images, spec, repeats)
+
     def _require(self, device: str, dtype: str) -> None:
         if reason := self.supports(device, dtype):
             raise UserError(f"{self.name} cannot run on {device} in {dtype}: {reason}")

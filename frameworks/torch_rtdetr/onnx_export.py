@@ -3,7 +3,10 @@
 The weights are NumPy arrays, so that a model trained by any framework can be exported.
 """
 
+import contextlib
+import logging
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -52,6 +55,7 @@ def export_onnx(
     image_size: tuple[int, int],
     dtype: torch.dtype = torch.float32,
     predictions: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model with inputs ``INPUTS`` and outputs ``DETECTIONS``: ``images`` [B, 3, H, W] in [0, 1], B free.
 
@@ -60,6 +64,7 @@ def export_onnx(
         image_size: height and width, fixed in the file.
         dtype: of weights, images and sizes; ONNX Runtime has no convolution in float64 on a CPU.
         predictions: also the outputs ``PREDICTIONS``: logits [B, Q, K], boxes cxcywh in [0, 1], selected tokens.
+        metadata: what the file says about itself, as ONNX Runtime's ``custom_metadata_map`` shows it.
 
     Raises:
         UserError: the packages for the export are not installed.
@@ -73,26 +78,39 @@ def export_onnx(
     images, sizes = torch.zeros(2, 3, *image_size, dtype=dtype), torch.ones(2, 2, dtype=dtype)
     _forget_constants()
     try:
-        with warnings.catch_warnings(), kernels.chosen("reference"):  # C++ operators are unknown to ONNX
-            warnings.simplefilter("ignore")  # parts of the exporter about one another
-            _export(detector, (images, sizes), path)
+        with _quiet(), kernels.chosen("reference"):  # C++ operators are unknown to ONNX
+            _export(detector, (images, sizes), path, metadata or {})
     finally:
         _forget_constants()
 
 
-def _export(detector: Detector, inputs: tuple[Tensor, Tensor], path: Path) -> None:
+def _export(detector: Detector, inputs: tuple[Tensor, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     batch = torch.export.Dim("batch", min=1, max=2**16)
-    torch.onnx.export(
+    program = torch.onnx.export(
         detector,
         inputs,
-        path,
         input_names=INPUTS,
         output_names=DETECTIONS + PREDICTIONS * detector.predictions,
         dynamic_shapes=({0: batch}, {0: batch}),
         dynamo=True,
-        external_data=False,
         verbose=False,
     )
+    assert program is not None  # it is where no path is given
+    program.model.metadata_props.update(metadata)
+    program.save(path, external_data=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what parts of the exporter say about one another."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _forget_constants() -> None:

@@ -5,13 +5,18 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from frameworks.arrays import Arrays
+from frameworks.config import ExperimentSpec
 from frameworks.shared import kernels
-from frameworks.shared.part_times import PartTimes, largest
+from frameworks.shared.part_times import REST, PartTimes, largest
+from frameworks.state.module_paths import separate_modules
 from frameworks.torch_rtdetr import training
+from frameworks.torch_rtdetr.flops import module_flops
+from frameworks.torch_rtdetr.model import RTDETR
 
 LARGEST = 10  # operators listed by name
 
@@ -33,6 +38,30 @@ def profile_step(run: training.TrainingRun, batch: Arrays, repeats: int) -> dict
     return {"parts": time_parts(run, step, repeats), "operators": time_operators(step)} | {
         "operations": {"step": _count(step), "inference": _count(lambda: _infer(run, batch))}
     }
+
+
+def profile_inference(model: RTDETR, images: Arrays, spec: ExperimentSpec, repeats: int) -> dict[str, Any]:
+    """Profile the inference of an ``inference_model`` on ``images``, as ``training.predict`` takes them.
+
+    Returns:
+        ``modules``: seconds by module of the inference of median length, ``others`` being what lies between them;
+        ``operations``: floating-point operations of one image by path, "" being the whole model.
+    """
+    device = next(model.parameters()).device
+    times, modules = PartTimes(lambda: _wait(device)), dict(model.named_modules())
+    with times.stack:
+        for path in separate_modules(spec.model):
+            times.watch(modules[path], "forward", path)
+        training.predict(model, images, spec)  # allocates what later inferences reuse
+        found = times.median(lambda: training.predict(model, images, spec), repeats)
+    found["others"] = found.pop(REST)
+    height, width = images["images"].shape[-2:]
+    return {"modules": found, "operations": dict(module_flops(spec.model, (height, width), deployed=True))}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def time_parts(run: training.TrainingRun, step: Callable[[], None], repeats: int) -> dict[str, float]:

@@ -189,6 +189,13 @@ class Worker:
         sent = {"weights": weights, "batch": batch}
         return self.request("profile", sent, spec=to_dict(spec), device=device)[0]
 
+    def profile_inference(
+        self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str, repeats: int
+    ) -> dict[str, Any]:
+        """As in ``InferenceProfiler``; empty where the framework in the worker is none."""
+        sent, given = {"weights": weights, "images": images}, {"device": device, "repeats": repeats}
+        return self.request("profile_inference", sent, spec=to_dict(spec), **given)[0]
+
     def request(self, name: str, sent: Mapping[str, Arrays] | None = None, **arguments: Any) -> tuple[Any, Arrays]:
         """Send a request and wait for its answer.
 

@@ -23,7 +23,16 @@ import numpy as np
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, from_dict
 from frameworks.errors import UserError
-from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, Profiler, Stepper, StepRecord
+from frameworks.protocol import (
+    DEVICE_VARIABLE,
+    Case,
+    Detections,
+    Framework,
+    InferenceProfiler,
+    Profiler,
+    Stepper,
+    StepRecord,
+)
 from frameworks.shared.memory import keep_freed_memory
 from frameworks.workers.exchange import Exchange
 
@@ -77,6 +86,12 @@ class Session:
         if not isinstance(self.framework, Profiler):
             return {}
         return self.framework.profile(from_dict(ExperimentSpec, spec), **arguments)
+
+    def profile_inference(self, spec: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+        """As in ``InferenceProfiler``; empty where the framework is none."""
+        if not isinstance(self.framework, InferenceProfiler):
+            return {}
+        return self.framework.profile_inference(from_dict(ExperimentSpec, spec), **arguments)
 
 
 def split(result: Any) -> tuple[Any, Arrays]:

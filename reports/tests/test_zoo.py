@@ -5,7 +5,8 @@ import json
 import pytest
 
 from frameworks.config import ALIASES, PRESETS
-from frameworks.tests.flops import flops_after_fusion, module_flops
+from frameworks.tests.flops import flops_after_fusion
+from frameworks.torch_rtdetr.flops import module_flops
 from reports.zoo import FLOPS, PAGE, PUBLISHED, zoo_page
 
 

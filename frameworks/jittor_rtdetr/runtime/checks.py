@@ -8,8 +8,6 @@ import importlib.machinery
 import importlib.metadata
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -17,6 +15,7 @@ import zlib
 from pathlib import Path
 
 from frameworks.errors import UserError
+from frameworks.jittor_rtdetr.runtime import toolchain
 
 SUPPORTED_PYTHONS = ((3, 8), (3, 12))  # no wheel of a NumPy below 2 exists past 3.12
 STATE_NAME = "twin-detr"
@@ -73,34 +72,29 @@ def jittor_version() -> tuple[str, Path]:
 
 def compiler() -> tuple[str, str]:
     """Path and version of g++. Raises UserError if there is none or it does not run."""
-    path = shutil.which("g++")
-    if path is None:
-        raise UserError("g++ is not on PATH and Jittor compiles every operator with it: apt-get install g++")
-    result = subprocess.run([path, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or ["no output"])[-1]
-        raise UserError(f"{path} does not run ({reason}): apt-get install --reinstall g++")
-    return path, result.stdout.strip()
+    try:
+        return toolchain.compiler()
+    except toolchain.ToolMissing as error:
+        raise UserError(str(error)) from None
 
 
 def python_include() -> Path:
     """Folder of this interpreter's Python.h. Raises UserError if there is none."""
-    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    extra = [Path(p) for p in os.environ.get("CPLUS_INCLUDE_PATH", "").split(os.pathsep) if p]
-    candidates = [
-        Path(sysconfig.get_paths()["include"]),
-        Path(sysconfig.get_paths()["platinclude"]),
-        Path(sys.base_prefix) / "include" / name,
-        Path("/usr/include") / name,
-        *extra,
-    ]
-    for folder in candidates:
-        if (folder / "Python.h").is_file():
-            return folder
-    raise UserError(
-        f"Python.h of Python {name[6:]} not found in {candidates[0]} or /usr/include/{name}: "
-        f"apt-get install {name}-dev, or put its folder in CPLUS_INCLUDE_PATH"
-    )
+    try:
+        return toolchain.python_include()
+    except toolchain.ToolMissing as error:
+        raise UserError(str(error)) from None
+
+
+def require() -> None:
+    """Raise UserError where Jittor cannot start with this interpreter. Quick: nothing is compiled."""
+    check_platform()
+    check_python(sys.version_info[:2])
+    numpy_version()
+    jittor_version()
+    compiler()
+    python_include()
+    state_folder()
 
 
 def jittor_home() -> tuple[Path, str]:
@@ -114,11 +108,11 @@ def jittor_home() -> tuple[Path, str]:
     return Path.home().absolute(), "HOME"
 
 
-def state_folder() -> tuple[Path, Path]:
-    """Jittor's home, and this project's folder in its cache. Makes missing folders.
+def state_place() -> tuple[Path, Path, str]:
+    """Jittor's home, this project's folder in its cache, which may not exist yet, and the variable that says where.
 
     Raises:
-        UserError: the path has a space, or a folder cannot be written.
+        UserError: the path has a space.
     """
     home, source = jittor_home()
     folder = home / ".cache" / "jittor" / STATE_NAME
@@ -127,6 +121,16 @@ def state_folder() -> tuple[Path, Path]:
             f"Jittor's cache folder {folder} (from {source}) has a space in its path, which Jittor's compiler "
             "commands do not quote: set JITTOR_HOME to a folder without spaces"
         )
+    return home, folder, source
+
+
+def state_folder() -> tuple[Path, Path]:
+    """Jittor's home, and this project's folder in its cache. Makes missing folders.
+
+    Raises:
+        UserError: the path has a space, or a folder cannot be written.
+    """
+    home, folder, source = state_place()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
