@@ -1,7 +1,7 @@
-"""What a detection writes: COCO's JSON for each framework, and pictures with the boxes drawn."""
+"""What a detection tells: COCO's JSON for each framework, pictures with the boxes drawn, and lines of text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 
 from experiments.data.categories import Classes
-from experiments.detection.differences import Difference
+from experiments.detection.differences import Difference, shown_partners
 from experiments.detection.model import Model
 from experiments.detection.pictures import Picture
 from frameworks.config import spec_hash
 from frameworks.detector import Found
-from frameworks.files import write_atomically
+from frameworks.errors import UserError
+from frameworks.files import replacing, write_atomically
 from reports.run.records import Box
 
 LONGEST_SIDE = 2048  # pixels of a picture before the boxes are drawn; the page is 1022 px wide
@@ -62,11 +63,47 @@ def boxes_of(found: Found, classes: Classes, scale: float = 1.0) -> list[Box]:
 
 
 def draw(image: Image.Image, found: Mapping[str, Found], classes: Classes, path: Path) -> Path:
-    """Draw the detections of each framework side by side into a PNG, without duplicates, and return ``path``."""
+    """Draw the detections of each framework side by side into a PNG, without duplicates, and return ``path``.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     from reports.run.detections import draw_side_by_side  # only here: matplotlib takes a second
 
     scale = min(1.0, LONGEST_SIDE / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     shown = {name: boxes_of(each, classes, scale) for name, each in found.items()}
     pixels_HW3 = np.asarray(image if scale == 1 else image.resize(size, Image.Resampling.BILINEAR))
-    return draw_side_by_side(pixels_HW3, shown, path)
+    try:
+        with replacing(path) as part:
+            draw_side_by_side(pixels_HW3, shown, part)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write ({error.strerror}); choose a folder with space and rights") from None
+    return path
+
+
+def rows(every: Sequence[Found], classes: Classes, threshold: float) -> list[str]:
+    """A line for each detection: class, then score and box [left, top, width, height]; partners on one line.
+
+    A detection is shown if its score, or that of its partner in the other framework, is ``threshold`` or more.
+    """
+    boxes = [boxes_of(found, classes) for found in every]
+    above = [[number for number, box in enumerate(each) if (box.score or 0) >= threshold] for each in boxes]
+    if len(every) == 1:
+        return [_row(boxes[0][i]) for i in above[0]]
+    first, second = boxes
+    pairs = dict(shown_partners(*every, threshold))
+    lines = [
+        _row(first[i], second[pairs[i]] if i in pairs else None, of_two=True) for i in sorted({*above[0], *pairs})
+    ]
+    return lines + [_row(None, second[j], of_two=True) for j in above[1] if j not in pairs.values()]
+
+
+def _row(first: Box | None, second: Box | None = None, of_two: bool = False) -> str:
+    name = next(box.category for box in (first, second) if box)
+    left, right = ("" if box is None else f"{box.score:.4f} [{_numbers(box)}]" for box in (first, second))
+    return f"  {name:<16} {left:<44} | {right}".rstrip() if of_two else f"  {name:<16} {left}"
+
+
+def _numbers(box: Box) -> str:
+    return ", ".join(f"{value:7.1f}" for value in box.bbox)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,9 @@ def test_files_folders_and_patterns(tmp_path: Path) -> None:
     assert find_files([str(tmp_path / "b"), str(a), str(odd)]) == [a, b, odd]
     assert find_files([f"{tmp_path}/b/**/*.png"]) == [a, deep]
     (tmp_path / "empty").mkdir()
-    for wrong, what in (
-        ("empty", "holds no image"),
-        ("*.gif", "no file has such a name"),
-        ("z.png", "no such file"),
-    ):
-        with user_error(what):
-            find_files([str(tmp_path / wrong)])
+    wrongs = {"empty": "holds no image", "*.gif": "no file has such a name", "z.png": "no such file"}
+    for wrong, what in wrongs.items():
+        user_error(partial(find_files, [str(tmp_path / wrong)]), what)
 
 
 def test_images_of_every_kind_and_broken_ones(
