@@ -14,6 +14,7 @@ from experiments.detection.session import Looked, Session
 from experiments.progress import say
 from frameworks.errors import UserError
 from frameworks.images import load_image
+from reports.frameworks import style_of
 
 LOCAL = "127.0.0.1"  # no other machine can reach the page
 _EXTRA = "pip install -e '.[demo]'"
@@ -58,22 +59,31 @@ class Page:
             picture = Image.open(path)
             picture.load()
         apart = looked.apart(threshold)
-        table = "\n".join(rows(list(looked.every.values()), model.classes, threshold))
-        names = "  |  ".join(looked.every)
-        return picture, f"{str(apart).capitalize() if apart else ''}\n\n```\n{names}\n{table}\n```"
+        table = "\n".join(rows(looked.every, model.classes, threshold))
+        said = str(apart).capitalize() if apart else ""
+        return picture, f"{said}\n\n```\n{table or 'nothing'}\n```"
 
     def blocks(self, threshold: float) -> Any:
         """The page itself."""
         gr, spec = self.gradio, self.session.model.spec
         layers = spec.model.decoder.num_layers
         with gr.Blocks(title="twin-detr", analytics_enabled=False) as blocks:
-            gr.Markdown(f"## {spec.name}: {', '.join(self.session.model.weights)}\n{self.session.model.source}")
+            gr.Markdown(
+                f"## {spec.name}: {' and '.join(style_of(name).label for name in self.session.model.weights)}\n"
+                f"{self.session.model.source}"
+            )
             with gr.Row():
                 file = gr.File(label="Image", file_types=["image"], type="filepath", height=140)
                 with gr.Column():
                     score = gr.Slider(0, 1, threshold, step=0.01, label="Threshold")
                     depth = gr.Radio(list(range(1, layers + 1)), value=self.session.depth, label="Decoder layers")
-            shown = gr.Image(label="Detections", format="png", interactive=False, elem_id="shown")
+            shown = gr.Image(
+                show_label=False,
+                format="png",
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                elem_id="shown",
+            )
             text, looked = gr.Markdown(elem_id="text"), gr.State()
             for change in (file.change, depth.change):
                 change(self.look, [file, depth, score], [looked, shown, text], api_visibility="private")

@@ -1,7 +1,7 @@
 """What a detection tells: COCO's JSON for each framework, pictures with the boxes drawn, and lines of text."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from frameworks.config import spec_hash
 from frameworks.detector import Found
 from frameworks.errors import UserError
 from frameworks.files import replacing, write_atomically
+from reports.frameworks import style_of
 from reports.run.records import Box
 
 LONGEST_SIDE = 2048  # pixels of a picture before the boxes are drawn; the page is 1022 px wide
@@ -82,28 +83,27 @@ def draw(image: Image.Image, found: Mapping[str, Found], classes: Classes, path:
     return path
 
 
-def rows(every: Sequence[Found], classes: Classes, threshold: float) -> list[str]:
+def rows(every: Mapping[str, Found], classes: Classes, threshold: float) -> list[str]:
     """A line for each detection: class, then score and box [left, top, width, height]; partners on one line.
 
     A detection is shown if its score, or that of its partner in the other framework, is ``threshold`` or more.
+    Two frameworks have a line of their names above.
     """
-    boxes = [boxes_of(found, classes) for found in every]
+    boxes = [boxes_of(found, classes) for found in every.values()]
     above = [[number for number, box in enumerate(each) if (box.score or 0) >= threshold] for each in boxes]
     if len(every) == 1:
-        return [_row(boxes[0][i]) for i in above[0]]
+        return [_line(boxes[0][i].category, _text(boxes[0][i])) for i in above[0]]
     first, second = boxes
-    pairs = dict(shown_partners(*every, threshold))
-    lines = [
-        _row(first[i], second[pairs[i]] if i in pairs else None, of_two=True) for i in sorted({*above[0], *pairs})
-    ]
-    return lines + [_row(None, second[j], of_two=True) for j in above[1] if j not in pairs.values()]
+    pairs = dict(shown_partners(*every.values(), threshold))
+    left = sorted({*above[0], *pairs})
+    lines = [_line(first[i].category, _text(first[i]), _text(second[pairs[i]]) if i in pairs else "") for i in left]
+    lines += [_line(second[j].category, "", _text(second[j])) for j in above[1] if j not in pairs.values()]
+    return [_line("", *(style_of(name).label for name in every)), *lines] if lines else []
 
 
-def _row(first: Box | None, second: Box | None = None, of_two: bool = False) -> str:
-    name = next(box.category for box in (first, second) if box)
-    left, right = ("" if box is None else f"{box.score:.4f} [{_numbers(box)}]" for box in (first, second))
-    return f"  {name:<16} {left:<44} | {right}".rstrip() if of_two else f"  {name:<16} {left}"
+def _line(name: str, *columns: str) -> str:
+    return f"  {name:<16} {' | '.join(f'{column:<42}' for column in columns)}".rstrip()
 
 
-def _numbers(box: Box) -> str:
-    return ", ".join(f"{value:7.1f}" for value in box.bbox)
+def _text(box: Box) -> str:
+    return f"{box.score:.4f} [{', '.join(f'{value:7.1f}' for value in box.bbox)}]"

@@ -40,7 +40,7 @@ class Session:
     def __init__(self, model: Model, frameworks: Mapping[str, Framework], device: str) -> None:
         self.model, self._frameworks, self._device = model, frameworks, device
         self.depth = model.spec.model.decoder.eval_layer + 1
-        self._ready = self._detectors()
+        self._ready = self._detectors(self.depth)
 
     def look(self, image: Image.Image, depth: int | None = None) -> Looked:
         """Detect in every framework, after ``depth`` decoder layers (default: as before).
@@ -48,14 +48,14 @@ class Session:
         Raises:
             UserError: a framework failed, or has no such layer.
         """
-        if depth not in (None, self.depth):
+        if depth is not None and depth != self.depth:
+            self._ready = self._detectors(depth)
             self.depth = depth
-            self._ready = self._detectors()
         with _failures():
             return Looked(image, {name: detector.detect(image) for name, detector in self._ready.items()})
 
-    def _detectors(self) -> dict[str, Detector]:
-        spec, weights = exit_after(self.model.spec, self.depth), self.model.weights
+    def _detectors(self, depth: int) -> dict[str, Detector]:
+        spec, weights = exit_after(self.model.spec, depth), self.model.weights
         with _failures():
             return {
                 name: Detector(framework, spec, weights[name], self._device)

@@ -117,7 +117,7 @@ class Job:
         lines = [f"{picture}: {counts}" + (f"; {apart}" if apart else "")]
         if self.request.json or self.request.out:
             return lines
-        return lines + rows(list(looked.every.values()), self.classes, self.request.threshold)
+        return lines + rows(looked.every, self.classes, self.request.threshold)
 
     def _unused(self, stem: str) -> str:
         """A name for a drawing that no other one of this job has."""
