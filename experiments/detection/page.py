@@ -68,10 +68,8 @@ class Page:
         gr, spec = self.gradio, self.session.model.spec
         layers = spec.model.decoder.num_layers
         with gr.Blocks(title="twin-detr", analytics_enabled=False) as blocks:
-            gr.Markdown(
-                f"## {spec.name}: {' and '.join(style_of(name).label for name in self.session.model.weights)}\n"
-                f"{self.session.model.source}"
-            )
+            frameworks = " and ".join(style_of(name).label for name in self.session.model.weights)
+            gr.Markdown(f"## {spec.name}: {frameworks}\n{self.session.model.source}")
             with gr.Row():
                 file = gr.File(label="Image", file_types=["image"], type="filepath", height=140)
                 with gr.Column():
@@ -111,8 +109,9 @@ def serve(session: Session, threshold: float, port: int | None) -> None:
                 footer_links=[],
                 theme=theme,
             )
-        except OSError as error:
-            raise UserError(f"the page cannot be served ({error}); choose another --port") from None
+        except OSError:
+            where = f"port {port} is" if port else "all ports from 7860 on are"
+            raise UserError(f"the page cannot be served: {where} taken; choose another --port") from None
         print(f"open {url} (this machine alone; Ctrl-C ends it)", flush=True)
         try:
             threading.Event().wait()

@@ -64,7 +64,8 @@ def framework() -> Remembering:
 def page(weights: str, framework: Remembering, tmp_path: Path) -> Page:
     other = Remembering(Fixed(moved=0.25))
     model = choose_model(weights, preset="tiny", wanted=("torch", "jittor"))
-    return Page(Session(model, {"torch": framework, "jittor": other}, "cpu"), NoGradio, tmp_path)
+    pair: Any = {"torch": framework, "jittor": other}
+    return Page(Session(model, pair, "cpu"), NoGradio, tmp_path)
 
 
 def test_the_threshold_computes_nothing_and_the_depth_only_once(

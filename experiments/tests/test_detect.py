@@ -158,7 +158,8 @@ def found(*detections: tuple[int, float, list[float]]) -> Found:
 def test_partners_have_a_class_and_a_place_in_common() -> None:
     dog, cat = (16, 0.9, [0, 0, 10, 10.0]), (15, 0.8, [0, 0, 10, 10.0])
     near, far = (16, 0.7, [0, 0, 10, 12.0]), (16, 0.9, [50, 50, 60, 60.0])
-    assert difference(found(dog, cat), found(cat, near), 0.5) == Difference(pytest.approx(0.2), 2.0, 2, 0)
+    apart = difference(found(dog, cat), found(cat, near), 0.5)
+    assert (apart.score, apart.box_px, apart.pairs, apart.alone) == (pytest.approx(0.2), 2.0, 2, 0)
     assert difference(found(dog), found(far, cat), 0.5) == Difference(0.0, 0.0, 0, 3)
     assert difference(found(dog), found(), 0.5) == Difference(0.0, 0.0, 0, 1)
     assert difference(found(dog), found(near), 0.8).pairs == 1, "one of the two is shown"
@@ -204,20 +205,31 @@ def test_a_video_without_its_package_is_one_line(
     said_error(capsys, "pip install -e '.[video]'")
 
 
-def test_frames_of_a_video(tmp_path: Path) -> None:
+def video(path: Path, degrees: int = 0) -> Path:
+    """Five frames, 64 px wide and 32 px high, ever brighter in their left half, to be turned by ``degrees``."""
     av = pytest.importorskip("av", reason="the extra video is not installed")
-    path = tmp_path / "影片.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        stream.set_display_rotation(degrees)
         for grey in range(0, 250, 50):
-            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 32), (grey, grey, grey)))
-            container.mux(stream.encode(frame))
+            image = Image.new("RGB", (64, 32))
+            image.paste((grey, grey, grey), (0, 0, 32, 32))
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode(None))
+    return path
+
+
+def test_frames_of_a_video(tmp_path: Path) -> None:
+    path = video(tmp_path / "影片.mp4")
     taken = list(pictures_of(path, stride=2))
     assert [each.stem for each in taken] == ["影片-000000", "影片-000002", "影片-000004"]
     assert [each.image.size for each in taken] == [(64, 32)] * 3
-    greys = [np.asarray(each.image).mean() for each in taken]
+    greys = [np.asarray(each.image)[:, :32].mean() for each in taken]
     assert greys == pytest.approx([0, 100, 200], abs=12)
+    (turned,) = pictures_of(video(tmp_path / "turned.mp4", degrees=90), stride=5)
+    assert turned.image.size == (32, 64)
+    last = list(pictures_of(tmp_path / "turned.mp4", stride=4))[-1].image
+    assert np.asarray(last)[32:].mean() > 150 > np.asarray(last)[:32].mean(), "counter-clockwise: left is below"
     path.write_bytes(path.read_bytes()[:200])
     user_error(lambda: list(pictures_of(path, stride=1)), "cannot be read as a video")
