@@ -67,7 +67,11 @@ def load(name: str, adapter: str | None = None) -> Framework:
 
 
 def load_model(
-    spec: str | Path | ExperimentSpec, weights: "Weights", framework: str = REFERENCE, *, device: str = "cpu"
+    spec: str | Path | ExperimentSpec | None,
+    weights: "Weights",
+    framework: str = REFERENCE,
+    *,
+    device: str = "cpu",
 ) -> "OpenDetector":
     """Open a trained model in a framework, in a process of its own; only NumPy arrays pass between the two.
 
@@ -76,7 +80,7 @@ def load_model(
         print(found.labels_N, found.scores_N, found.boxes_xyxy_N4)  # classes 0..K-1; boxes in pixels
 
     Args:
-        spec: a preset, a YAML file (also an official one), or a spec.
+        spec: a preset, a YAML file (also an official one), or a spec; None: that of a run's checkpoint.
         weights: the whole state by canonical (official) name, or a safetensors file of it: converted weights, or a
             checkpoint of a run, of which the averaged weights are taken. Other formats are read by
             ``experiments.weight_files``, which stands above this package: its command ``convert`` writes this one.

@@ -14,6 +14,7 @@ from PIL import Image
 
 from frameworks.arrays import Arrays, load_arrays
 from frameworks.config import ExperimentSpec, load_spec
+from frameworks.config.recorded import read_spec
 from frameworks.errors import UserError
 from frameworks.images import load_image, resize_bilinear, to_chw
 from frameworks.protocol import Framework
@@ -92,9 +93,9 @@ class OpenDetector(Detector):
     """
 
     def __init__(
-        self, spec: str | Path | ExperimentSpec, weights: Weights, framework: str, device: str = "cpu"
+        self, spec: str | Path | ExperimentSpec | None, weights: Weights, framework: str, device: str = "cpu"
     ) -> None:
-        model = spec if isinstance(spec, ExperimentSpec) else load_spec(str(spec))
+        model = spec if isinstance(spec, ExperimentSpec) else _spec_of(spec, weights)
         state = _whole_state(weights, model)
         stack = contextlib.ExitStack()
         self.close = weakref.finalize(self, stack.close)
@@ -109,6 +110,24 @@ class OpenDetector(Detector):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _spec_of(name: str | Path | None, weights: Weights) -> ExperimentSpec:
+    """The spec of a name, or without one that of a checkpoint. Raises UserError where both say another size."""
+    path = None if isinstance(weights, Mapping) else Path(weights).expanduser()
+    recorded = read_spec(path) if path else None
+    if name is None:
+        if recorded is None:
+            raise UserError(f"{path or 'the weights'}: carries no spec; name a preset or a YAML file")
+        return recorded
+    spec = load_spec(str(name))
+    if recorded and recorded.data.image_size != spec.data.image_size:  # it would find nothing, without a word
+        trained, said = ("x".join(map(str, each.data.image_size)) for each in (recorded, spec))
+        raise UserError(
+            f"{path}: was trained on images of {trained} px, {name} says {said}; give None for the spec of the "
+            "checkpoint, or a spec with the size that you want"
+        )
+    return spec
 
 
 def _whole_state(weights: Weights, spec: ExperimentSpec) -> Arrays:

@@ -1,5 +1,6 @@
 """``frameworks.load_model``: detections of an image file in each framework, from NumPy arrays or a file."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 import frameworks
 from frameworks.arrays import Arrays, save_arrays
-from frameworks.config import ExperimentSpec, preset
+from frameworks.config import ExperimentSpec, preset, to_dict
 from frameworks.errors import UserError
 from frameworks.state.constants import constant_shapes
 from frameworks.state.initialisation import initial_weights
@@ -48,10 +49,11 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_both_frameworks_detect_the_same_on_an_image_file(weights: Arrays, photo: Path, tmp_path: Path) -> None:
     file = tmp_path / "权重.safetensors"
-    save_arrays(file, {f"ema/{name}": array for name, array in weights.items()})
+    state = {f"ema/{name}": array for name, array in weights.items()}
+    save_arrays(file, state, {"spec": json.dumps(to_dict(SPEC))})
     with frameworks.load_model("tiny", weights) as model:
         reference = model.detect(photo)
-    with frameworks.load_model(SPEC, file, framework="jittor") as model:
+    with frameworks.load_model(None, file, framework="jittor") as model:
         found = model.detect(str(photo))
         best = model.detect(photo, threshold=float(found.scores_N[4]))
     queries = SPEC.model.decoder.num_queries
@@ -88,6 +90,12 @@ def test_weights_of_another_model_are_refused_in_one_line(weights: Arrays, tmp_p
     ):
         with pytest.raises(UserError, match=what):
             frameworks.load_model("tiny", wrong)
+    small = replace(SPEC, data=replace(SPEC.data, image_size=(32, 64)))
+    save_arrays(tmp_path / "small.safetensors", weights, {"spec": json.dumps(to_dict(small))})
+    with pytest.raises(UserError, match="trained on images of 32x64 px"):
+        frameworks.load_model("tiny", tmp_path / "small.safetensors")
+    with pytest.raises(UserError, match="name a preset"):
+        frameworks.load_model(None, weights)
     (tmp_path / "a.pth").write_bytes(b"no safetensors")
     for path, what in ((tmp_path / "a.pth", "weights.py convert"), (tmp_path / "absent", "no such file")):
         with pytest.raises(UserError, match=what):
