@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from frameworks.errors import UserError
+from frameworks.errors import UserError, said
 
 MULTIPLE = 8  # of the file's size: float16 and float8 become float32, .npz files are compressed
 ALWAYS = 64 * 2**20  # bytes that any file may take, because a small one may be compressed well
@@ -44,8 +44,3 @@ def reading(path: Path | str, kind: str, advice: str = "truncated or damaged?") 
         raise
     except Exception as error:
         raise UserError(f"{path}: cannot be read as {kind} ({said(error)}); {advice}") from None
-
-
-def said(reason: object) -> str:
-    """What an exception or a server says, as a piece of one line."""
-    return " ".join(str(reason).split())[:200] or type(reason).__name__

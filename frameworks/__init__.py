@@ -5,11 +5,14 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from frameworks.config import RecipeSpec
+from frameworks.config import ExperimentSpec, RecipeSpec
 from frameworks.errors import UserError
 from frameworks.protocol import Framework
+
+if TYPE_CHECKING:
+    from frameworks.detector import OpenDetector, Weights
 
 # Name -> module of its adapter. The first one is the reference; the others are candidates, compared with it.
 ADAPTERS = {
@@ -71,6 +74,36 @@ def load(name: str, adapter: str | None = None) -> Framework:
         return cast(Framework, importlib.import_module(member).FRAMEWORK)
     except ModuleNotFoundError as error:
         raise UserError(f"framework {name!r} needs the package {error.name!r}: pip install {error.name}") from None
+
+
+def load_model(
+    spec: str | Path | ExperimentSpec | None,
+    weights: "Weights",
+    framework: str = REFERENCE,
+    *,
+    device: str = "cpu",
+) -> "OpenDetector":
+    """Open a trained model in a framework, in a process of its own; only NumPy arrays pass between the two.
+
+        model = frameworks.load_model("rtdetr_r18vd", "r18.safetensors", framework="jittor")
+        found = model.detect("street.jpg", threshold=0.5)
+        print(found.labels_N, found.scores_N, found.boxes_xyxy_N4)  # classes 0..K-1; boxes in pixels
+
+    Args:
+        spec: a preset, a YAML file (also an official one), or a spec; None: that of a run's checkpoint.
+        weights: the whole state by canonical (official) name, or a safetensors file of it: converted weights, or a
+            checkpoint of a run, of which the averaged weights are taken. Other formats are read by
+            ``experiments.weight_files``, which stands above this package: its command ``convert`` writes this one.
+        framework: "torch" or "jittor".
+        device: "cpu" or "cuda".
+
+    Raises:
+        UserError: unknown preset or framework, or weights that are missing or not those of this model.
+        WorkerFailure: the framework's process died while it started.
+    """
+    from frameworks.detector import OpenDetector  # only here: it needs Pillow, which a worker may lack
+
+    return OpenDetector(spec, weights, framework, device)
 
 
 def _own_member(path: Path, member: str) -> Any:

@@ -20,3 +20,8 @@ def exit_status(command: Callable[[], int]) -> int:
         shown = "".join(letter if letter.isprintable() else "?" for letter in line[:_LONGEST])
         print(f"error: {shown}", file=sys.stderr)
         return WRONG
+
+
+def said(reason: object) -> str:
+    """What an exception or a server says, as a piece of one line."""
+    return " ".join(str(reason).split())[:200] or type(reason).__name__

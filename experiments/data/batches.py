@@ -14,13 +14,13 @@ import numpy as np
 
 from experiments.data.augmentation.pipeline import DrawKey
 from experiments.data.coco import CocoSplit
-from experiments.data.images import to_chw
 from experiments.data.keyed_random import Draws, uniform
 from experiments.data.preparation.client import prepare_elsewhere
 from experiments.data.preparation.example import ExampleTask
 from experiments.data.targets import ImageTargets, build_targets
 from frameworks.config import AugmentationSpec
 from frameworks.errors import UserError
+from frameworks.images import to_chw
 
 _AHEAD = 2  # batches prepared while the framework computes: one may take longer than a step, few take memory
 WORKERS = min(8, max(2, os.cpu_count() or 1))  # processes by default

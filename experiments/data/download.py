@@ -29,12 +29,12 @@ from experiments.data.coco import (
     read_document,
 )
 from experiments.data.fetch import NetworkUnavailable, Policy, fetch, require_reachable
-from experiments.data.images import load_image
 from experiments.data.manifest import Manifest, build_manifest, read_manifest
 from experiments.data.subset import choose_subset
 from experiments.untrusted import reading
 from frameworks.errors import UserError
 from frameworks.files import file_hash, write_atomically
+from frameworks.images import load_image
 
 __all__ = ["COCO_SERVER", "NetworkUnavailable", "Policy", "Server", "download_subset", "manifest_path"]
 

@@ -13,8 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from experiments.untrusted import said
-from frameworks.errors import UserError
+from frameworks.errors import UserError, said
 from frameworks.files import file_hash
 
 _AGENT = {"User-Agent": "twin-detr"}

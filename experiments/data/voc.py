@@ -15,9 +15,9 @@ from typing import NamedTuple
 from experiments.data.categories import Classes
 from experiments.data.coco import Annotation, CocoSplit, ImageRecord, SplitName, find_files
 from experiments.data.findings import Tally
-from experiments.data.images import load_image
 from experiments.data.values import flag, number
 from frameworks.errors import UserError
+from frameworks.images import load_image
 
 VOC_NAMES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),

@@ -1,7 +1,7 @@
 """What experiments/evaluate.py evaluates, and on which images: a run, a checkpoint, or a file of weights."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from experiments.data.coco import SplitName
 from experiments.data.source import resolve_source
 from experiments.data.splits import load_splits
 from experiments.data.subset import choose_subset
-from experiments.runs.checkpoint import read_spec
 from experiments.runs.data import VAL_IMAGES, Subset, require_data
 from experiments.runs.folder import Run
 from experiments.runs.resume import open_run
@@ -18,6 +17,7 @@ from experiments.weight_files.readers import file_format
 from experiments.weight_files.sources import Loaded, load_weights, open_source
 from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
+from frameworks.config.recorded import read_spec
 from frameworks.errors import UserError
 from reports.run import files
 
@@ -86,30 +86,50 @@ def _spec(request: Request, path: Path, run: Run | None) -> tuple[ExperimentSpec
     """The spec, and whether the weights were trained with it: then its batch size gives the same numbers again."""
     if request.preset is not None:
         return load_spec(request.preset), False
-    if run:
-        return run.spec, True
+    return (run.spec, True) if run else spec_of_file(request.source)
+
+
+def spec_of_file(source: str) -> tuple[ExperimentSpec, bool]:
+    """The spec of a checkpoint or of weights, which tell it by their shapes, and whether it is a checkpoint's.
+
+    Raises:
+        UserError: no such file, or one that fits no preset or several.
+    """
+    path = Path(source).expanduser()
     if path.is_file() and file_format(path) == "safetensors" and (spec := read_spec(path)) is not None:
         return spec, True
-    return load_weights(open_source(request.source, None), None).spec, False
+    return load_weights(open_source(source, None), None).spec, False
 
 
 def _of_run(request: Request, run: Run) -> dict[str, str]:
-    """The chosen checkpoint of every framework, or of those that were asked for."""
-    name = {"last": files.CHECKPOINT, "best": files.BEST}[request.checkpoint]
-    paths = {framework: run.folder / framework / name for framework in request.frameworks or run.frameworks}
+    return checkpoints_of(run.folder, request.checkpoint, request.frameworks or run.frameworks, run.frameworks)
+
+
+def checkpoints_of(folder: Path, which: str, wanted: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """The "last" or "best" checkpoint in a run's folder of the ``wanted`` frameworks; ``known`` are all of the run.
+
+    Raises:
+        UserError: one of them has none yet.
+    """
+    name = {"last": files.CHECKPOINT, "best": files.BEST}[which]
+    paths = {framework: folder / framework / name for framework in wanted}
     for framework, path in paths.items():
         if not path.is_file():
-            trained = ", ".join(each for each in run.frameworks if (run.folder / each / name).is_file())
+            trained = ", ".join(each for each in known if (folder / each / name).is_file())
             advice = f"give one of {trained}, or a file" if trained else "train further first"
-            raise UserError(f"{path}: there is no {request.checkpoint} checkpoint of {framework}; {advice}")
+            raise UserError(f"{path}: there is no {which} checkpoint of {framework}; {advice}")
     return {framework: str(path) for framework, path in paths.items()}
 
 
 def _of_file(request: Request, path: Path) -> dict[str, str]:
     """One file for the frameworks that were asked for, else the one that wrote it, else the reference."""
-    writer = path.parent.name if path.parent.name in ADAPTERS else REFERENCE
     source = str(path) if path.exists() else request.source
-    return dict.fromkeys(request.frameworks or (writer,), source)
+    return dict.fromkeys(request.frameworks or (writer_of(path),), source)
+
+
+def writer_of(path: Path) -> str:
+    """The framework whose checkpoint a file is, by the name of its folder; of any other file the reference."""
+    return path.parent.name if path.parent.name in ADAPTERS else REFERENCE
 
 
 def _machine(request: Request, run: Run | None) -> Machine:

@@ -25,10 +25,10 @@ from PIL import Image
 
 from experiments.command import COMPLETE, FAILED, Parser, run_command
 from experiments.data.coco import parse_split, read_document
-from experiments.data.images import load_image
 from experiments.weight_files.readers import read_weights
 from frameworks.config import dump_yaml, load_spec, preset
 from frameworks.errors import UserError
+from frameworks.images import load_image
 
 MOST_SECONDS = 20
 Seeds = dict[str, list[bytes]]

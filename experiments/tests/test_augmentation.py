@@ -11,10 +11,11 @@ from experiments.data.augmentation import iou_crop, pipeline
 from experiments.data.augmentation.annotated_image import AnnotatedImage, Window
 from experiments.data.augmentation.pipeline import DrawKey, augment
 from experiments.data.augmentation.zoom_out import draw_canvas
-from experiments.data.images import flip_horizontal, resize_bilinear
+from experiments.data.images import flip_horizontal
 from experiments.data.keyed_random import Draws
 from experiments.data.targets import ImageTargets, PixelTargets, normalised
 from frameworks.config import AugmentationSpec
+from frameworks.images import resize_bilinear
 
 NOTHING = AugmentationSpec(photometric_distort=0, zoom_out=0, iou_crop=0, horizontal_flip=0, min_box_size=0)
 STRONG = AugmentationSpec()  # the official probabilities

@@ -13,11 +13,12 @@ import torch
 
 from experiments.data.batches import Batch, EpochOrder, batch_count, epoch_batches, evaluation_batches
 from experiments.data.coco import CocoSplit, load_split
-from experiments.data.images import flip_horizontal, load_annotated, resize_bilinear, resize_nearest, to_chw
+from experiments.data.images import flip_horizontal, load_annotated, resize_nearest
 from experiments.data.keyed_random import Draws, uniform
 from experiments.data.targets import build_targets, normalised
 from experiments.tests.data_sets import shapes, user_error
 from frameworks.config import AugmentationSpec, preset
+from frameworks.images import resize_bilinear, to_chw
 
 SIZE = (32, 64)
 FLIP = AugmentationSpec(photometric_distort=0, zoom_out=0, iou_crop=0, horizontal_flip=0.5, min_box_size=0)

@@ -10,9 +10,10 @@ from PIL import Image, ImageFile
 
 from experiments.data.categories import COCO
 from experiments.data.coco import Annotation
-from experiments.data.images import flip_horizontal, load_annotated, load_image, resize_bilinear, to_chw
+from experiments.data.images import flip_horizontal, load_annotated
 from experiments.data.targets import build_targets, normalised
 from experiments.tests.data_sets import real_coco, user_error
+from frameworks.images import load_image, resize_bilinear, to_chw
 
 MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX")
 RED, BLUE = (255, 0, 0), (0, 0, 255)

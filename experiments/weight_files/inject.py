@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.untrusted import said
 from experiments.weight_files.account import Account, fit, require_finite
 from experiments.weight_files.folded import unfold
 from experiments.weight_files.names import outer_prefix
 from experiments.weight_files.payload import without_wrappers
 from frameworks.arrays import Arrays
 from frameworks.config import ModelSpec
-from frameworks.errors import UserError
+from frameworks.errors import UserError, said
 from frameworks.hf_rtdetr.names import Rule
 from frameworks.state.backbones import backbone_shapes, stem_and_stages
 from frameworks.state.named_shapes import Shape

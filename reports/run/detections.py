@@ -1,6 +1,6 @@
 """The figure of detections: a row per sample image, a column for the ground truth and for each framework."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from frameworks.errors import UserError
 from reports import style
 from reports.frameworks import style_of
 from reports.run.files import SAMPLE_IMAGES
-from reports.run.matches import OVERLAP, Outcome, covered, outcome, score_threshold
+from reports.run.matches import OVERLAP, Outcome, covered, outcome, score_threshold, without_duplicates
 from reports.run.records import Box, RunRecords
 
 WIDTH = 7.3  # inches: 1022 pixels, no more than GitHub shows
@@ -52,6 +52,23 @@ def detection_grid(run: RunRecords, path: Path) -> Path | None:
             axes = _panel(grid[row, column], image_HW3, look.color, f"{look.label}: {counts(judged)}")
             _draw_outcome(axes, judged, image_HW3, per_point)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return style.save(figure, path)
+
+
+@style.plain
+def draw_side_by_side(image_HW3: NDArray[np.uint8], boxes: Mapping[str, Sequence[Box]], path: Path) -> Path:
+    """Draw one image with the boxes of each framework, best first, side by side, and return `path`.
+
+    Duplicates are left out of the picture alone. Boxes have no colour of right or wrong: nobody knows the truth.
+    """
+    cell = WIDTH / len(boxes)
+    height = cell * min(max(image_HW3.shape[0] / image_HW3.shape[1], FLATTEST), TALLEST)
+    figure = style.new_figure(height + 0.3, width=WIDTH)
+    for axes, (name, found) in zip(figure.subplots(1, len(boxes), squeeze=False)[0], boxes.items(), strict=True):
+        shown, look = without_duplicates(found), style_of(name)
+        _panel(axes, image_HW3, look.color, f"{look.label}: {len(shown)} shown")
+        _outline(axes, shown, FOUND)
+        _labels(axes, [(box, FOUND) for box in shown], image_HW3, image_HW3.shape[0] / (72 * height))
     return style.save(figure, path)
 
 

@@ -41,7 +41,7 @@ def outcome(framework: FrameworkRecords, sample: Sample, categories: dict[int, s
     A box finds the object of its class that it overlaps most, by an IoU of OVERLAP or more, if no better-scored box
     has found it; a duplicate overlaps a better-scored box of its class by more than that.
     """
-    boxes = _without_duplicates(_boxes(framework, sample, categories, threshold))
+    boxes = without_duplicates(_boxes(framework, sample, categories, threshold))
     truth, free = sample.ground_truth, np.ones(len(sample.ground_truth), bool)
     iou_NM = overlaps(boxes, truth)
     found, false = [], []
@@ -69,7 +69,8 @@ def _boxes(framework: FrameworkRecords, sample: Sample, categories: dict[int, st
     return sorted(boxes, key=lambda box: -(box.score or 0.0))
 
 
-def _without_duplicates(boxes: list[Box]) -> list[Box]:
+def without_duplicates(boxes: Sequence[Box]) -> list[Box]:
+    """The boxes, best first, without those that overlap a better one of their class by more than OVERLAP."""
     iou_NN = overlaps(boxes, boxes)
     kept: list[int] = []
     for number, box in enumerate(boxes):

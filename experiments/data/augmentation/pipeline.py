@@ -12,10 +12,11 @@ from experiments.data.augmentation.annotated_image import AnnotatedImage
 from experiments.data.augmentation.iou_crop import draw_window, iou_crop
 from experiments.data.augmentation.photometric import distort, draw_distortion
 from experiments.data.augmentation.zoom_out import draw_canvas
-from experiments.data.images import flip_horizontal, resize_bilinear
+from experiments.data.images import flip_horizontal
 from experiments.data.keyed_random import Draws, uniform
 from experiments.data.targets import ImageTargets, normalised
 from frameworks.config import AugmentationSpec
+from frameworks.images import resize_bilinear
 
 
 class DrawKey(NamedTuple):

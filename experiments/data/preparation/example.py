@@ -11,9 +11,10 @@ import numpy as np
 
 from experiments.data.augmentation.annotated_image import AnnotatedImage
 from experiments.data.augmentation.pipeline import DrawKey, augment
-from experiments.data.images import load_image, resize_bilinear, resize_nearest
+from experiments.data.images import resize_nearest
 from experiments.data.targets import ImageTargets, PixelTargets, normalised
 from frameworks.config import AugmentationSpec
+from frameworks.images import load_image, resize_bilinear
 
 
 @dataclass(frozen=True)

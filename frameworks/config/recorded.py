@@ -1,0 +1,22 @@
+"""The spec that a checkpoint carries, so that the file alone can be used."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from frameworks.config.experiment import ExperimentSpec
+from frameworks.config.serialization import from_dict
+
+
+def read_spec(path: Path) -> ExperimentSpec | None:
+    """The spec that a checkpoint was trained with; None where a safetensors file does not say.
+
+    Raises:
+        UserError: the spec is not one of this version.
+    """
+    with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as opened:
+        if text := (opened.metadata() or {}).get("spec"):
+            return from_dict(ExperimentSpec, json.loads(text))
+    return None
