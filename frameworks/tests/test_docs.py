@@ -125,22 +125,8 @@ def sections(page: Path) -> list[str]:
     return [text[start:end] for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
 
 
-def translated_link(page: Path, link: str) -> str:
-    """What a translation writes for a link of its English page: the Chinese page and heading, where they exist."""
-    name, _, anchor = link.partition("#")
-    target = (page.parent / name if name else page).resolve()
-    chinese = target.with_suffix(".zh.md")
-    if target.name.endswith(".zh.md"):  # The link at the top to the other language.
-        return name.replace(".zh.md", ".md")
-    if target.suffix != ".md" or not chinese.is_file():
-        return link
-    titles = [[section.split("\n")[0].lstrip("# ") for section in sections(path)] for path in (target, chinese)]
-    anchors = dict(zip(map(slug, titles[0]), map(slug, titles[1]), strict=False))
-    return name.replace(".md", ".zh.md") + (f"#{anchors.get(anchor, anchor)}" if anchor else "")
-
-
 def facts(section: str) -> dict[str, tuple[str, ...]]:
-    """What a section and its translation have in common: heading, links, code, numbers, tables, code blocks."""
+    """What a section and its translation have in common: heading, links, code, numbers, lists, tables, blocks."""
     blocks = re.findall(r"^```.*?^```", section, re.MULTILINE | re.DOTALL)
     prose = re.sub(r"^```.*?^```", "", section, flags=re.MULTILINE | re.DOTALL)
     # Of a block: commands, rows and keys without a comment, and the paths of the tree; the rest is drawing.
@@ -151,40 +137,69 @@ def facts(section: str) -> dict[str, tuple[str, ...]]:
         "link": tuple(re.findall(r"\]\(([^)\s]+)\)", prose)),
         "code": tuple(sorted(re.sub(r"\s+", " ", code) for code in re.findall(r"`([^`]+)`", prose))),
         "number": tuple(sorted(re.findall(number, prose, re.ASCII))),
+        "formula": tuple(re.findall(r"\$\$(.+?)\$\$", prose, re.DOTALL)),
+        "item of a list": tuple(re.findall(r"^ *(-|\d+\.) ", prose, re.MULTILINE)),
         "row with bars": tuple(str(line.count("|")) for line in prose.split("\n") if line.startswith("|")),
         "line of a block": tuple(re.findall(code, "\n".join(blocks), re.MULTILINE | re.ASCII)),
     }
 
 
+def pairs(page: Path, chinese: Path) -> list[tuple[str | None, str | None]]:
+    """Each section beside its translation, found by the facts that they share; None where there is none."""
+    ours, theirs = sections(page), sections(chinese)
+    # Links are left out: those to headings are known only once this list is.
+    keys = [[tuple((facts(section) | {"link": ()}).items()) for section in side] for side in (ours, theirs)]
+    return [
+        pair
+        for _, start, end, other, last in SequenceMatcher(None, *keys, autojunk=False).get_opcodes()
+        for pair in zip_longest(ours[start:end], theirs[other:last])
+    ]
+
+
+def translated_link(page: Path, link: str) -> str:
+    """What a translation writes for a link of its English page: the Chinese page and heading, where they exist."""
+    name, _, anchor = link.partition("#")
+    target = (page.parent / name if name else page).resolve()
+    chinese = target.with_suffix(".zh.md")
+    if target.name.endswith(".zh.md"):  # The link at the top to the other language.
+        return name.replace(".zh.md", ".md")
+    if target.suffix != ".md" or not chinese.is_file():
+        return link
+    anchors = {slug(title(ours)): slug(title(theirs)) for ours, theirs in pairs(target, chinese) if ours and theirs}
+    return name.replace(".md", ".zh.md") + (f"#{anchors.get(anchor, anchor)}" if anchor else "")
+
+
+def title(section: str) -> str:
+    return section.split("\n")[0].lstrip("# ")
+
+
 def untranslated(page: Path, chinese: Path) -> list[str]:
     """What the Chinese page lacks, has too much of, or has in another order, by section of the English page."""
-    ours = [(section.split("\n")[0], facts(section)) for section in sections(page)]
-    theirs = [(section.split("\n")[0], facts(section)) for section in sections(chinese)]
-    for _, found in ours:
-        found["link"] = tuple(translated_link(page, link) for link in found["link"])
-    keys = [[tuple(found.items()) for _, found in side] for side in (ours, theirs)]
-    lines = []
-    # Sections with the same facts are pairs, wherever they are: a missing section does not hide those after it.
-    for _, start, end, other, last in SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
-        for one, two in zip_longest(ours[start:end], theirs[other:last]):
-            if one and two:
-                lines += [f"in {one[0]!r}, there {two[0]!r}: {line}" for line in different(one[1], two[1])]
-            elif one:
-                lines.append(f"missing: the section {one[0]!r}")
-            else:
-                lines.append(f"too much: the section {two[0]!r}")
-    return lines
+    lines, whole = [], []
+    for ours, theirs in pairs(page, chinese):
+        if ours and theirs:
+            english = facts(ours)
+            english["link"] = tuple(translated_link(page, link) for link in english["link"])
+            where = f"in {title(ours)!r}, there {title(theirs)!r}"
+            lines += [f"{where}: {line}" for line in different(english, facts(theirs))]
+        elif ours:
+            whole.append(f"missing: the section {title(ours)!r}")
+        elif theirs:
+            whole.append(f"too much: the section {title(theirs)!r}")
+    return whole + lines
 
 
 def different(english: dict[str, tuple[str, ...]], chinese: dict[str, tuple[str, ...]]) -> list[str]:
-    """One line for each fact that only one of two sections has, or has more often."""
+    """For each kind of fact: those that only one of two sections has, or has more often."""
     lines = []
     for kind, found in english.items():
         missing, surplus = Counter(found) - Counter(chinese[kind]), Counter(chinese[kind]) - Counter(found)
-        lines += [f"missing: the {kind} {fact}" for fact in missing.elements()]
-        lines += [f"too much: the {kind} {fact}" for fact in surplus.elements()]
+        if missing:
+            lines.append(f"missing: the {kind} {'; '.join(missing.elements())}")
+        if surplus:
+            lines.append(f"too much: the {kind} {'; '.join(surplus.elements())}")
         if found != chinese[kind] and not missing and not surplus:
-            lines.append(f"in another order: {kind}: {', '.join(chinese[kind])}, not {', '.join(found)}")
+            lines.append(f"in another order: the {kind} {'; '.join(chinese[kind])}")
     return lines
 
 
@@ -203,6 +218,10 @@ ENGLISH = """# One
 
 ## Two
 
+- A
+
+$$ e $$
+
 | A | B |
 |---|---|
 | 1 | 2 |
@@ -218,6 +237,10 @@ CHINESE = """# 一
 
 ## 二
 
+- 甲
+
+$$ e $$
+
 | 甲 | 乙 |
 |---|---|
 | 1 | 2 |
@@ -232,15 +255,17 @@ python a.py  # 甲
 @pytest.mark.parametrize(
     ("correct", "fault", "named"),
     [
-        ("## 二", "二", "missing: the section '## Two'"),
-        ("## 二", "### 二", "there '### 二': missing: the heading ##"),
-        ("5 步", "6 步", "in '# One', there '# 一': missing: the number 5"),
+        ("## 二", "二", "missing: the section 'Two'"),
+        ("## 二", "### 二", "there '二': missing: the heading ##"),
+        ("5 步", "6 步", "in 'One', there '一': missing: the number 5"),
         ("`--steps`", "`--step`", "missing: the code --steps"),
         ("(#二)", "(#一)", "missing: the link #二"),
         ("(b.zh.md)", "(b.md)", "missing: the link b.zh.md"),
-        ("| 1 | 2 |\n", "", "in '## Two', there '## 二': missing: the row with bars 3"),
+        ("| 1 | 2 |\n", "", "in 'Two', there '二': missing: the row with bars 3"),
         ("python a.py  # 甲", "python b.py  # 甲", "missing: the line of a block python a.py"),
-        ("[a](a.png) [c](c.png)", "[c](c.png) [a](a.png)", "in another order: link"),
+        ("- 甲", "甲", "missing: the item of a list -"),
+        ("$$ e $$", "$$ c $$", "missing: the formula  e"),
+        ("[a](a.png) [c](c.png)", "[c](c.png) [a](a.png)", "in another order: the link"),
     ],
 )
 def test_a_fault_of_a_translation_is_named(tmp_path: Path, correct: str, fault: str, named: str) -> None:
