@@ -7,6 +7,7 @@ import dataclasses
 import fcntl
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -137,6 +138,14 @@ class Fake:
             print("garbage from Python")
             os.write(1, b'{"ok": true, "value": "garbage from C"}\\n')
             sys.__stdout__.write("more garbage\\n")
+        if device == "close":
+            os.closerange(3, 20)  # the pipe for answers too
+            time.sleep(60)
+        if device == "bytes":
+            os.write(1, b"\\xff\\xfe not UTF-8\\n")
+        if device == "busy":
+            while True:
+                pass
         if device == "wait":
             print("waiting", file=sys.stderr, flush=True)
             time.sleep(60)
@@ -186,6 +195,44 @@ def test_printing_cannot_be_taken_for_an_answer(fake):
         assert worker.supports("echo", "float32") == "echo"
     text = "".join(heard)
     assert all(words in text for words in ("garbage at import", "garbage from Python", "garbage from C"))
+
+
+def test_a_wrapper_of_the_interpreter_may_print(fake, tmp_path):
+    """A banner in front of the first answer, in bytes that are no text, and a process that holds the pipes."""
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f"#!/bin/sh\nprintf 'welcome \\377\\n'\nsleep 6 &\nexec {sys.executable} \"$@\"\n")
+    wrapper.chmod(0o755)
+    heard: list[str] = []
+    with client.open_framework(fake, timeout=60, log=heard.append, python=str(wrapper)) as worker:
+        assert worker.supports("bytes", "float32") == "bytes"
+        with pytest.raises(client.WorkerFailure, match="exited with status 3 during 'supports'"):
+            worker.supports("exit", "float32")
+    text = "".join(heard)
+    assert "welcome \ufffd" in text and "\ufffd\ufffd not UTF-8" in text and "last words" in text
+
+
+def test_a_worker_that_lost_its_channel_is_a_crash(fake, monkeypatch):
+    monkeypatch.setattr(client, "CLOSED_S", 0.2)
+    with client.open_framework(fake) as worker:
+        with pytest.raises(client.WorkerFailure, match="closed its channel for answers and was ended") as caught:
+            worker.supports("close", "float32")
+        assert caught.value.kind == "crash"
+
+
+def test_a_worker_that_computes_nothing_is_given_up(fake, monkeypatch):
+    monkeypatch.setattr(client, "NOTICE_S", 0.1)
+    monkeypatch.setattr(client, "SILENT_S", 0.5)
+    with client.open_framework(fake, timeout=60) as worker:
+        with pytest.raises(
+            client.WorkerFailure, match=r"has computed nothing for 0.5 s during 'supports'"
+        ) as caught:
+            worker.supports("wait", "float32")
+        assert caught.value.kind == "timeout"
+    with client.open_framework(fake, timeout=60) as worker:
+        assert isinstance(worker, client.Worker)
+        worker.timeout = 2
+        with pytest.raises(client.WorkerFailure, match=r"did not answer 'supports' within 2 s"):
+            worker.supports("busy", "float32")
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,13 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, to_dict
 from frameworks.errors import UserError
 from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, StepRecord
-from frameworks.workers import file_locks
+from frameworks.workers import activity
 from frameworks.workers.exchange import Exchange
 
 Log = Callable[[str], None]
-NOTICE_S = 5.0  # how often to look whether a worker waits for another process
+NOTICE_S = 5.0  # how often to look what a worker does
+SILENT_S = 600.0  # without an answer and without using the processor, after which a worker is given up
+CLOSED_S = 5.0  # for a worker that closed its channel to end
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -39,7 +41,7 @@ class WorkerFailure(Exception):
     Attributes:
         kind: "crash", "timeout" or "exception".
         message: one line.
-        stderr_tail: the last lines of the worker's standard error; for an exception, its traceback.
+        stderr_tail: the last lines that the worker printed; for an exception, its traceback.
     """
 
     def __init__(self, kind: str, message: str, stderr_tail: str) -> None:
@@ -65,8 +67,8 @@ def open_framework(
         device: "cpu" or "cuda"; fixed for the life of the process.
         python: interpreter of the worker, where each framework has its own environment; None: this one.
         in_process: load the framework into this process, for a debugger.
-        timeout: seconds for one request, after which the worker is killed; None: no limit.
-        log: called with each piece of text that the worker writes to standard error.
+        timeout: seconds for one request, after which the worker is killed; None: no limit while it computes.
+        log: called with each piece of text that the worker writes to standard output or standard error.
         variables: environment variables of the worker beside those of this process.
 
     Raises:
@@ -103,22 +105,13 @@ class Worker:
         self.exchange = Exchange()
         self.answers: queue.Queue[str | None] = queue.Queue()
         command = [python, "-m", "frameworks.workers.worker", name, "--adapter", adapter, "--device", device]
-        command += ["--exchange", str(self.exchange.descriptor)]
         try:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=(self.exchange.descriptor,),
-                env=os.environ | dict(variables or {}) | {"PYTHONPATH": _python_path()},
-                start_new_session=True,  # Ctrl-C at the terminal reaches the caller only, which ends its workers
-            )
+            self.process, channel = self._start(command, os.environ | dict(variables or {}))
         except OSError as error:
             self.exchange.close()
             raise UserError(f"cannot start {python!r} for {name}: {error.strerror}") from None
-        self.reader = threading.Thread(target=self._read_answers, daemon=True)
-        self.listener = threading.Thread(target=self._read_errors, daemon=True)
+        self.reader = threading.Thread(target=self._read_answers, args=(channel,), daemon=True)
+        self.listener = threading.Thread(target=self._read_output, daemon=True)
         self.reader.start()
         self.listener.start()
         try:
@@ -127,6 +120,30 @@ class Worker:
             self._kill()  # it may be compiling, and would not see that its input is closed
             self.close()
             raise
+
+    def _start(self, command: list[str], variables: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+        """The process, and the descriptor from which its answers are read.
+
+        Answers have a pipe of their own, because a wrapper or a site file may print to standard output.
+        """
+        channel, answers = os.pipe()
+        inherited = (self.exchange.descriptor, answers)
+        try:
+            process = subprocess.Popen(
+                [*command, "--exchange", str(inherited[0]), "--answers", str(inherited[1])],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=inherited,
+                env={**variables, "PYTHONPATH": _python_path()},
+                start_new_session=True,  # Ctrl-C at the terminal reaches the caller only, which ends its workers
+            )
+        except OSError:
+            os.close(channel)
+            raise
+        finally:
+            os.close(answers)
+        return process, channel
 
     def supports(self, device: str, dtype: str) -> str | None:
         """As in ``Framework``."""
@@ -200,19 +217,14 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._kill()
             self.process.wait()
-        for thread, pipe in ((self.reader, self.process.stdout), (self.listener, self.process.stderr)):
-            thread.join(timeout=5)
-            if pipe and not thread.is_alive():  # closing a pipe under its reader would block
-                pipe.close()
+        self.reader.join(timeout=5)
+        self.listener.join(timeout=5)
+        if self.process.stdout and not self.listener.is_alive():  # closing a pipe under its reader would block
+            self.process.stdout.close()
         self.exchange.close()
 
     def _receive(self, request: str) -> dict[str, Any]:
-        try:
-            line = self._next_answer()
-        except queue.Empty:
-            self._kill()
-            message = f"{self.name} worker did not answer {request!r} within {self.timeout:g} s and was ended"
-            raise WorkerFailure("timeout", message, self._stderr_tail()) from None
+        line = self._next_answer(request)
         if line is None:
             raise self._crash(request)
         reply = json.loads(line)
@@ -224,49 +236,63 @@ class Worker:
             raise FloatingPointError(reply["message"])
         raise WorkerFailure("exception", f"{self.name} worker, {request}: {reply['message']}", reply["traceback"])
 
-    def _next_answer(self) -> str | None:
+    def _next_answer(self, request: str) -> str | None:
         """Wait for a line, or for the worker's end; say when another process keeps the worker waiting.
 
         Raises:
-            queue.Empty: no answer within ``timeout``.
+            WorkerFailure: no answer within ``timeout``, or the worker has not computed for ``SILENT_S``.
         """
         end = time.monotonic() + (self.timeout or math.inf)
-        said = None
+        said, used, silent = None, 0, 0  # process that it waits for; processor time; looks that saw none used
         while True:
             left = end - time.monotonic()
-            try:
+            with contextlib.suppress(queue.Empty):
                 return self.answers.get(timeout=max(0.0, min(left, NOTICE_S)))
-            except queue.Empty:
-                if left <= NOTICE_S:
-                    raise
-            holder = file_locks.holder_of_awaited_lock(self.process.pid)
+            if left <= NOTICE_S:
+                raise self._given_up(f"did not answer {request!r} within {self.timeout:g} s")
+            if self.process.poll() is not None:  # another process may hold the channel open
+                return None
+            holder = activity.holder_of_awaited_lock(self.process.pid)
             if holder not in (None, said) and self.log:
                 self.log(f"{self.name} waits for process {holder}, which compiles into the same cache\n")
+            before, used = used, activity.processor_time(self.process.pid)
+            silent = silent + 1 if holder is None and used == before else 0
+            if silent * NOTICE_S >= SILENT_S:
+                raise self._given_up(f"has computed nothing for {SILENT_S:g} s during {request!r}")
             said = holder
 
+    def _given_up(self, why: str) -> WorkerFailure:
+        self._kill()
+        return WorkerFailure("timeout", f"{self.name} worker {why} and was ended", self._last_words())
+
     def _crash(self, request: str) -> WorkerFailure:
-        code = self.process.wait()
+        try:
+            code = self.process.wait(timeout=CLOSED_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            how = "closed its channel for answers and was ended"
+        else:
+            how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
         self.listener.join(timeout=5)  # let the last words arrive
-        how = f"was killed by signal {-code}" if code < 0 else f"exited with status {code}"
-        return WorkerFailure("crash", f"{self.name} worker {how} during {request!r}", self._stderr_tail())
+        return WorkerFailure("crash", f"{self.name} worker {how} during {request!r}", self._last_words())
 
     def _kill(self) -> None:
         """Kill the worker and its children: a compiler that is still running would keep the pipes open."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
 
-    def _stderr_tail(self) -> str:
+    def _last_words(self) -> str:
         return "".join(self.tail)[-4000:]
 
-    def _read_answers(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.answers.put(line.decode())
+    def _read_answers(self, channel: int) -> None:
+        with open(channel, encoding="ascii") as lines:
+            for line in lines:
+                self.answers.put(line)
         self.answers.put(None)
 
-    def _read_errors(self) -> None:
-        assert self.process.stderr is not None
-        while piece := os.read(self.process.stderr.fileno(), 4096):
+    def _read_output(self) -> None:
+        assert self.process.stdout is not None
+        while piece := os.read(self.process.stdout.fileno(), 4096):
             text = piece.decode(errors="replace")
             self.tail.append(text)
             if self.log:

@@ -1,13 +1,14 @@
 """Worker process: load one framework and serve requests until standard input ends.
 
-A request is one JSON line on standard input, its answer one JSON line on the real standard output; arrays lie in
-the file of ``exchange.py``, at places that the lines give. Everything that a framework prints goes to standard
-error, so that it is never read as an answer.
+A request is one JSON line on standard input, its answer one JSON line on an inherited pipe; arrays lie in the file
+of ``exchange.py``, at places that the lines give. Whatever a framework or an interpreter's wrapper prints is never
+read as an answer.
 """
 
 import argparse
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -118,14 +119,15 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--exchange", type=int, required=True, help="inherited descriptor of the file for arrays")
+    parser.add_argument("--answers", type=int, required=True, help="inherited descriptor of the pipe for answers")
     arguments = parser.parse_args()
     os.environ[DEVICE_VARIABLE] = arguments.device
     exchange = Exchange(arguments.exchange)
     keep_freed_memory()
-    # Keep the real standard output for answers; anything printed from here on goes to standard error.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    with contextlib.redirect_stdout(sys.stderr):
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the caller logs it; a crash would lose what waits
+    os.set_inheritable(arguments.answers, False)  # compilers that this process starts must not hold the pipe
+    with os.fdopen(arguments.answers, "w", encoding="ascii") as answers:
         import frameworks
 
         try:

@@ -1,4 +1,4 @@
-"""Find out whether a process waits for a file lock, as Jittor does without a word while another one compiles."""
+"""Find out whether a process computes, or waits for a file lock as Jittor does while another process compiles."""
 
 import re
 from pathlib import Path
@@ -24,3 +24,16 @@ def holder_of_awaited_lock(pid: int) -> int | None:
         elif int(entry["pid"]) == pid:
             return holders.get(entry["number"])
     return None
+
+
+def processor_time(group: int) -> int:
+    """Clock ticks that the processes of a group, and their children that have ended, have used; 0 without /proc."""
+    total = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_bytes().rpartition(b") ")[2].split()  # after the name, which may hold spaces
+        except OSError:  # it has just ended
+            continue
+        if int(fields[2]) == group:
+            total += sum(map(int, fields[11:15]))  # own and children's, user and system
+    return total
