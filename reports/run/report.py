@@ -24,6 +24,7 @@ from reports.run import (
 from reports.run.certificate import Certificate
 from reports.run.differences import TrainingDifference, compare_controls, compare_run
 from reports.run.headline import headline_table
+from reports.run.published_tables import published_tables
 from reports.run.records import RunRecords, read_run
 from reports.run.verdict import verdict
 
@@ -78,6 +79,7 @@ def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
         "first_steps": [_first_step(each, folder) for each in comparisons if each.first_terms and not judged],
         "precision_table": precision_differences.precision_table(run),
         "limits": limits(run, comparisons),
+        "tables": published_tables(run),
     }
 
 
