@@ -77,18 +77,13 @@ def parameters(claim: Claim) -> Judged:
         if facts.is_frozen_norm(name) and name.rpartition(".")[2] in ("weight", "bias")
     )
     every = facts.parameters + affine
-    measured = (
-        f"{facts.parameters:,} parameters of the official code, {every:,} with the affine values of frozen norms"
-    )
+    measured = f"{facts.parameters:,} parameters of the official code, {every:,} with those of frozen norms"
     rounded = f"{claim.value / 1e6:.2f}"
     if rounded == f"{facts.parameters / 1e6:.2f}":
         return Judged(claim, measured, HOLDS)
     if rounded == f"{every / 1e6:.2f}":
-        return Judged(
-            claim,
-            measured,
-            f"{HOLDS} if the {affine:,} weights and biases of frozen norms count, which are constants",
-        )
+        constants = f"the {affine:,} weights and biases of frozen norms, which are constants, count"
+        return Judged(claim, measured, f"{HOLDS} if {constants}")
     return Judged(claim, measured, FAILS)
 
 
@@ -144,9 +139,8 @@ def _precision(run: RunRecords, claim: Claim) -> Judged:
             continue
         relative = pair[1] / pair[0] - 1
         low, high = _interval(run, split, pair[0])
-        told.append(
-            f"{_signed(relative)} on {split}" + (f" ({_signed(low)} to {_signed(high)})" if low < high else "")
-        )
+        between = f" ({_signed(low)} to {_signed(high)})" if low < high else ""
+        told.append(f"{_signed(relative)} on {split}{between}")
         verdicts.append(f"{_within(relative, low, high, claim.value)} on {split}")
     return Judged(claim, "; ".join(told) or "no AP was recorded for both", "; ".join(verdicts) or OPEN)
 

@@ -1,4 +1,4 @@
-"""The tables that comparisons of ports publish, for the templates `run_*.md.j2`; None where a run lacks the records."""
+"""The tables that comparisons of ports publish, for the templates `run_*.md.j2`; None without their records."""
 
 from reports.run.claims import claims_table
 from reports.run.convergence import convergence_table

@@ -31,7 +31,7 @@ def throughput_table(run: RunRecords) -> str | None:
 
 
 def steady_steps(records: FrameworkRecords) -> list[float]:
-    """Seconds of the steps after the first epoch, in which kernels are compiled; of a shorter run, after the first."""
+    """Seconds of the steps after the first epoch, which compiles kernels; of a shorter run, after the first."""
     if not records.steps:
         return []
     first = records.steps[0].epoch
@@ -40,7 +40,7 @@ def steady_steps(records: FrameworkRecords) -> list[float]:
 
 
 def evaluation_rate(records: FrameworkRecords) -> float | None:
-    """Images per second of the evaluations together: reading images, detection and COCO's counting, but no compiling.
+    """Images per second of all evaluations: reading images, detection and COCO's counting, without compiling.
 
     None where their duration was not recorded.
     """

@@ -1,4 +1,4 @@
-"""Tables that comparisons of ports publish: numbers that can be worked out by hand, and verdicts on their claims."""
+"""Tables that comparisons of ports publish: numbers that can be worked out by hand, and verdicts on claims."""
 
 import json
 from pathlib import Path
