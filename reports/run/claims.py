@@ -172,7 +172,7 @@ def _time(run: RunRecords, claim: Claim) -> Judged:
     if not port or not original:
         return Judged(claim, "not recorded", OPEN)
     more = port / original - 1
-    measured = f"{_signed(more)} ({run.meta.pixels}, batch {run.meta.batch_size}, {run.meta.device})"
+    measured = f"{_signed(more)} ({run.meta.pixels}, batch {run.meta.batch_size})"
     repeated = [_duration(control, claim.about) for control in run.controls]
     first = _duration(run.frameworks[0], claim.about)
     noise = max((each / first - 1 for each in repeated if each and first), key=abs, default=0.0)

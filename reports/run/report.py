@@ -18,6 +18,7 @@ from reports.run import (
     loss_figure,
     precision_curves,
     precision_differences,
+    recall_figure,
     tables,
     validation,
 )
@@ -96,7 +97,9 @@ def _run_figures(
         made["precision"] = path, precision_curves.caption(run)
     path = detections.detection_grid(run, folder / "report_detections.png")
     made["detections"] = path, captions.detections(run)
-    shown: dict[str, dict[str, str] | None] = dict.fromkeys(("loss", "terms", "precision", "detections"))
+    if path := recall_figure.recall_figure(run, folder / "report_recall.png"):
+        made["recall"] = path, recall_figure.caption(run)
+    shown: dict[str, dict[str, str] | None] = dict.fromkeys(("loss", "terms", "precision", "detections", "recall"))
     return shown | {key: {"file": path.name, "caption": text} for key, (path, text) in made.items() if path}
 
 
