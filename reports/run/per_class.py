@@ -9,6 +9,8 @@ from reports.run import files
 from reports.run.records import SPLITS, RunRecords
 from reports.run.statistics import IMAGES, pair_title, with_interval
 
+COMMON = 10  # images with a class from which its interval means something
+
 
 def class_tables(run: RunRecords) -> list[dict[str, Any]]:
     """A table for each split with its title and a sentence that sums it up; [] for a run without such records."""
@@ -36,15 +38,17 @@ def _table(run: RunRecords, rows: list[dict[str, Any]]) -> str:
 
 
 def _summary(rows: list[dict[str, Any]]) -> str:
-    """In how many classes each interval leaves 0 out; empty where nothing was compared."""
-    told = []
+    """In how many of the common classes each interval leaves 0 out; empty where nothing was compared."""
+    common, told = [row["differences"] for row in rows if row["images"] >= COMMON], []
     for name in rows[0]["differences"]:
-        apart = sum(each["low"] > 0 or each["high"] < 0 for row in rows for each in [row["differences"][name]])
-        told.append(f"{show.label(name)} in {apart}")
+        apart = sum(each[name]["low"] > 0 or each[name]["high"] < 0 for each in common)
+        told.append(f"in {apart} for {show.label(name)}")
     if not told:
         return ""
-    chance = f"of {len(rows)} classes; by chance it does in about 5 of 100"
-    return f"The interval leaves 0 out for {', for '.join(told)} {chance}."
+    return (
+        f"An interval of few images is too narrow to be believed. Of the {len(common)} classes in {COMMON} or more "
+        f"images it leaves 0 out {', '.join(told)}; by chance it does in about 5 of 100."
+    )
 
 
 def _code(name: object) -> str:

@@ -20,7 +20,7 @@ def statistics_tables(run: RunRecords) -> list[dict[str, str]]:
     found = []
     for split in SPLITS:
         if compared := [row for row in rows if row["split"] == split]:
-            found.append({"title": IMAGES[split], "table": table(_rows(run, split, compared))})
+            found.append({"images": IMAGES[split], "table": table(_rows(run, split, compared))})
     return found
 
 
@@ -43,9 +43,11 @@ def pair_title(other: str, reference: str) -> str:
 
 
 def with_interval(found: dict[str, Any] | None) -> str:
-    """A difference with its interval; a dash where COCO defines none."""
+    """A difference with its interval; a dash where COCO defines none, 0 where no resample has a difference."""
     if found is None:
         return show.ABSENT
+    if not (found["difference"] or found["low"] or found["high"]):
+        return "0"
     if math.isnan(found["low"]):  # no resample had an object
         return f"{found['difference']:+.4f}"
     return f"{found['difference']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
