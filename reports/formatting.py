@@ -1,6 +1,7 @@
 """Format numbers and names the same way in every report."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from reports.frameworks import style_of
@@ -86,3 +87,24 @@ def count(number: int, noun: str) -> str:
 def cell(text: object) -> str:
     """Text made safe for one Markdown table cell."""
     return " ".join(str(text).replace("|", "\\|").split())
+
+
+def plain(text: object) -> str:
+    """A name from a record, as Markdown that shows just its letters: no HTML, link, picture, formula, emphasis."""
+    return _letters(" ".join(str(text).split()))
+
+
+def prose(text: object) -> str:
+    """A sentence from a record: like `plain`, but what stands between single backticks stays code."""
+    parts = re.split(r"((?<!`)`[^`]+`(?!`))", " ".join(str(text).split()))
+    return "".join(part if place % 2 else _letters(part) for place, part in enumerate(parts))
+
+
+def code(text: object) -> str:
+    """Text from a record as a code span."""
+    return f"`{' '.join(str(text).split()).replace('`', chr(39))}`"
+
+
+def _letters(text: str) -> str:
+    # an underscore within a word is one; `cell` escapes the bar, which is a letter outside of tables
+    return re.sub(r"[\\`*\[\]<>&$~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)

@@ -23,7 +23,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    environment.filters["label"] = show.label
+    environment.filters |= {"label": show.label, "plain": show.plain, "prose": show.prose, "code": show.code}
     return environment.get_template(template).render(context)
 
 

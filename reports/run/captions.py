@@ -83,12 +83,12 @@ def first_step(comparison: TrainingDifference) -> str:
     if within < len(terms):
         return (
             f"**{len(terms) - within} of {len(terms)} terms break the published bound** (crosses), the worst being "
-            f"`{worst.name}`: the two programs do not compute the same loss here."
+            f"{show.code(worst.name)}: the two programs do not compute the same loss here."
         )
     if worst.relative == 0:
         return f"All {len(terms)} loss terms are identical."
     return (
-        f"All {len(terms)} terms lie left of the published bound; the worst, `{worst.name}`, is "
+        f"All {len(terms)} terms lie left of the published bound; the worst, {show.code(worst.name)}, is "
         f"{PUBLISHED_LOSS_BOUND / worst.relative:,.1f} times below it. No update has happened yet, so this is the "
         "loss of the same weights on the same batch, without the chaos of training."
     )
@@ -133,7 +133,8 @@ def objects(run: RunRecords) -> str:
     for split, account in (run.meta.data.account or {}).items():
         kinds: dict[str, list[str]] = {}
         for found in account["findings"]:
-            kinds.setdefault(found["kind"], []).append(f"{found['count']:,} {found['reason']}")
-        rest = "".join(f"; {kind}: {', '.join(reasons)}" for kind, reasons in kinds.items())
-        said.append(f"{split}: {account['trained']:,} of {account['objects']:,} objects are in use{rest}.")
+            kinds.setdefault(found["kind"], []).append(f"{found['count']:,} {show.plain(found['reason'])}")
+        rest = "".join(f"; {show.plain(kind)}: {', '.join(reasons)}" for kind, reasons in kinds.items())
+        used = f"{account['trained']:,} of {account['objects']:,} objects are in use"
+        said.append(f"{show.plain(split)}: {used}{rest}.")
     return " ".join(said)

@@ -57,24 +57,25 @@ def read_certificate(path: Path) -> Certificate | None:
 def sentence(certificate: Certificate, frameworks: Sequence[str]) -> str:
     """What the certificate proves, in one or two sentences of Markdown; bold where the frameworks differ."""
     if certificate.float64 is None:
-        return f"left out: {show.cell(certificate.reason)}."
+        return f"left out: {show.plain(certificate.reason)}."
     reference, *others = frameworks
     names, judged = show.labels(others), certificate.float64
     part = f"{certificate.images} of the {certificate.of} images of " if certificate.images < certificate.of else ""
     setting = f"in float64, with this run's spec and weights, on {part}the first batch"
     if certificate.failed:
         first = min(judged.failures, key=lambda record: flow_position(record.stage, record.module))
+        where = f"{show.plain(first.stage)}, {show.plain(first.module)}"
         return (
             f"**{names} does not compute the same function as {show.label(reference)}**: {setting}, "
             f"{len(judged.failures):,} of {len(judged.comparisons):,} tensors differ; the first is "
-            f"`{first.tensor}` ({first.stage}, {first.module}), error {show.small(first.error)}, "
+            f"{show.code(first.tensor)} ({where}), error {show.small(first.error)}, "
             f"limit {show.small(first.limit)}."
         )
     worst = judged.worst
     verb = "computes" if len(others) == 1 else "compute"
     return (
         f"{names} {verb} the same function as {show.label(reference)}: {setting}, "
-        f"{_counted(judged)} agree; the worst error is {show.small(worst.error)} (`{worst.tensor}`), "
+        f"{_counted(judged)} agree; the worst error is {show.small(worst.error)} ({show.code(worst.tensor)}), "
         f"its limit {show.small(worst.limit)}."
     )
 
@@ -103,7 +104,8 @@ def float32_sentence(certificate: Certificate) -> str:
         gradients = [line for line in own if line["stage"] == "backward"]
         worst = max(gradients, key=_error, default=None)
         middle = median(map(_error, gradients)) if gradients else math.nan
-        where = f" and at most {show.percent(_error(worst))} ({family(worst['module'])})" if worst else ""
+        module = show.plain(family(worst["module"])) if worst else ""
+        where = f" and at most {show.percent(_error(worst))} ({module})" if worst else ""
         told.append(
             f"{show.label(name)}'s losses are {show.small(losses)} off, its gradients {show.percent(middle)} in "
             f"the median{where}"
@@ -122,7 +124,7 @@ def float32_families(certificate: Certificate) -> list[dict[str, str]]:
     rows = []
     for name in sorted(worst, key=module_position):
         errors = {show.label(each): show.percent(worst[name].get(each)) for each in frameworks}
-        rows.append({"modules": f"`{name}`"} | errors)
+        rows.append({"modules": show.code(name)} | errors)
     return rows
 
 

@@ -78,16 +78,17 @@ def trained(run: RunRecords) -> str:
     count, more = meta.parameters.trainable_and_frozen, meta.parameters.with_running_statistics
     statistics = f", {more:,} with the running statistics of batch norm" if more else ""
     size = f"{count:,} parameters{statistics}. " if count else ""
+    what = f"{show.code(meta.preset)} (one spec, {show.code(meta.spec_hash[:12])}, seed {meta.seed})"
     return (
-        f"`{meta.preset}` (one spec, `{meta.spec_hash[:12]}`, seed {meta.seed}), {meta.epochs} epochs planned, "
-        f"batch {meta.batch_size}, {meta.pixels}, {meta.device}; "
+        f"{what}, {meta.epochs} epochs planned, "
+        f"batch {meta.batch_size}, {meta.pixels}, {show.plain(meta.device)}; "
         f"{show.count(data.train_images or 0, 'training image')} beside "
         f"{show.count(data.val_images or 0, 'validation image')}. {size}{_recipe(meta.recipe)}"
     ).strip()
 
 
 def _recipe(sentence: str) -> str:
-    return f"Recipe: {sentence}. " if sentence else ""
+    return f"Recipe: {show.prose(sentence)}. " if sentence else ""
 
 
 def first_step(comparison: TrainingDifference, brief: bool = False) -> str:
@@ -99,11 +100,11 @@ def first_step(comparison: TrainingDifference, brief: bool = False) -> str:
     terms = show.count(len(comparison.first_terms), "loss term")
     broken = [term for term in (*comparison.first_terms, total) if not term.within_bound]
     measured = (
-        f"the total differs by {show.percent(total.relative)}, the worst term (`{worst.name}`) by "
+        f"the total differs by {show.percent(total.relative)}, the worst term ({show.code(worst.name)}) by "
         f"{show.percent(worst.relative)}"
     )
     if broken:
-        names = ", ".join(f"`{term.name}`" for term in broken[:4]) + (", …" if len(broken) > 4 else "")
+        names = ", ".join(show.code(term.name) for term in broken[:4]) + (", …" if len(broken) > 4 else "")
         return (
             f"**The first step does not agree**: of {terms} and the total, {len(broken)} break the published "
             f"bound of {bound} ({names}); {measured}."

@@ -2,11 +2,13 @@
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from frameworks.errors import exit_status
+from frameworks.errors import UserError, exit_status
 from reports import formatting as show
+from reports.html import html_page
 from reports.parity.figure import depth_figure
 from reports.parity.records import ParityRecords
 from reports.publish import install, render
@@ -24,15 +26,16 @@ from reports.run import (
 from reports.run.certificate import Certificate
 from reports.run.differences import TrainingDifference, compare_controls, compare_run
 from reports.run.headline import headline_table
+from reports.run.quotable import summary_text
 from reports.run.records import RunRecords, read_run
 from reports.run.verdict import verdict
 
-REPORT = "report.md"
+REPORT, PAGE, SUMMARY = "report.md", "report.html", "summary.json"
 FIGURES = "report_*.png"
 
 
 def build_report(run_dir: Path) -> Path:
-    """Write report.md and its figures into `run_dir` and return the report's path.
+    """Write report.md, its figures, report.html and summary.json into `run_dir`; return the path of report.md.
 
     They are built in a temporary folder first, so that a failed build keeps the old report. Raises UserError for a
     folder that is no run folder or holds a broken record.
@@ -41,7 +44,12 @@ def build_report(run_dir: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".report-", dir=run.folder) as name:
         folder = Path(name)
         context = _context(run, folder)
-        (folder / REPORT).write_text(render("run.md.j2", context), encoding="utf-8")
+        text = render("run.md.j2", context)
+        made = {REPORT: text, PAGE: html_page(text, folder), SUMMARY: summary_text(run)}
+        for file, content in made.items():
+            (folder / file).write_text(content, encoding="utf-8")
+        for file in (PAGE, SUMMARY):
+            (folder / file).replace(run.folder / file)
         return install(folder, run.folder, REPORT, FIGURES)
 
 
@@ -138,7 +146,7 @@ def limits(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> list
             f"the proof is {'the certificate above, and ' if judged else ''}`nox -s parity`."
         )
     said.append(
-        f"**Speed or memory.** Times are those of one training run on {meta.device}, which other "
+        f"**Speed or memory.** Times are those of one training run on {show.plain(meta.device)}, which other "
         "work on the machine may disturb, and a first epoch includes the compilation of kernels. Speed needs a "
         "benchmark that interleaves the frameworks."
     )
@@ -148,13 +156,21 @@ def limits(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> list
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, or 2 (one line on stderr) for a folder that cannot be reported on."""
-    parser = argparse.ArgumentParser(prog="reports.build", description="Build the report of a run folder.")
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that experiments/run.py wrote")
+    """The command. Returns 0, or 2 where a folder cannot be reported on: a line on stderr; the others are built."""
+    parser = argparse.ArgumentParser(prog="reports.build", description="Build the reports of run folders.")
+    parser.add_argument(
+        "run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="a folder that experiments/run.py wrote"
+    )
     options = parser.parse_args(arguments)
+    return max(exit_status(partial(_build, folder)) for folder in options.run_dirs)
 
-    def build() -> int:
-        print(build_report(options.run_dir))
-        return 0
 
-    return exit_status(build)
+def _build(folder: Path) -> int:
+    try:
+        print(build_report(folder), flush=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the report: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise UserError(f"{folder}: a record does not have the form that run.py writes ({told})") from None
+    return 0

@@ -48,7 +48,7 @@ def first_step_table(comparison: TrainingDifference) -> str:
     return table(
         [
             {
-                "loss term": f"**{term.name}**" if term is comparison.first_total else f"`{term.name}`",
+                "loss term": f"**{term.name}**" if term is comparison.first_total else show.code(term.name),
                 names[0]: show.loss(term.reference),
                 names[1]: show.loss(term.other),
                 "relative difference": show.small(term.relative),
@@ -80,7 +80,7 @@ def evaluation_table(run: RunRecords) -> str | None:
     names = [name for name in COCO_STATS if name in recorded] + sorted(recorded - set(COCO_STATS))
     return table(
         [
-            {"statistic": name}
+            {"statistic": show.plain(name)}
             | {title: show.average_precision(each.stats.get(name)) for title, each in columns.items()}
             for name in names
         ]
@@ -96,12 +96,16 @@ def environment_tables(run: RunRecords) -> tuple[str | None, str | None]:
     columns = {name: flat(facts) for name, facts in environment.items() if isinstance(facts, dict)}
     host = columns.pop("host", {})
     facts = list(dict.fromkeys(key for column in columns.values() for key in column))
-    rows = {
-        key: {"": key} | {show.label(name): column.get(key, show.ABSENT) for name, column in columns.items()}
-        for key in facts
+    shown = {
+        show.label(name): {key: show.plain(column.get(key, show.ABSENT)) for key in facts}
+        for name, column in columns.items()
     }
+    rows = {key: {"": show.plain(key)} | {title: shown[title][key] for title in shown} for key in facts}
     titles = [show.label(name) for name in columns] or ["host"]
-    everything = [*rows.values(), *({"": f"host: {key}"} | dict.fromkeys(titles, host[key]) for key in host)]
+    of_host = [
+        {"": f"host: {show.plain(key)}"} | dict.fromkeys(titles, show.plain(fact)) for key, fact in host.items()
+    ]
+    everything = [*rows.values(), *of_host]
     differing = [
         rows[key]
         for key in facts
@@ -117,7 +121,7 @@ def host_sentence(run: RunRecords) -> str:
     host = run.meta.environment.get("host", {})
     facts = [host.get("cpu"), host.get("cores") and show.count(host["cores"], "core")]
     facts += [host.get("memory_gib") and f"{host['memory_gib']} GiB of memory", host.get("platform")]
-    return ", ".join(str(fact) for fact in facts if fact)
+    return ", ".join(show.plain(fact) for fact in facts if fact)
 
 
 def data_table(run: RunRecords) -> str:
@@ -127,7 +131,7 @@ def data_table(run: RunRecords) -> str:
         [
             {
                 "split": split,
-                "kind": data.kind or show.ABSENT,
+                "kind": show.plain(data.kind) or show.ABSENT,
                 "images": _count(images),
                 "manifest (SHA-256)": f"`{run.manifests[split][:16]}`" if split in run.manifests else "not written",
             }

@@ -101,7 +101,7 @@ def _state(run: RunRecords) -> str:
         name, done = show.label(framework.name), f"{len(framework.epochs)} of {run.meta.epochs} epochs"
         if framework.failure:
             kind = framework.failure.kind or "failure"
-            parts.append(f"{name} stopped ({show.cell(kind)}) after {show.count(len(framework.steps), 'step')}")
+            parts.append(f"{name} stopped ({show.plain(kind)}) after {show.count(len(framework.steps), 'step')}")
         elif len(framework.epochs) < run.meta.epochs:
             parts.append(f"{name} recorded {done} ({show.count(len(framework.steps), 'step')}) so far")
         else:
@@ -121,9 +121,9 @@ def _trained(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> st
     meta = run.meta
     each = " each" if len(run.trained) > 1 else ""
     text = (
-        f"{show.labels(framework.name for framework in run.trained)}{each} trained `{meta.preset}` on "
+        f"{show.labels(framework.name for framework in run.trained)}{each} trained {show.code(meta.preset)} on "
         f"{show.count(meta.data.train_images or 0, 'training image')} for {show.count(meta.epochs, 'epoch')} "
-        f"(batch {meta.batch_size}, {meta.pixels}, {meta.device})."
+        f"(batch {meta.batch_size}, {meta.pixels}, {show.plain(meta.device)})."
     )
     alone = _alone(run) if len(run.trained) == 1 else ""
     return " ".join(filter(None, [_shapes(run), text, alone, *map(findings.cost, comparisons)]))
