@@ -5,19 +5,22 @@ import re
 from collections.abc import Iterable
 
 from reports.frameworks import style_of
+from reports.language import say
 
 ABSENT = "–"
 
 
 def label(framework: str) -> str:
     """The framework's display name."""
-    return style_of(framework).label
+    shown = style_of(framework).label
+    number = shown.removeprefix("control ")
+    return shown if number == shown else say("control {number}", number=number)
 
 
 def labels(frameworks: Iterable[str]) -> str:
     """The names of several frameworks: `A`, `A and B`, `A, B and C`."""
     *others, last = [label(framework) for framework in frameworks] or [""]
-    return f"{', '.join(others)} and {last}" if others else last
+    return say(", ").join(others) + say(" and ") + last if others else last
 
 
 def small(value: float | None) -> str:
@@ -34,7 +37,7 @@ def percent(fraction: float | None) -> str:
     if fraction is None:
         return ABSENT
     if math.isnan(fraction):
-        return "an undefined amount (NaN)"
+        return say("an undefined amount (NaN)")
     percents = 100 * fraction
     if fraction == 0:
         return "0 %"
@@ -80,8 +83,10 @@ def times(ratio: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """`1 image`, `2 images`; `{number:,} image` is the key of a catalogue."""
+    key = f"{{number:,}} {noun}"
+    told = say(key, number=number)
+    return told if number == 1 or told != key.format(number=number) else f"{told}s"
 
 
 def cell(text: object) -> str:

@@ -34,6 +34,6 @@ def in_language(language: str) -> Iterator[None]:
         _language.reset(token)
 
 
-def say(sentence: str, **values: object) -> str:
+def say(sentence: str, /, **values: object) -> str:
     """The sentence in the page's language, its gaps filled; a value may have a format, as in `{loss:.3f}`."""
     return catalogue(_language.get()).get(sentence, sentence).format(**values)
