@@ -104,13 +104,14 @@ def _counted(judged: ParityRecords) -> str:
     stages: dict[str, set[str]] = {}
     for record in judged.comparisons:
         stages.setdefault(record.stage, set()).add(record.tensor)
-    kinds = {
-        "forward": "prediction",
-        "losses": "loss term",
-        "backward": "gradient",
-        "update": "updated tensor",
+    number = {stage: len(tensors) for stage, tensors in stages.items()}
+    told = {
+        "forward": show.count(number.get("forward", 0), "prediction"),
+        "losses": show.count(number.get("losses", 0), "loss term"),
+        "backward": show.count(number.get("backward", 0), "gradient"),
+        "update": show.count(number.get("update", 0), "updated tensor"),
     }
-    parts = [show.count(len(stages[stage]), noun) for stage, noun in kinds.items() if stage in stages]
+    parts = [text for stage, text in told.items() if stage in stages]
     return say("{parts} and the matching", parts=say(", ").join(parts))
 
 

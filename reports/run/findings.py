@@ -55,7 +55,10 @@ def _parting(comparison: TrainingDifference, stages: tuple[parting.Stage, ...]) 
     """How far the frameworks part, as a multiple of the control's, at each stage."""
     other, reference = show.label(comparison.other.name), show.label(comparison.reference.name)
     first, *later = [say("{ratio} times", ratio=show.times(stage.ratio)) for stage in stages]
-    ratios = [f"{times} {stage.name}" for times, stage in zip(later, stages[1:], strict=True)]
+    ratios = [
+        say("{times} {stage}", times=times, stage=stage.name)
+        for times, stage in zip(later, stages[1:], strict=True)
+    ]
     begin = say(
         "{other} parts from {reference} {first} as far as {reference} from itself (weights moved by one "
         "unit in the last place) {stage}",

@@ -30,7 +30,7 @@ def meaning(run: RunRecords, other: str, values: list[Value], floor: float) -> s
                 found=_with_interval(found[0]),
                 own=_with_interval(own),
             )
-            told.append(f"{text}: {_judgement(found[0], own)}")
+            told.append(say("{text}: {meaning}", text=text, meaning=_judgement(found[0], own)))
     if not (told and run.precision and run.meta.controls):
         return ""
     drawn = say("{resamples:,} resamples of the images", resamples=run.precision[0].resamples)
