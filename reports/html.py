@@ -38,12 +38,12 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
-def _fold(tokens: Sequence[Token], place: int, options: Any, env: Any) -> str:
+def _fold(tokens: Sequence[Token], place: int, *_: Any) -> str:
     content = tokens[place].content
     return content if FOLD.fullmatch(content) else f"<p>{html.escape(content)}</p>\n"
 
 
-def _escaped(tokens: Sequence[Token], place: int, options: Any, env: Any) -> str:
+def _escaped(tokens: Sequence[Token], place: int, *_: Any) -> str:
     return html.escape(tokens[place].content)
 
 
@@ -53,7 +53,7 @@ class _Pictures:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, tokens: Sequence[Token], place: int, options: Any, env: Any) -> str:
+    def __call__(self, tokens: Sequence[Token], place: int, *_: Any) -> str:
         name, told = str(tokens[place].attrGet("src") or ""), html.escape(tokens[place].content)
         path = self.folder / name
         if not (INLINE_NAMES.fullmatch(name) and path.is_file()):
