@@ -1,4 +1,4 @@
-"""Build a run's report from its folder alone: python -m reports.build RUN_DIR. See `reports/run/report.py`."""
+"""Build a run's report from its folder alone: python -m reports.build RUN_DIR... See `reports/run/report.py`."""
 
 import sys
 from pathlib import Path

@@ -1,22 +1,26 @@
 """Format numbers and names the same way in every report."""
 
 import math
+import re
 from collections.abc import Iterable
 
 from reports.frameworks import style_of
+from reports.language import say
 
 ABSENT = "–"
 
 
 def label(framework: str) -> str:
     """The framework's display name."""
-    return style_of(framework).label
+    shown = style_of(framework).label
+    number = shown.removeprefix("control ")
+    return shown if number == shown else say("control {number}", number=number)
 
 
 def labels(frameworks: Iterable[str]) -> str:
     """The names of several frameworks: `A`, `A and B`, `A, B and C`."""
     *others, last = [label(framework) for framework in frameworks] or [""]
-    return f"{', '.join(others)} and {last}" if others else last
+    return say(", ").join(others) + say(" and ") + last if others else last
 
 
 def small(value: float | None) -> str:
@@ -33,7 +37,7 @@ def percent(fraction: float | None) -> str:
     if fraction is None:
         return ABSENT
     if math.isnan(fraction):
-        return "an undefined amount (NaN)"
+        return say("an undefined amount (NaN)")
     percents = 100 * fraction
     if fraction == 0:
         return "0 %"
@@ -79,10 +83,33 @@ def times(ratio: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """`1 image`, `2 images`; `{number:,} image` is the key of a catalogue."""
+    key = f"{{number:,}} {noun}"
+    told = say(key, number=number)
+    return told if number == 1 or told != key.format(number=number) else f"{told}s"
 
 
 def cell(text: object) -> str:
     """Text made safe for one Markdown table cell."""
     return " ".join(str(text).replace("|", "\\|").split())
+
+
+def plain(text: object) -> str:
+    """A name from a record, as Markdown that shows just its letters: no HTML, link, picture, formula, emphasis."""
+    return _letters(" ".join(str(text).split()))
+
+
+def prose(text: object) -> str:
+    """A sentence from a record: like `plain`, but what stands between single backticks stays code."""
+    parts = re.split(r"((?<!`)`[^`]+`(?!`))", " ".join(str(text).split()))
+    return "".join(part if place % 2 else _letters(part) for place, part in enumerate(parts))
+
+
+def code(text: object) -> str:
+    """Text from a record as a code span."""
+    return f"`{' '.join(str(text).split()).replace('`', chr(39))}`"
+
+
+def _letters(text: str) -> str:
+    # an underscore within a word is one; `cell` escapes the bar, which is a letter outside of tables
+    return re.sub(r"[\\`*\[\]<>&$~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)

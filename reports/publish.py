@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from frameworks.errors import exit_status
 from reports import formatting as show
+from reports.language import say
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -23,7 +24,10 @@ def render(template: str, context: dict[str, Any]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    environment.filters["label"] = show.label
+    environment.filters |= {
+        each.__name__: each for each in (show.label, show.plain, show.prose, show.code, show.cell)
+    }
+    environment.globals["say"] = say
     return environment.get_template(template).render(context)
 
 

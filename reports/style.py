@@ -9,6 +9,8 @@ from matplotlib import style as styles
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.language import in_language
+
 GROUND_TRUTH_COLOR = "#009E73"
 NEUTRAL_COLOR = "#555555"
 BAND_COLOR = "#d5d5d5"
@@ -20,11 +22,11 @@ Result = TypeVar("Result")
 
 
 def plain(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Make a function draw with matplotlib's own settings; the user's stay as they are, and are not seen."""
+    """Make a function draw with matplotlib's own settings, in English; the user's stay as they are."""
 
     @functools.wraps(draw)
     def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        with styles.context("default"):
+        with styles.context("default"), in_language("en"):
             return draw(*args, **kwargs)
 
     return drawn

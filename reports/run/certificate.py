@@ -10,6 +10,7 @@ from typing import Any
 from frameworks.shared.stages import flow_position, module_position, without_numbers
 from reports import formatting as show
 from reports.jsonl import read_lines
+from reports.language import say
 from reports.parity.records import ParityRecords, parse
 
 PASSED, FAILED, LEFT_OUT = "passed", "failed", "left out"
@@ -57,25 +58,44 @@ def read_certificate(path: Path) -> Certificate | None:
 def sentence(certificate: Certificate, frameworks: Sequence[str]) -> str:
     """What the certificate proves, in one or two sentences of Markdown; bold where the frameworks differ."""
     if certificate.float64 is None:
-        return f"left out: {show.cell(certificate.reason)}."
+        return say("left out: {reason}.", reason=show.plain(certificate.reason))
     reference, *others = frameworks
     names, judged = show.labels(others), certificate.float64
-    part = f"{certificate.images} of the {certificate.of} images of " if certificate.images < certificate.of else ""
-    setting = f"in float64, with this run's spec and weights, on {part}the first batch"
+    part = (
+        say("{images} of the {of} images of ", images=certificate.images, of=certificate.of)
+        if certificate.images < certificate.of
+        else ""
+    )
+    setting = say("in float64, with this run's spec and weights, on {part}the first batch", part=part)
     if certificate.failed:
         first = min(judged.failures, key=lambda record: flow_position(record.stage, record.module))
-        return (
-            f"**{names} does not compute the same function as {show.label(reference)}**: {setting}, "
-            f"{len(judged.failures):,} of {len(judged.comparisons):,} tensors differ; the first is "
-            f"`{first.tensor}` ({first.stage}, {first.module}), error {show.small(first.error)}, "
-            f"limit {show.small(first.limit)}."
+        where = f"{show.plain(first.stage)}, {show.plain(first.module)}"
+        return say(
+            "**{names} does not compute the same function as {reference}**: {setting}, {failures:,} of "
+            "{comparisons:,} tensors differ; the first is {tensor} ({where}), error {error}, limit {limit}.",
+            names=names,
+            reference=show.label(reference),
+            setting=setting,
+            failures=len(judged.failures),
+            comparisons=len(judged.comparisons),
+            tensor=show.code(first.tensor),
+            where=where,
+            error=show.small(first.error),
+            limit=show.small(first.limit),
         )
     worst = judged.worst
-    verb = "computes" if len(others) == 1 else "compute"
-    return (
-        f"{names} {verb} the same function as {show.label(reference)}: {setting}, "
-        f"{_counted(judged)} agree; the worst error is {show.small(worst.error)} (`{worst.tensor}`), "
-        f"its limit {show.small(worst.limit)}."
+    verb = say("computes") if len(others) == 1 else say("compute")
+    return say(
+        "{names} {verb} the same function as {reference}: {setting}, {judged} agree; the worst error is "
+        "{error} ({tensor}), its limit {limit}.",
+        names=names,
+        verb=verb,
+        reference=show.label(reference),
+        setting=setting,
+        judged=_counted(judged),
+        error=show.small(worst.error),
+        tensor=show.code(worst.tensor),
+        limit=show.small(worst.limit),
     )
 
 
@@ -84,14 +104,15 @@ def _counted(judged: ParityRecords) -> str:
     stages: dict[str, set[str]] = {}
     for record in judged.comparisons:
         stages.setdefault(record.stage, set()).add(record.tensor)
-    kinds = {
-        "forward": "prediction",
-        "losses": "loss term",
-        "backward": "gradient",
-        "update": "updated tensor",
+    number = {stage: len(tensors) for stage, tensors in stages.items()}
+    told = {
+        "forward": show.count(number.get("forward", 0), "prediction"),
+        "losses": show.count(number.get("losses", 0), "loss term"),
+        "backward": show.count(number.get("backward", 0), "gradient"),
+        "update": show.count(number.get("update", 0), "updated tensor"),
     }
-    parts = [show.count(len(stages[stage]), noun) for stage, noun in kinds.items() if stage in stages]
-    return f"{', '.join(parts)} and the matching"
+    parts = [text for stage, text in told.items() if stage in stages]
+    return say("{parts} and the matching", parts=say(", ").join(parts))
 
 
 def float32_sentence(certificate: Certificate) -> str:
@@ -103,12 +124,26 @@ def float32_sentence(certificate: Certificate) -> str:
         gradients = [line for line in own if line["stage"] == "backward"]
         worst = max(gradients, key=_error, default=None)
         middle = median(map(_error, gradients)) if gradients else math.nan
-        where = f" and at most {show.percent(_error(worst))} ({family(worst['module'])})" if worst else ""
-        told.append(
-            f"{show.label(name)}'s losses are {show.small(losses)} off, its gradients {show.percent(middle)} in "
-            f"the median{where}"
+        module = show.plain(family(worst["module"])) if worst else ""
+        where = (
+            say(" and at most {worst} ({module})", worst=show.percent(_error(worst)), module=module)
+            if worst
+            else ""
         )
-    return f"In float32, in which they train, on the same images: {'; '.join(told)}." if told else ""
+        told.append(
+            say(
+                "{name}'s losses are {losses} off, its gradients {middle} in the median{where}",
+                name=show.label(name),
+                losses=show.small(losses),
+                middle=show.percent(middle),
+                where=where,
+            )
+        )
+    return (
+        say("In float32, in which they train, on the same images: {told}.", told=say("; ").join(told))
+        if told
+        else ""
+    )
 
 
 def float32_families(certificate: Certificate) -> list[dict[str, str]]:
@@ -122,7 +157,7 @@ def float32_families(certificate: Certificate) -> list[dict[str, str]]:
     rows = []
     for name in sorted(worst, key=module_position):
         errors = {show.label(each): show.percent(worst[name].get(each)) for each in frameworks}
-        rows.append({"modules": f"`{name}`"} | errors)
+        rows.append({say("modules"): show.code(name)} | errors)
     return rows
 
 

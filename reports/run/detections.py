@@ -154,6 +154,7 @@ def _labels(axes: Axes, named: Sequence[tuple[Box, str]], image_HW3: NDArray[np.
                 ground = {"facecolor": color, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
                 ink = "white" if color == FOUND else "black"
                 look = {"fontsize": LABEL_SIZE, "color": ink, "va": "top", "ha": "left", "clip_on": True}
+                look |= {"parse_math": False}  # a class may be called $x
                 axes.text(place.bbox[0], y, text, bbox=ground, **look)
                 break
         if len(taken) >= MOST_LABELS:

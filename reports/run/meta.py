@@ -1,6 +1,7 @@
 """The run metadata, run.json: written by the runner, read by the reports and by a resumed run."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ class RunMeta:
             raise UserError(f"{path}: lacks {', '.join(missing)}")
         if not values["frameworks"]:
             raise UserError(f"{path}: frameworks is empty, so the run has nothing to report")
+        if strange := [name for name in values["frameworks"] if not re.fullmatch(r"\w+", str(name))]:
+            raise UserError(f"{path}: frameworks has {strange[0]!r}, which is no name of a framework's folder")
         parts = {"data": DataMeta, "parameters": ParameterCounts}
         return _build(cls, values | {key: _build(part, values.get(key, {})) for key, part in parts.items()})
 

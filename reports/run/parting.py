@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.language import say
 from reports.run.differences import TrainingDifference
 
 FIRST_STEPS = 10
@@ -57,9 +58,13 @@ def stages(comparison: TrainingDifference, controls: tuple[TrainingDifference, .
         return ()
     first, last = min(epochs.values()), max(epochs.values())
     parts = {
-        f"in steps 2 to {min(FIRST_STEPS, max(epochs) + 1)}": [step for step in epochs if step < FIRST_STEPS],
-        "in the rest of the first epoch": [s for s, epoch in epochs.items() if epoch == first and s >= FIRST_STEPS],
-        "in the last epoch": [s for s, epoch in epochs.items() if epoch == last > first and s >= FIRST_STEPS],
+        say("in steps 2 to {first_steps}", first_steps=min(FIRST_STEPS, max(epochs) + 1)): [
+            step for step in epochs if step < FIRST_STEPS
+        ],
+        say("in the rest of the first epoch"): [
+            s for s, epoch in epochs.items() if epoch == first and s >= FIRST_STEPS
+        ],
+        say("in the last epoch"): [s for s, epoch in epochs.items() if epoch == last > first and s >= FIRST_STEPS],
     }
     return tuple(
         Stage(name, _mean(comparison, within), _mean_of(controls, within))

@@ -5,6 +5,7 @@ from pathlib import Path
 from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
+from reports.language import say
 from reports.run.records import SPLITS, RunRecords
 
 STATS = ("AP50", "AP")
@@ -36,7 +37,7 @@ def precision_curves(run: RunRecords, path: Path) -> Path | None:
             axes.plot(epochs, values, marker=look.marker, markersize=4, label=look.label, **look.curve)
         axes.set_ylim(0, 1)
         axes.set_xlabel("epoch")
-        axes.set_title(f"{stat} on the {_images(split)} images", fontsize=11, loc="left")
+        axes.set_title(f"{stat} on the {_images(split)}", fontsize=11, loc="left")
         style.tidy(axes)
     panels[0].legend(frameon=False, fontsize=10)
     return style.save(figure, path)
@@ -49,14 +50,23 @@ def caption(run: RunRecords) -> str:
     ends = []
     for framework in run.frameworks:
         if last := framework.last_evaluation(split):
-            values = f"AP50 {last.stats['AP50']:.2f} and AP {last.stats['AP']:.2f}"
-            ends.append(f"{show.label(framework.name)} reaches {values} after epoch {last.epoch + 1}")
-    conclude = " Two programs learn alike where they are as close as a control is." if run.controls else ""
-    return (
-        f"COCO's average precision of the averaged model on the {_images(split)} images during the training: "
-        f"{'; '.join(ends)}.{conclude}"
+            values = say("AP50 {ap50:.2f} and AP {ap:.2f}", ap50=last.stats["AP50"], ap=last.stats["AP"])
+            ends.append(
+                say(
+                    "{framework} reaches {values} after epoch {epoch}",
+                    framework=show.label(framework.name),
+                    values=values,
+                    epoch=last.epoch + 1,
+                )
+            )
+    conclude = say(" Two programs learn alike where they are as close as a control is.") if run.controls else ""
+    return say(
+        "COCO's average precision of the averaged model on the {split} during the training: {ends}.{conclude}",
+        split=_images(split),
+        ends=say("; ").join(ends),
+        conclude=conclude,
     )
 
 
 def _images(split: str) -> str:
-    return {"train": "training", "val": "validation"}[split]
+    return {"train": say("training images"), "val": say("validation images")}[split]

@@ -1,6 +1,7 @@
 """Differences of AP, each beside the control's: the sentence of the verdict, and the table."""
 
 from reports import formatting as show
+from reports.language import say
 from reports.markdown import table
 from reports.run.records import PrecisionDifference, RunRecords
 
@@ -14,21 +15,31 @@ def meaning(run: RunRecords, other: str, values: list[Value], floor: float) -> s
         values: the APs that both have.
         floor: an AP below which equality says nothing.
     """
-    told = []
+    told, is_compared = [], False
     for split, *pair in values:
         controls = [each for each in run.precision if each.split == split and _is_control(run, each)]
         found = [each for each in run.precision if each.split == split and each.other == other]
         if not max(pair) >= floor:
-            told.append(f"on {split} both are too close to 0 to tell anything")
+            told.append(say("on {split} both are too close to 0 to tell anything", split=split))
         elif controls and found:
+            is_compared = True
             own = max(controls, key=lambda each: abs(each.difference))
-            text = f"on {split} by {_with_interval(found[0])}, the control by {_with_interval(own)}"
-            told.append(f"{text}: {_judgement(found[0], own)}")
+            text = say(
+                "on {split} by {found}, the control by {own}",
+                split=split,
+                found=_with_interval(found[0]),
+                own=_with_interval(own),
+            )
+            told.append(say("{text}: {meaning}", text=text, meaning=_judgement(found[0], own)))
     if not (told and run.precision and run.meta.controls):
         return ""
-    drawn = f"{run.precision[0].resamples:,} resamples of the images"
-    intervals = f" (95 % intervals over {drawn})" if any(" by " in each for each in told) else ""
-    return f"AP differs{intervals} {'; '.join(told)}." if intervals else f"AP: {'; '.join(told)}."
+    drawn = say("{resamples:,} resamples of the images", resamples=run.precision[0].resamples)
+    intervals = say(" (95 % intervals over {drawn})", drawn=drawn) if is_compared else ""
+    return (
+        say("AP differs{intervals} {told}.", intervals=intervals, told=say("; ").join(told))
+        if intervals
+        else say("AP: {told}.", told=say("; ").join(told))
+    )
 
 
 def brief(run: RunRecords, other: str, value: Value) -> str:
@@ -37,23 +48,30 @@ def brief(run: RunRecords, other: str, value: Value) -> str:
     controls = [each for each in run.precision if each.split == split and _is_control(run, each)]
     found = [each for each in run.precision if each.split == split and each.other == other]
     if not (controls and found):
-        return f"AP on {split} differs by {theirs - ours:+.4f}: one seed and few images, no evidence either way."
+        return say(
+            "AP on {split} differs by {theirs:+.4f}: one seed and few images, no evidence either way.",
+            split=split,
+            theirs=theirs - ours,
+        )
     own = max(controls, key=lambda each: abs(each.difference))
-    return (
-        f"AP on {split} differs by {found[0].difference:+.4f}, the control's by {own.difference:+.4f}: "
-        f"{_judgement(found[0], own)}."
+    return say(
+        "AP on {split} differs by {difference:+.4f}, the control's by {control:+.4f}: {found}.",
+        split=split,
+        difference=found[0].difference,
+        control=own.difference,
+        found=_judgement(found[0], own),
     )
 
 
 def _judgement(found: PrecisionDifference, control: PrecisionDifference) -> str:
     if found.low <= 0 <= found.high:
-        return "these images cannot tell it from 0"
+        return say("these images cannot tell it from 0")
     if abs(found.difference) <= abs(control.difference):
-        return "no more than one framework differs from itself"
+        return say("no more than one framework differs from itself")
     if not control.low <= 0 <= control.high:
         share = abs(found.difference) / abs(control.difference)
-        return f"one framework differs from itself, too; this is {show.times(share)} times as much"
-    return "**more than one framework differs from itself**"
+        return say("one framework differs from itself, too; this is {share} times as much", share=show.times(share))
+    return say("**more than one framework differs from itself**")
 
 
 def precision_table(run: RunRecords) -> str | None:
@@ -63,9 +81,9 @@ def precision_table(run: RunRecords) -> str | None:
     rows = [
         {
             "AP": f"{show.label(each.other)} − {show.label(each.reference)}",
-            "split": each.split,
-            "difference": f"{each.difference:+.4f}",
-            "95 % interval": f"{each.low:+.4f} to {each.high:+.4f}",
+            say("split"): each.split,
+            say("difference"): f"{each.difference:+.4f}",
+            say("95 % interval"): say("{low:+.4f} to {high:+.4f}", low=each.low, high=each.high),
         }
         for each in run.precision
     ]
@@ -77,4 +95,6 @@ def _is_control(run: RunRecords, each: PrecisionDifference) -> bool:
 
 
 def _with_interval(each: PrecisionDifference) -> str:
-    return f"{each.difference:+.4f} ({each.low:+.4f} to {each.high:+.4f})"
+    return say(
+        "{difference:+.4f} ({low:+.4f} to {high:+.4f})", difference=each.difference, low=each.low, high=each.high
+    )

@@ -2,11 +2,14 @@
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from frameworks.errors import exit_status
+from frameworks.errors import UserError, exit_status
 from reports import formatting as show
+from reports.html import html_page
+from reports.language import LANGUAGES, in_language, say
 from reports.parity.figure import depth_figure
 from reports.parity.records import ParityRecords
 from reports.publish import install, render
@@ -26,15 +29,18 @@ from reports.run.certificate import Certificate
 from reports.run.differences import TrainingDifference, compare_controls, compare_run
 from reports.run.headline import headline_table
 from reports.run.published_tables import published_tables
+from reports.run.quotable import summary_text
 from reports.run.records import RunRecords, read_run
 from reports.run.verdict import verdict
 
-REPORT = "report.md"
+REPORT, PAGE, SUMMARY = "report.md", "report.html", "summary.json"
 FIGURES = "report_*.png"
 
 
-def build_report(run_dir: Path) -> Path:
-    """Write report.md and its figures into `run_dir` and return the report's path.
+def build_report(run_dir: Path, language: str = "en") -> Path:
+    """Write report.md, its figures, report.html and summary.json into `run_dir`; return the path of report.md.
+
+    The page is in `language` ("en" or "zh"); text in figures is English, and summary.json has one form.
 
     They are built in a temporary folder first, so that a failed build keeps the old report. Raises UserError for a
     folder that is no run folder or holds a broken record.
@@ -42,8 +48,13 @@ def build_report(run_dir: Path) -> Path:
     run = read_run(Path(run_dir))
     with tempfile.TemporaryDirectory(prefix=".report-", dir=run.folder) as name:
         folder = Path(name)
-        context = _context(run, folder)
-        (folder / REPORT).write_text(render("run.md.j2", context), encoding="utf-8")
+        with in_language(language):
+            text = render("run.md.j2", _context(run, folder))
+        made = {REPORT: text, PAGE: html_page(text, folder, language), SUMMARY: summary_text(run)}
+        for file, content in made.items():
+            (folder / file).write_text(content, encoding="utf-8")
+        for file in (PAGE, SUMMARY):
+            (folder / file).replace(run.folder / file)
         return install(folder, run.folder, REPORT, FIGURES)
 
 
@@ -130,36 +141,57 @@ def limits(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> list
     judged = run.certificate and run.certificate.float64 and not run.certificate.failed
     train, val = data.train_images or 0, data.val_images or 0
     said = [
-        f"**How well the model detects.** {show.count(train, 'training image')} and "
-        f"{show.count(val, 'validation image')}, {show.count(meta.epochs, 'epoch')}: AP on the training images "
-        "measures memorisation, and AP on so few validation images is mostly chance. One seed, no interval.",
+        say(
+            "**How well the model detects.** {train} and {val}, {epochs}: AP on the training images measures "
+            "memorisation, and AP on so few validation images is mostly chance. One seed, no interval.",
+            train=show.count(train, "training image"),
+            val=show.count(val, "validation image"),
+            epochs=show.count(meta.epochs, "epoch"),
+        ),
     ]
     if data.kind == "shapes":
-        said.append("**Anything about COCO.** The data are drawn shapes; no AP here compares with a published one.")
+        said.append(
+            say("**Anything about COCO.** The data are drawn shapes; no AP here compares with a published one.")
+        )
     if comparisons:
         said.append(
-            "**Parity.** Training is chaotic: after enough steps two correct programs, or one program run twice "
-            "with different rounding, diverge. Equal or unequal final values prove nothing; "
-            f"the proof is {'the certificate above, and ' if judged else ''}`nox -s parity`."
+            say(
+                "**Parity.** Training is chaotic: after enough steps two correct programs, or one program run "
+                "twice with different rounding, diverge. Equal or unequal final values prove nothing; the "
+                "proof is {certificate}`nox -s parity`.",
+                certificate=say("the certificate above, and ") if judged else "",
+            )
         )
     said.append(
-        f"**Speed or memory.** Times are those of one training run on {meta.device}, which other "
-        "work on the machine may disturb, and a first epoch includes the compilation of kernels. Speed needs a "
-        "benchmark that interleaves the frameworks."
+        say(
+            "**Speed or memory.** Times are those of one training run on {device}, which other work on the "
+            "machine may disturb, and a first epoch includes the compilation of kernels. Speed needs a "
+            "benchmark that interleaves the frameworks.",
+            device=show.plain(meta.device),
+        )
     )
     if meta.deviations:
-        said.append("**The official recipe.** This run differs from it in the points listed below.")
+        said.append(say("**The official recipe.** This run differs from it in the points listed below."))
     return said
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. Returns 0, or 2 (one line on stderr) for a folder that cannot be reported on."""
-    parser = argparse.ArgumentParser(prog="reports.build", description="Build the report of a run folder.")
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder that experiments/run.py wrote")
+    """The command. Returns 0, or 2 where a folder cannot be reported on: a line on stderr; the others are built."""
+    parser = argparse.ArgumentParser(prog="reports.build", description="Build the reports of run folders.")
+    parser.add_argument(
+        "run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="a folder that experiments/run.py wrote"
+    )
+    parser.add_argument("--lang", choices=LANGUAGES, default="en", help="language of the page (default: en)")
     options = parser.parse_args(arguments)
+    return max(exit_status(partial(_build, folder, options.lang)) for folder in options.run_dirs)
 
-    def build() -> int:
-        print(build_report(options.run_dir))
-        return 0
 
-    return exit_status(build)
+def _build(folder: Path, language: str) -> int:
+    try:
+        print(build_report(folder, language), flush=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the report: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise UserError(f"{folder}: a record does not have the form that run.py writes ({told})") from None
+    return 0

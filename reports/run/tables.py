@@ -3,6 +3,7 @@
 from typing import Any
 
 from reports import formatting as show
+from reports.language import say
 from reports.markdown import flat, table
 from reports.run.certificate import Certificate, float32_families
 from reports.run.differences import PUBLISHED_LOSS_BOUND, TrainingDifference
@@ -19,11 +20,11 @@ def speed_table(run: RunRecords) -> str:
     trained = [summary for summary in summaries if summary.steps]
     rows = [
         {
-            "framework": show.label(each.name),
-            "time per epoch": show.seconds(each.epoch_seconds),
-            "first epoch": show.seconds(each.first_epoch_seconds),
-            "time per step": show.seconds(each.step_seconds),
-            "peak memory": show.megabytes(each.peak_memory_mb),
+            say("framework"): show.label(each.name),
+            say("time per epoch"): show.seconds(each.epoch_seconds),
+            say("first epoch"): show.seconds(each.first_epoch_seconds),
+            say("time per step"): show.seconds(each.step_seconds),
+            say("peak memory"): show.megabytes(each.peak_memory_mb),
         }
         for each in summaries
     ]
@@ -31,11 +32,15 @@ def speed_table(run: RunRecords) -> str:
         reference = trained[0]
         rows.append(
             {
-                "framework": f"{show.label(other.name)} against {show.label(reference.name)}",
-                "time per epoch": show.ratio(other.epoch_seconds, reference.epoch_seconds),
-                "first epoch": show.ratio(other.first_epoch_seconds, reference.first_epoch_seconds),
-                "time per step": show.ratio(other.step_seconds, reference.step_seconds),
-                "peak memory": show.ratio(other.peak_memory_mb, reference.peak_memory_mb),
+                say("framework"): say(
+                    "{other} against {reference}",
+                    other=show.label(other.name),
+                    reference=show.label(reference.name),
+                ),
+                say("time per epoch"): show.ratio(other.epoch_seconds, reference.epoch_seconds),
+                say("first epoch"): show.ratio(other.first_epoch_seconds, reference.first_epoch_seconds),
+                say("time per step"): show.ratio(other.step_seconds, reference.step_seconds),
+                say("peak memory"): show.ratio(other.peak_memory_mb, reference.peak_memory_mb),
             }
         )
     return table(rows)
@@ -48,12 +53,12 @@ def first_step_table(comparison: TrainingDifference) -> str:
     return table(
         [
             {
-                "loss term": f"**{term.name}**" if term is comparison.first_total else f"`{term.name}`",
+                say("loss term"): f"**{term.name}**" if term is comparison.first_total else show.code(term.name),
                 names[0]: show.loss(term.reference),
                 names[1]: show.loss(term.other),
-                "relative difference": show.small(term.relative),
-                "published bound": show.percent(PUBLISHED_LOSS_BOUND),
-                "within": "yes" if term.within_bound else "**no**",
+                say("relative difference"): show.small(term.relative),
+                say("published bound"): show.percent(PUBLISHED_LOSS_BOUND),
+                say("within"): say("yes") if term.within_bound else say("**no**"),
             }
             for term in terms
         ]
@@ -80,7 +85,7 @@ def evaluation_table(run: RunRecords) -> str | None:
     names = [name for name in COCO_STATS if name in recorded] + sorted(recorded - set(COCO_STATS))
     return table(
         [
-            {"statistic": name}
+            {say("statistic"): show.plain(name)}
             | {title: show.average_precision(each.stats.get(name)) for title, each in columns.items()}
             for name in names
         ]
@@ -96,12 +101,17 @@ def environment_tables(run: RunRecords) -> tuple[str | None, str | None]:
     columns = {name: flat(facts) for name, facts in environment.items() if isinstance(facts, dict)}
     host = columns.pop("host", {})
     facts = list(dict.fromkeys(key for column in columns.values() for key in column))
-    rows = {
-        key: {"": key} | {show.label(name): column.get(key, show.ABSENT) for name, column in columns.items()}
-        for key in facts
+    shown = {
+        show.label(name): {key: show.plain(column.get(key, show.ABSENT)) for key in facts}
+        for name, column in columns.items()
     }
+    rows = {key: {"": show.plain(key)} | {title: shown[title][key] for title in shown} for key in facts}
     titles = [show.label(name) for name in columns] or ["host"]
-    everything = [*rows.values(), *({"": f"host: {key}"} | dict.fromkeys(titles, host[key]) for key in host)]
+    of_host = [
+        {"": say("host: {key}", key=show.plain(key))} | dict.fromkeys(titles, show.plain(fact))
+        for key, fact in host.items()
+    ]
+    everything = [*rows.values(), *of_host]
     differing = [
         rows[key]
         for key in facts
@@ -116,8 +126,11 @@ def host_sentence(run: RunRecords) -> str:
     """The machine in a few words; empty where it was not recorded."""
     host = run.meta.environment.get("host", {})
     facts = [host.get("cpu"), host.get("cores") and show.count(host["cores"], "core")]
-    facts += [host.get("memory_gib") and f"{host['memory_gib']} GiB of memory", host.get("platform")]
-    return ", ".join(str(fact) for fact in facts if fact)
+    facts += [
+        host.get("memory_gib") and say("{memory_gib} GiB of memory", memory_gib=host["memory_gib"]),
+        host.get("platform"),
+    ]
+    return say(", ").join(show.plain(fact) for fact in facts if fact)
 
 
 def data_table(run: RunRecords) -> str:
@@ -126,10 +139,12 @@ def data_table(run: RunRecords) -> str:
     return table(
         [
             {
-                "split": split,
-                "kind": data.kind or show.ABSENT,
-                "images": _count(images),
-                "manifest (SHA-256)": f"`{run.manifests[split][:16]}`" if split in run.manifests else "not written",
+                say("split"): split,
+                say("kind"): show.plain(data.kind) or show.ABSENT,
+                say("images"): _count(images),
+                say("manifest (SHA-256)"): f"`{run.manifests[split][:16]}`"
+                if split in run.manifests
+                else say("not written"),
             }
             for split, images in (("train", data.train_images), ("val", data.val_images))
         ],

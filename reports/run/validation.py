@@ -15,12 +15,12 @@ from matplotlib.lines import Line2D
 from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
+from reports.language import say
 from reports.markdown import table
 from reports.run.differences import relative_difference
 from reports.run.records import SPLITS, FrameworkRecords, RunRecords
 
 MOST_ROWS = 12
-IMAGES = {"train": "training images", "val": "validation images"}
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def validation_table(run: RunRecords) -> str | None:
     rows: list[dict[str, Any]] = []
     for epoch in spread(sorted({epoch for each in by_epoch.values() for epoch in each})):
         at = {name: each.get(epoch) for name, each in by_epoch.items()}
-        row: dict[str, Any] = {"epoch": epoch + 1}
+        row: dict[str, Any] = {say("epoch"): epoch + 1}
         for name in frameworks:
             row |= {f"{show.label(name)}, {kind}": _loss(at[name], field) for kind, field in _kinds(split)}
         for name in others:
-            pair = f"{show.label(name)} against {show.label(reference)}"
+            pair = say("{other} against {reference}", other=show.label(name), reference=show.label(reference))
             row |= {f"{pair}, {kind}": _difference(at[reference], at[name], field) for kind, field in _kinds(split)}
         rows.append(row)
     return table(rows)
@@ -97,7 +97,12 @@ def last_validations(run: RunRecords) -> dict[str, float]:
 
 def _kinds(split: str) -> list[tuple[str, str]]:
     """Names of the columns, and the fields of Validated they show."""
-    return [("training", "training"), ("validation" if split == "val" else "evaluation", "validation")]
+    kind = say("validation") if split == "val" else say("evaluation")
+    return [(say("training"), "training"), (kind, "validation")]
+
+
+def _images(split: str) -> str:
+    return {"train": say("training images"), "val": say("validation images")}[split]
 
 
 def _loss(row: Validated | None, field: str) -> str:
@@ -122,12 +127,22 @@ def validation_note(run: RunRecords) -> str:
     split = validated_split(run)
     assert split is not None, "the table was made"
     count = len({row.epoch for each in run.entries for row in validations(each, split)})
-    rest = f" {MOST_ROWS} of {count} epochs are shown; `evaluation.jsonl` has all." if count > MOST_ROWS else ""
-    return (
-        "Loss of the final predictions alone, without auxiliary and denoising terms. Training: mean over the steps "
-        "of the epoch, of the model while it learns. "
-        f"{_kinds(split)[1][0].capitalize()}: of the averaged model after the epoch, on the {IMAGES[split]}. "
-        f"Differences are relative.{rest}"
+    rest = (
+        say(
+            " {most_rows} of {count} epochs are shown; `evaluation.jsonl` has all.",
+            most_rows=MOST_ROWS,
+            count=count,
+        )
+        if count > MOST_ROWS
+        else ""
+    )
+    return say(
+        "Loss of the final predictions alone, without auxiliary and denoising terms. Training: mean over "
+        "the steps of the epoch, of the model while it learns. {split}: of the averaged model after the "
+        "epoch, on the {images}. Differences are relative.{rest}",
+        split=_kinds(split)[1][0].capitalize(),
+        images=_images(split),
+        rest=rest,
     )
 
 
@@ -144,7 +159,7 @@ def draw_validations(axes: Axes, run: RunRecords, split: str) -> None:
     kind = _kinds(split)[1][0]
     plain: dict[str, Any] = {"color": style.NEUTRAL_COLOR, "linewidth": 1.0}
     handles = [
-        Line2D([], [], label=f"{kind}, averaged model, {IMAGES[split]}", marker="o", markersize=4.5, **plain),
+        Line2D([], [], label=f"{kind}, averaged model, {_images(split)}", marker="o", markersize=4.5, **plain),
         Line2D([], [], label="training, mean of the epoch", **plain),
     ]
     axes.legend(handles=handles, frameon=False, fontsize=9)
@@ -163,7 +178,16 @@ def caption(run: RunRecords) -> str:
         if rows := validations(framework, split):
             last = rows[-1]
             ends.append(
-                f"{show.label(framework.name)} {last.training:.3f} in training and {last.validation:.3f} on the "
-                f"{IMAGES[split]}"
+                say(
+                    "{framework} {training:.3f} in training and {validation:.3f} on the {split}",
+                    framework=show.label(framework.name),
+                    training=last.training,
+                    validation=last.validation,
+                    split=_images(split),
+                )
             )
-    return f"The loss of the final predictions at the last validated epoch: {'; '.join(ends)}." if ends else ""
+    return (
+        say("The loss of the final predictions at the last validated epoch: {ends}.", ends=say("; ").join(ends))
+        if ends
+        else ""
+    )

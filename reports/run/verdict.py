@@ -1,6 +1,7 @@
 """The verdict of a run: at most three short lines, which a reader can quote. Details: `findings.py`."""
 
 from reports import formatting as show
+from reports.language import say
 from reports.parity.tables import margin
 from reports.run import findings, parting, precision_differences
 from reports.run.certificate import Certificate, sentence
@@ -12,12 +13,17 @@ from reports.run.summary import evaluation_of, summarize
 def verdict(run: RunRecords) -> str:
     """The lines, in Markdown; an incomplete run says so first, and a run of one framework has the last alone."""
     comparisons, controls = compare_run(run), compare_controls(run)
-    lines = {"Same function": _function(run, comparisons), "Same training": _training(run, comparisons, controls)}
+    lines = {
+        say("Same function"): _function(run, comparisons),
+        say("Same training"): _training(run, comparisons, controls),
+    }
     if len(run.frameworks) == 1:
         lines = {}
-    said = [f"- **{title}.** {text}" for title, text in lines.items() if text]
+    said = [say("- **{title}.** {text}", title=title, text=text) for title, text in lines.items() if text]
     state = _state(run)
-    return "\n".join([state, *said] if state else [*said, f"- **What was trained.** {_trained(run, comparisons)}"])
+    return "\n".join(
+        [state, *said] if state else [*said, say("- **What was trained.** {run}", run=_trained(run, comparisons))]
+    )
 
 
 def _function(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> str:
@@ -30,14 +36,19 @@ def _function(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> s
 def _certificate(run: RunRecords, certificate: Certificate) -> str:
     names, judged = [framework.name for framework in run.frameworks], certificate.float64
     if judged is None:
-        return "Not certified; why stands below."
+        return say("Not certified; why stands below.")
     if certificate.failed:
         return sentence(certificate, names)
     others = names[1:]
-    return (
-        f"{show.labels(others)} compute{'s' * (len(others) == 1)} the same function as {show.label(names[0])}: "
-        f"in float64, all {len(judged.comparisons):,} tensors of the first step agree, from the predictions to the "
-        f"updated weights; the worst error is {margin(judged.worst.margin)} of its limit."
+    return say(
+        "{others} {verb} the same function as {names}: in float64, all {comparisons:,} tensors of the "
+        "first step agree, from the predictions to the updated weights; the worst error is {margin} of its "
+        "limit.",
+        others=show.labels(others),
+        verb=say("computes") if len(others) == 1 else say("compute"),
+        names=show.label(names[0]),
+        comparisons=len(judged.comparisons),
+        margin=margin(judged.worst.margin),
     )
 
 
@@ -56,7 +67,7 @@ def _training(
         said += findings.warnings(comparison)
         said.append(_precision(run, comparison))
     if comparisons and not controls:
-        said.append("No control was trained.")
+        said.append(say("No control was trained."))
     return " ".join(filter(None, said))
 
 
@@ -65,13 +76,19 @@ def _parting(comparison: TrainingDifference, stages: tuple[parting.Stage, ...]) 
     other, reference, last = show.label(comparison.other.name), show.label(comparison.reference.name), stages[-1]
     far = [stage.name for stage in stages if stage.is_far]
     if far:
-        judgement = f". **That is more than rounding explains {findings.listed(far)}.**"
+        judgement = say(". **That is more than rounding explains {far}.**", far=findings.listed(far))
     else:
-        explained = f"rounding explains up to {parting.FAR:g} times"
-        judgement = f"; {explained if last.is_judged else 'that early such a ratio judges nothing'}."
-    return (
-        f"{last.name.capitalize()} {other}'s loss is {show.times(last.ratio)} times as far from {reference}'s as "
-        f"that of a control, {reference} with weights moved by one unit in the last place{judgement}"
+        explained = say("rounding explains up to {far:g} times", far=parting.FAR)
+        early = say("that early such a ratio judges nothing")
+        judgement = say("; {meaning}.", meaning=explained if last.is_judged else early)
+    return say(
+        "{last} {other}'s loss is {ratio} times as far from {reference}'s as that of a control, "
+        "{reference} with weights moved by one unit in the last place{judgement}",
+        last=last.name.capitalize(),
+        other=other,
+        ratio=show.times(last.ratio),
+        reference=reference,
+        judgement=judgement,
     )
 
 
@@ -79,7 +96,11 @@ def _last_difference(comparison: TrainingDifference) -> str:
     if len(comparison.steps) < 2:
         return ""
     relative = show.percent(comparison.relative[-1])
-    return f"The total losses differ by {relative} at the last common step ({comparison.steps[-1] + 1})."
+    return say(
+        "The total losses differ by {relative} at the last common step ({steps}).",
+        relative=relative,
+        steps=comparison.steps[-1] + 1,
+    )
 
 
 def _precision(run: RunRecords, comparison: TrainingDifference) -> str:
@@ -89,7 +110,7 @@ def _precision(run: RunRecords, comparison: TrainingDifference) -> str:
         return ""
     other = comparison.other.name
     if not any(max(ours, theirs) >= findings.AP_FLOOR for _, ours, theirs in values):
-        return "**APs this close to 0 mean that this budget cannot tell the frameworks apart by AP.**"
+        return say("**APs this close to 0 mean that this budget cannot tell the frameworks apart by AP.**")
     return precision_differences.brief(run, other, values[0])
 
 
@@ -98,32 +119,66 @@ def _state(run: RunRecords) -> str:
         return ""
     parts = []
     for framework in run.entries:
-        name, done = show.label(framework.name), f"{len(framework.epochs)} of {run.meta.epochs} epochs"
+        name, done = (
+            show.label(framework.name),
+            say("{done} of {planned} epochs", done=len(framework.epochs), planned=run.meta.epochs),
+        )
         if framework.failure:
-            kind = framework.failure.kind or "failure"
-            parts.append(f"{name} stopped ({show.cell(kind)}) after {show.count(len(framework.steps), 'step')}")
+            kind = framework.failure.kind or say("failure")
+            parts.append(
+                say(
+                    "{name} stopped ({kind}) after {steps}",
+                    name=name,
+                    kind=show.plain(kind),
+                    steps=show.count(len(framework.steps), "step"),
+                )
+            )
         elif len(framework.epochs) < run.meta.epochs:
-            parts.append(f"{name} recorded {done} ({show.count(len(framework.steps), 'step')}) so far")
+            parts.append(
+                say(
+                    "{name} recorded {done} ({steps}) so far",
+                    name=name,
+                    done=done,
+                    steps=show.count(len(framework.steps), "step"),
+                )
+            )
         else:
-            parts.append(f"{name} recorded all {show.count(run.meta.epochs, 'epoch')}")
+            parts.append(
+                say("{name} recorded all {epochs}", name=name, epochs=show.count(run.meta.epochs, "epoch"))
+            )
     alone = _alone(run) if len(run.trained) == 1 else ""
-    nothing = "" if run.trained else "No framework completed a step, so this report holds no result."
+    nothing = "" if run.trained else say("No framework completed a step, so this report holds no result.")
     return " ".join(
-        filter(None, [f"**This run is incomplete**: {'; '.join(parts)}.", _shapes(run), alone, nothing])
+        filter(
+            None,
+            [
+                say("**This run is incomplete**: {parts}.", parts=say("; ").join(parts)),
+                _shapes(run),
+                alone,
+                nothing,
+            ],
+        )
     )
 
 
 def _shapes(run: RunRecords) -> str:
-    return "**NOT COCO: coloured shapes.**" if run.meta.data.kind == "shapes" else ""
+    return say("**NOT COCO: coloured shapes.**") if run.meta.data.kind == "shapes" else ""
 
 
 def _trained(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> str:
     meta = run.meta
-    each = " each" if len(run.trained) > 1 else ""
-    text = (
-        f"{show.labels(framework.name for framework in run.trained)}{each} trained `{meta.preset}` on "
-        f"{show.count(meta.data.train_images or 0, 'training image')} for {show.count(meta.epochs, 'epoch')} "
-        f"(batch {meta.batch_size}, {meta.pixels}, {meta.device})."
+    each = say(" each") if len(run.trained) > 1 else ""
+    text = say(
+        "{framework}{each} trained {preset} on {train_images} for {epochs} (batch {batch_size}, {pixels}, "
+        "{device}).",
+        framework=show.labels(framework.name for framework in run.trained),
+        each=each,
+        preset=show.code(meta.preset),
+        train_images=show.count(meta.data.train_images or 0, "training image"),
+        epochs=show.count(meta.epochs, "epoch"),
+        batch_size=meta.batch_size,
+        pixels=meta.pixels,
+        device=show.plain(meta.device),
     )
     alone = _alone(run) if len(run.trained) == 1 else ""
     return " ".join(filter(None, [_shapes(run), text, alone, *map(findings.cost, comparisons)]))
@@ -132,6 +187,14 @@ def _trained(run: RunRecords, comparisons: tuple[TrainingDifference, ...]) -> st
 def _alone(run: RunRecords) -> str:
     summary = summarize(run.trained[0])
     found = [(split, evaluation_of(summary, split)) for split in ("train", "val")]
-    parts = [f"{show.average_precision(each.stats['AP'])} on {split}" for split, each in found if each]
-    precision = f" AP is {' and '.join(parts)}." if parts else ""
-    return f"Only {show.label(summary.name)} trained here, so nothing is compared.{precision}"
+    parts = [
+        say("{ap} on {split}", ap=show.average_precision(each.stats["AP"]), split=split)
+        for split, each in found
+        if each
+    ]
+    precision = say(" AP is {parts}.", parts=say(" and ").join(parts)) if parts else ""
+    return say(
+        "Only {summary} trained here, so nothing is compared.{precision}",
+        summary=show.label(summary.name),
+        precision=precision,
+    )

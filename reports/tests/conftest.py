@@ -22,7 +22,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run_dir(pristine: Path, tmp_path: Path) -> Path:
     """A copy of the run's records, without its report, to damage at will."""
-    skip = shutil.ignore_patterns("report*")
+    skip = shutil.ignore_patterns("report*", "summary.json")
     return Path(shutil.copytree(pristine, tmp_path / "run", ignore=skip))
 
 

@@ -40,7 +40,7 @@ def section(text: str, title: str) -> str:
 
 def headline(text: str) -> dict[str, list[str]]:
     """The table of the first screen: title of a row -> its cells."""
-    lines = text.split("\n\n")[2].splitlines()
+    lines = re.sub(r"\[([^]]+)\]\(#[^)]+\)", r"\1", text.split("\n\n")[2]).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: row[1:] for row in cells}
 
@@ -73,9 +73,9 @@ def test_the_first_screen_is_short_and_says_nothing_of_the_machine(run_dir: Path
     (run_dir / "jittor" / "failure.json").write_text(json.dumps(failure))
     text = build_report(run_dir).read_text()
     assert len(paragraph(text).splitlines()) <= 3 and len(paragraph(text)) < 900
-    assert text.index("## Jittor did not finish") > text.index("| training loss")
+    assert text.index("## Jittor did not finish") > text.index("| [training loss")
     for planted in ("/home/me", "urlopen"):
-        assert planted in text and text.index(planted) > text.index("| peak memory")
+        assert planted in text and text.index(planted) > text.index("| [peak memory")
 
 
 def test_times_and_memory_have_a_table(pristine: Path) -> None:
@@ -167,7 +167,7 @@ def test_building_again_gives_equal_bytes_and_leaves_nothing_behind(pristine: Pa
     build_report(run_dir)
     names = {path.name for path in pristine.iterdir()}
     assert {path.name for path in run_dir.iterdir()} == names
-    for name in ("report.md", "report_loss.png", "report_detections.png"):
+    for name in ("report.md", "report.html", "summary.json", "report_loss.png", "report_detections.png"):
         assert (run_dir / name).read_bytes() == (pristine / name).read_bytes()
 
 

@@ -60,7 +60,7 @@ def test_both_losses_stand_side_by_side_at_the_validated_epochs(tmp_path: Path) 
 def test_the_first_screen_has_the_validation_loss_too(run_dir: Path) -> None:
     add_validation_losses(run_dir)
     rows = build_report(run_dir).read_text().split("\n\n")[2].splitlines()[2:]
-    (row,) = [row for row in rows if row.startswith("| validation loss (final predictions), last epoch")]
+    (row,) = [row for row in rows if row.startswith("| [validation loss (final predictions), last epoch]")]
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["4.92803", "5.17941", "5.1 %"]
     assert len(rows) <= 8
 

@@ -85,7 +85,11 @@ def test_the_first_line_is_the_certificate(judged: Path) -> None:
     short = line(text, "Same function")
     assert short.startswith("Jittor computes the same function as PyTorch: in float64, all 6 tensors of the first")
     assert "the worst error is 0.002 of its limit" in short and len(short) < 250
-    assert re.search(r"^\| worst float64 error ÷ its limit, first step +\|[ |]+ 0.002 \|", text, re.MULTILINE)
+    assert re.search(
+        r"^\| \[worst float64 error ÷ its limit, first step\]\(#is-it-the-same-function\) +\|[ |]+ 0.002 \|",
+        text,
+        re.MULTILINE,
+    )
     function = section(text, FUNCTION)
     assert "Jittor computes the same function as PyTorch: in float64" in function
     assert (
