@@ -130,7 +130,7 @@ def facts(section: str) -> dict[str, tuple[str, ...]]:
     blocks = re.findall(r"^```.*?^```", section, re.MULTILINE | re.DOTALL)
     prose = re.sub(r"^```.*?^```", "", section, flags=re.MULTILINE | re.DOTALL)
     # Of a block: commands, rows and keys without a comment, and the paths of the tree; the rest is drawing.
-    code = rf"^(?:```\w*|(?:{'|'.join(FOLDERS)})\S*|(?:pip |python |nox |\w+: |\|).*?(?=\s+# |$))"
+    code = rf"^(?:```\w*|(?:{'|'.join(FOLDERS)})\S*|(?:\$ |pip |python |nox |\w+: |\|).*?(?=\s+# |$))"
     number = r"(?<![\w.-])\d[\d,.e-]*\d|(?<![\w.-])\d(?![\w-])"
     return {
         "heading": tuple(re.findall(r"^#+(?= )", prose)),
