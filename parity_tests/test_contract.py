@@ -283,6 +283,14 @@ def test_predict_returns_scored_boxes_in_pixels(framework):
     detections = framework.predict(SPEC, weights(), images | sizes(), device="cpu")
     check_detections(detections.arrays)
     assert detections.seconds > 0
+    reference = frameworks.load(frameworks.REFERENCE)
+    evaluated = reference.trace(Case("forward", SPEC), weights(), images, device="cpu", dtype="float64")
+    last = trace_names.prefixed("prediction", trace_names.below("forward", evaluated)) | sizes()
+    wanted = reference.trace(Case("postprocess", SPEC), weights(), last, device="cpu", dtype="float64")
+    scores = detections.arrays["scores"]
+    np.testing.assert_allclose(
+        scores, wanted["postprocess/scores"], rtol=FLOAT32_SUM, err_msg="not the last layer's"
+    )
     # (w, h) of each image in turn: doubling the width doubles x and leaves y
     double = framework.predict(SPEC, weights(), images | {"sizes_wh": sizes()["sizes_wh"] * [2, 1]}, device="cpu")
     np.testing.assert_allclose(

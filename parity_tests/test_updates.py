@@ -1,4 +1,4 @@
-"""Training runs of the twins: batches that accumulate to one update, and frozen groups."""
+"""Training runs of the twins: batches that accumulate to one update, frozen groups, counters of the norms."""
 
 from dataclasses import replace
 
@@ -75,3 +75,15 @@ def test_a_group_with_the_rate_zero_is_frozen(framework):
         assert moved == set(trainable_names(MODEL)) - frozen
         assert {name for name in state if name.startswith("moment1/")} == {f"moment1/{name}" for name in moved}
         stepper.load(state)
+
+
+def test_counters_of_the_norms_go_on(framework):
+    """Batch norms count their batches from the number that the weights have."""
+    given = weights()
+    counters = [name for name in given if name.endswith("num_batches_tracked")]
+    given |= {name: np.full_like(given[name], 7) for name in counters}
+    stepper = framework.trainer(SPEC, given, device="cpu")
+    for count in (7, 8):
+        state = stepper.state()
+        assert counters and {int(state[f"parameter/{name}"]) for name in counters} == {count}
+        stepper.step(batch(), RATES, 0.5)
