@@ -94,7 +94,8 @@ def rows(every: Mapping[str, Found], classes: Classes, threshold: float) -> list
     if len(every) == 1:
         return [_line(boxes[0][i].category, _text(boxes[0][i])) for i in above[0]]
     first, second = boxes
-    pairs = dict(shown_partners(*every.values(), threshold))
+    one, other = every.values()
+    pairs = dict(shown_partners(one, other, threshold))
     left = sorted({*above[0], *pairs})
     lines = [_line(first[i].category, _text(first[i]), _text(second[pairs[i]]) if i in pairs else "") for i in left]
     lines += [_line(second[j].category, "", _text(second[j])) for j in above[1] if j not in pairs.values()]

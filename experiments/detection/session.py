@@ -31,7 +31,10 @@ class Looked:
 
     def apart(self, threshold: float) -> Difference | None:
         """How far the two frameworks lie apart; None where there is one."""
-        return difference(*self.every.values(), threshold) if len(self.every) == 2 else None
+        if len(self.every) != 2:
+            return None
+        first, second = self.every.values()
+        return difference(first, second, threshold)
 
 
 class Session:

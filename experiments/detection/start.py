@@ -89,12 +89,12 @@ class Job:
         found, apart = looked.above(threshold), looked.apart(threshold)
         self.worst += [apart] if apart else []
         _tell(self._lines(picture, looked, found, apart))
+        self.done += 1
         for name, each in found.items():
             self.documents[name].add(picture, each, apart)
             self.objects[name] += len(each.scores_N)
         if self.request.out:
             draw(picture.image, found, self.classes, self.request.out / self._unused(picture.stem))
-        self.done += 1
 
     def finish(self) -> None:
         """Write the JSON and tell the totals."""
@@ -106,7 +106,12 @@ class Job:
                 _tell([f"written: {path}"])
         objects = ", ".join(f"{style_of(name).label} {count}" for name, count in self.objects.items())
         skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
-        _tell([f"{self.done} images{skipped}; detections: {objects}", *_totals(self.worst)])
+        _tell(
+            [
+                f"{self.done} image{'' if self.done == 1 else 's'}{skipped}; detections: {objects}",
+                *_totals(self.worst),
+            ]
+        )
         if self.request.out:
             _tell([f"pictures: {self.request.out}"])
 
