@@ -9,9 +9,9 @@ from experiments.benchmarks.early_exit import Exit, measure_exits
 from experiments.benchmarks.latency import latency_table, measure_latency
 from experiments.benchmarks.module_costs import measure, parts_of
 from experiments.benchmarks.new_folder import new_folder
-from experiments.command import COMPLETE, Parser, parse_frameworks, require_positive
+from experiments.command import COMPLETE, Parser, image_size, parse_frameworks, require_positive
 from experiments.runs.host import host_record, now
-from experiments.runs.options import DEVICES, image_size
+from experiments.runs.options import DEVICES
 from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from frameworks.arrays import Arrays, load_arrays, save_arrays
-from frameworks.config import ExperimentSpec, from_dict, spec_hash, to_dict
+from frameworks.config import ExperimentSpec, spec_hash, to_dict
 from frameworks.errors import UserError
 from reports.run.files import CHECKPOINT
 
@@ -97,18 +97,6 @@ def read_reached(folder: Path, *hashes: str) -> Reached | None:
     if reached.spec_hash not in hashes:
         raise UserError(f"{path}: made with spec {reached.spec_hash}, this run has {hashes[0]}; start a new run")
     return reached
-
-
-def read_spec(path: Path) -> ExperimentSpec | None:
-    """The spec that a checkpoint was trained with; None where a safetensors file does not say.
-
-    Raises:
-        UserError: the spec is not one of this version.
-    """
-    with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as opened:
-        if text := (opened.metadata() or {}).get("spec"):
-            return from_dict(ExperimentSpec, json.loads(text))
-    return None
 
 
 def load_checkpoint(folder: Path) -> Arrays:

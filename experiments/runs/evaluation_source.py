@@ -9,13 +9,13 @@ from experiments.data.coco import SplitName
 from experiments.data.source import resolve_source
 from experiments.data.splits import load_splits
 from experiments.data.subset import choose_subset
-from experiments.runs.checkpoint import read_spec
 from experiments.runs.data import VAL_IMAGES, Subset, require_data
 from experiments.runs.folder import Run
 from experiments.runs.resume import open_run
 from experiments.runs.stepper import Machine
 from experiments.weight_files.readers import file_format
 from experiments.weight_files.sources import Loaded, load_weights, open_source
+from experiments.weight_files.trained import read_spec
 from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.errors import UserError
