@@ -17,6 +17,7 @@ from frameworks.config import ExperimentSpec, load_spec
 from frameworks.errors import UserError
 from frameworks.files import write_atomically
 from frameworks.workers.client import WorkerFailure
+from reports import formatting as show
 
 RECORD, PAGE, FIGURE = "costs.json", "costs.md", "costs.png"
 
@@ -63,7 +64,7 @@ def _write_page(folder: Path, spec: ExperimentSpec, record: dict[str, Any], exit
     height, width = spec.data.image_size
     text = (
         f"# What the parts of {spec.name} cost\n\n"
-        f"One inference of {spec.data.batch_size} images of {height} x {width} px in deploy form. Clocks around "
+        f"One inference of {show.count(spec.data.batch_size, 'image')} of {height} x {width} px in deploy form. Clocks around "
         "modules wait for all that was computed before, which cuts what a framework would fuse: compare shares, "
         "not sums. Operations are two for a multiply-accumulate, of convolutions and matrix products.\n\n"
         f"{cost_table(parts, names)}\n\n![shares]({FIGURE})\n\n"
