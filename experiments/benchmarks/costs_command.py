@@ -61,10 +61,10 @@ def _write_page(folder: Path, spec: ExperimentSpec, record: dict[str, Any], exit
 
     parts, names = parts_of(spec, record["profiles"]), list(record["profiles"])
     draw(parts, names, folder / FIGURE)
-    height, width = spec.data.image_size
+    (height, width), images = spec.data.image_size, show.count(spec.data.batch_size, "image")
     text = (
         f"# What the parts of {spec.name} cost\n\n"
-        f"One inference of {show.count(spec.data.batch_size, 'image')} of {height} x {width} px in deploy form. Clocks around "
+        f"One inference of {images} of {height} x {width} px in deploy form. Clocks around "
         "modules wait for all that was computed before, which cuts what a framework would fuse: compare shares, "
         "not sums. Operations are two for a multiply-accumulate, of convolutions and matrix products.\n\n"
         f"{cost_table(parts, names)}\n\n![shares]({FIGURE})\n\n"

@@ -50,7 +50,7 @@ class PartTimes:
         return sorted(found, key=lambda pair: pair[0])[len(found) // 2][1]
 
     def medians(self, step: Callable[[], object], repeats: int) -> dict[str, float]:
-        """Seconds by part as in ``median``, but each part's own median, so that an interruption falls on no part."""
+        """Seconds by part as in ``median``, each the part's own median: an interruption falls on none."""
         rounds = [self.median(step, 1) for _ in range(repeats)]
         return {part: median(each[part] for each in rounds) for part in rounds[0]}
 
