@@ -98,3 +98,11 @@ def parse_pythons(pairs: Iterable[str], frameworks: Collection[str]) -> dict[str
             raise UserError(f"--python names {name!r} twice; give one interpreter for each framework")
         pythons[name] = str(Path(path).expanduser())
     return pythons
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Height and width in pixels from "320" or "320x640". Raises UserError for other text."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise UserError(f"--image-size is {text!r}; expected pixels, as in 320, or height x width, as in 320x640")
+    return int(sides[0]), int(sides[-1])

@@ -216,9 +216,9 @@ class InferenceProfiler(Protocol):
         """Time the modules of the deploy form on ``images``, as ``predict`` takes them.
 
         Returns:
-            plain values: ``modules``, seconds by path of ``state.module_paths.separate_modules`` and ``others``, in
-            the inference of median length; the reference also ``operations``, floating-point operations of one
-            image by path, "" being the whole model.
+            plain values: ``modules``, median seconds by path of ``state.module_paths.separate_modules``, and
+            ``others``; the reference also ``operations``, floating-point operations of one image by path, "" being
+            the whole model.
         """
         ...
 

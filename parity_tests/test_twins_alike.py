@@ -82,6 +82,7 @@ IMPORTS = {
     ("os", "only torch"): ("operations are counted where PyTorch's counter sees them", "profiling"),
     ("unittest", "only torch"): ("operations are counted where PyTorch's counter sees them", "profiling"),
     ("frameworks.shared.kernels", "only torch"): ("as above", "profiling"),
+    ("TWIN.flops", "only torch"): ("counts operations, a property of the model", "profiling"),
     ("TWIN.runtime.compiled", "only jittor"): (
         "Jittor compiles while it trains: the records say how much",
         "training",

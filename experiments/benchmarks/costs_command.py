@@ -5,17 +5,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.early_exit import measure_exits
+from experiments.benchmarks.early_exit import Exit, measure_exits
+from experiments.benchmarks.latency import latency_table, measure_latency
 from experiments.benchmarks.module_costs import measure, parts_of
 from experiments.benchmarks.new_folder import new_folder
-from experiments.command import COMPLETE, Parser, parse_frameworks, require_positive
+from experiments.command import COMPLETE, Parser, image_size, parse_frameworks, require_positive
 from experiments.runs.host import host_record, now
-from experiments.runs.options import DEVICES, image_size
-from frameworks import ADAPTERS
+from experiments.runs.options import DEVICES
+from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.errors import UserError
 from frameworks.files import write_atomically
 from frameworks.workers.client import WorkerFailure
+from reports import formatting as show
 
 RECORD, PAGE, FIGURE = "costs.json", "costs.md", "costs.png"
 
@@ -26,43 +28,53 @@ def start(arguments: list[str] | None) -> int:
     require_positive(vars(given), "rounds", "batch_size")
     names = parse_frameworks(given.frameworks, ADAPTERS)
     folder = new_folder(given.out, "costs", "a table of costs", RECORD)
-    exits: list[Any] = []
+    exits: list[Exit] = []
     try:
         spec = load_spec(given.preset)
         if given.run:
             spec, exits = measure_exits(given.run, rounds=given.rounds, log=folder, say=_say)
         spec = _sized(spec, given.image_size, given.batch_size)
+        whole = measure_latency(spec, names, given.onnx, device=given.device, rounds=given.rounds, say=_say)
         profiles = measure(spec, names, device=given.device, repeats=given.rounds, say=_say)
     except WorkerFailure as error:
         raise UserError(f"{error.message}; {folder} has no table") from None
     height, width = spec.data.image_size
     facts = {"model": spec.name, "image_size": [height, width], "batch_size": spec.data.batch_size}
-    record = facts | {"device": given.device, "created": now(), "host": host_record(), "profiles": profiles}
+    record = (
+        facts
+        | {"device": given.device, "created": now(), "host": host_record()}
+        | {
+            "latency": whole,
+            "profiles": profiles,
+        }
+    )
     if exits:
         record |= {"run": str(given.run), "exits": [asdict(each) for each in exits]}
     write_atomically(folder / RECORD, json.dumps(record, indent=1) + "\n")
-    print(f"{_write_page(folder, spec, profiles, exits, str(given.run))}\npage: {folder / PAGE}", flush=True)
+    print(f"{_write_page(folder, spec, record, exits)}\npage: {folder / PAGE}", flush=True)
     return COMPLETE
 
 
-def _write_page(folder: Path, spec: ExperimentSpec, profiles: dict[str, Any], exits: list[Any], run: str) -> str:
+def _write_page(folder: Path, spec: ExperimentSpec, record: dict[str, Any], exits: list[Exit]) -> str:
     # here: matplotlib takes a second, which an error in the arguments should not
     from experiments.benchmarks.costs_page import cost_table, draw, exit_table
 
-    parts, names = parts_of(spec, profiles), list(profiles)
+    parts, names = parts_of(spec, record["profiles"]), list(record["profiles"])
     draw(parts, names, folder / FIGURE)
-    height, width = spec.data.image_size
+    (height, width), images = spec.data.image_size, show.count(spec.data.batch_size, "image")
     text = (
         f"# What the parts of {spec.name} cost\n\n"
-        f"One inference of {spec.data.batch_size} images of {height} x {width} px in deploy form. Clocks around "
+        f"One inference of {images} of {height} x {width} px in deploy form. Clocks around "
         "modules wait for all that was computed before, which cuts what a framework would fuse: compare shares, "
         "not sums. Operations are two for a multiply-accumulate, of convolutions and matrix products.\n\n"
-        f"{cost_table(parts, names)}\n\n![shares]({FIGURE})\n"
+        f"{cost_table(parts, names)}\n\n![shares]({FIGURE})\n\n"
+        "## Whole inferences\n\nWithout clocks inside, with post-processing, in turns.\n\n"
+        f"{latency_table(record['latency'], REFERENCE)}\n"
     )
     if exits:
         text += (
-            f"\n## Early exit\n\nThe last checkpoints of `{run}` on its validation images, and an inference "
-            f"after each decoder layer, timed in turns in one process.\n\n{exit_table(exits)}\n"
+            f"\n## Early exit\n\nThe last checkpoints of `{record['run']}` on its validation images, and an "
+            f"inference after each decoder layer, timed in turns in one process.\n\n{exit_table(exits)}\n"
         )
     write_atomically(folder / PAGE, text)
     return text
@@ -89,6 +101,7 @@ def _parser() -> Parser:
     add("--image-size", type=image_size, metavar="PX|HxW", help="default: that of the preset or the run")
     add("--batch-size", type=int, metavar="N", help="images of the inference (default: 1)")
     add("--rounds", type=int, default=11, metavar="N", help="timed inferences (default: 11)")
+    add("--onnx", type=Path, metavar="FILE", help="time ONNX Runtime too, on a file of weights.py export")
     add("--device", choices=DEVICES, default="cpu", help="default: cpu")
     add("--out", metavar="DIR", help="default: a new folder under reports/generated")
     return parser

@@ -70,13 +70,14 @@ def draw(parts: list[Part], frameworks: list[str], path: Path) -> Path:
             for name in frameworks
         ),
     ]
-    figure = style.new_figure(height=1.2 + 0.16 * len(parts) * (len(columns) + 1))
+    figure = style.new_figure(height=1.0 + 0.1 * len(parts) * (len(columns) + 1))
     axes, height = figure.subplots(), 0.85 / len(columns)
     for place, (label, color, values) in enumerate(columns):
         total = sum(values) or 1.0
         rows = [row + (place - (len(columns) - 1) / 2) * height for row in range(len(parts))]
         axes.barh(rows, [100 * value / total for value in values], height, color=color, label=label)
     axes.set_yticks(range(len(parts)), [part.name for part in parts])
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlabel("share of the whole model in %")
     style.tidy(axes, "x")

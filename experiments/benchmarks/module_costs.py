@@ -14,7 +14,7 @@ from frameworks.state.module_paths import separate_modules
 from frameworks.state.parameters import model_facts, state_shapes
 from frameworks.workers.client import open_framework
 
-OTHERS = "others"
+OTHERS, HEADS = "others", "decoder: heads"
 # Modules that are one part of the table: a pattern for their paths, and the part's name.
 PARTS = (
     (r"encoder\.(lateral_convs|fpn_blocks|downsample_convs|pan_blocks)\..*", "encoder: fusion of levels"),
@@ -22,7 +22,7 @@ PARTS = (
     (r"(encoder|decoder)\.input_proj\..*", r"\1: input projections"),
     (r"decoder\.(enc_\w+|query_pos_head).*", "decoder: query selection"),
     (r"decoder\.decoder\.layers\.(\d+)", r"decoder: layer \1"),
-    (r"decoder\.dec_\w+_head\..*", "decoder: heads"),
+    (r"decoder\.dec_\w+_head\..*", HEADS),
     (r"backbone\.(.*)", r"backbone: \1"),
 )
 
@@ -63,7 +63,9 @@ def measure(
 def parts_of(spec: ExperimentSpec, profiles: dict[str, Any]) -> list[Part]:
     """The rows in data-flow order; ``others`` is what belongs to none, so that columns add up to the model."""
     paths = separate_modules(spec.model)
-    parts = {name: Part(name) for name in dict.fromkeys([*map(part_of, paths), OTHERS])}
+    last = (HEADS, OTHERS)  # a head stands behind every layer, and all are one part
+    names = [name for name in dict.fromkeys(map(part_of, paths)) if name not in last]
+    parts = {name: Part(name) for name in (*names, *last)}
     facts, longest_first = model_facts(spec.model), sorted(paths, key=len, reverse=True)
     for name, shape in state_shapes(spec.model).items():
         if not facts.is_buffer(name):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.command import Parser, parse_frameworks, parse_pythons, require_positive
+from experiments.command import Parser, image_size, parse_frameworks, parse_pythons, require_positive
 from experiments.runs.check import CheckData, check_of
 from experiments.runs.monitoring import Monitoring
 from frameworks import ADAPTERS
@@ -188,14 +188,6 @@ def _overfitting(given: dict[str, Any]) -> dict[str, Any]:
     return (
         usual | {name: value for name, value in given.items() if name != "overfit"} | {"subset": given["overfit"]}
     )
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Height and width in pixels from "320" or "320x640". Raises UserError for other text."""
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
-        raise UserError(f"--image-size is {text!r}; expected pixels, as in 320, or height x width, as in 320x640")
-    return int(sides[0]), int(sides[-1])
 
 
 def _check(options: Options) -> None:

@@ -10,10 +10,12 @@ import pytest
 
 from experiments.benchmarks import costs_command
 from experiments.benchmarks.early_exit import Exit, exit_after
+from experiments.benchmarks.latency import ONNX_RUNTIME, measure_latency
 from experiments.benchmarks.module_costs import OTHERS, part_of, parts_of
 from experiments.costs import main
 from experiments.tests.runs import said_error
 from frameworks.config import PRESETS, preset
+from frameworks.errors import UserError
 from frameworks.state.module_paths import module_paths, separate_modules
 from frameworks.state.parameters import model_facts
 
@@ -62,6 +64,8 @@ def test_an_exit_is_the_same_model_with_fewer_layers() -> None:
 
 def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs_command, "measure", lambda *arguments, **options: profiles(slow=2.0))
+    latency = {"torch": [0.2, 0.1, 0.3], ONNX_RUNTIME: [0.1, 0.05, 0.2]}
+    monkeypatch.setattr(costs_command, "measure_latency", lambda *arguments, **options: latency)
     exits = [Exit("torch", 1, 0.25, [0.03, 0.01, 0.02]), Exit("torch", 2, 0.5, [0.04, 0.05, 0.03])]
     monkeypatch.setattr(costs_command, "measure_exits", lambda *arguments, **options: (TINY, exits))
     assert main(["--run", "somewhere", "--out", str(tmp_path)]) == 0
@@ -73,6 +77,8 @@ def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     first, second = (line for line in page.splitlines() if re.match(r"\| PyTorch +\| +[12] ", line))
     assert "0.2500" in first and "0.02 s" in first and "0.01 s" in first and "50.0 %" in first
     assert "0.5000" in second and "100.0 %" in second
+    runtime = next(line for line in page.splitlines() if line.startswith("| ONNX Runtime"))
+    assert "0.1 s" in runtime and "0.05 s" in runtime and "0.50" in runtime
     assert json.loads((tmp_path / "costs.json").read_text())["exits"][1]["ap"] == 0.5
     before = (tmp_path / "costs.png").read_bytes()
     assert main(["--out", str(tmp_path)]) == 2, "it holds a table already"
@@ -86,6 +92,14 @@ def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
 def half() -> dict[str, Any]:
     paths = separate_modules(TINY.model)
     return {"modules": {path: 0.001 if path.startswith("backbone") else 0.0 for path in [*paths, OTHERS]}}
+
+
+def test_a_file_that_is_no_onnx_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="pip install 'twin-detr[onnx]'")
+    (tmp_path / "wrong.onnx").write_bytes(b"wrong")
+    for name, reason in (("gone", "no such file"), ("wrong", "cannot read")):
+        with pytest.raises(UserError, match=reason):
+            measure_latency(TINY, (), tmp_path / f"{name}.onnx", device="cpu", rounds=1, say=print)
 
 
 def test_a_run_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from experiments.command import Parser
-from experiments.runs.options import image_size
+from experiments.command import Parser, image_size
 from experiments.weight_files.inject import STAGES
 from experiments.weight_files.official_checkpoints import OBJECTS365, OFFICIAL
 from experiments.weight_files.trained import CHECKPOINTS

@@ -45,14 +45,14 @@ def profile_inference(model: RTDETR, images: Arrays, spec: ExperimentSpec, repea
     A module is synchronised before and after, which cuts operators that a usual inference would fuse.
 
     Returns:
-        ``modules``: seconds by module of the inference of median length, ``others`` being what lies between them.
+        ``modules``: median seconds by module, ``others`` being what lies between them.
     """
     times, modules = PartTimes(lambda: jt.sync_all(True)), dict(model.named_modules())
     with times.stack:
         for path in separate_modules(spec.model):
             times.watch(modules[path], "execute", path)
         training.predict(model, images, spec)  # compiles the operators that the synchronisation has cut
-        found = times.median(lambda: training.predict(model, images, spec), repeats)
+        found = times.medians(lambda: training.predict(model, images, spec), repeats)
     found["others"] = found.pop(REST)
     return {"modules": found}
 

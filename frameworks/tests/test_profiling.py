@@ -39,6 +39,23 @@ def test_parts_of_the_median_step_add_up_and_clocks_are_taken_off(monkeypatch: p
     assert owner.update is work
 
 
+def test_an_interruption_of_one_round_falls_on_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+
+    def work(seconds: float) -> None:
+        clock.now += seconds
+
+    owner, first, rest = SimpleNamespace(update=work), iter([9.0, 1.0, 1.0]), iter([2.0, 2.0, 50.0])
+    times = PartTimes(lambda: None)
+    with times.stack:
+        times.watch(owner, "update", "average")
+        assert times.medians(lambda: (owner.update(next(first)), work(next(rest))), 3) == {
+            "average": 1.0,
+            REST: 2.0,
+        }
+
+
 def test_what_is_waited_for_before_a_part_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lazy framework computes at the first synchronisation whatever was asked for before."""
     clock = SimpleNamespace(now=0.0, asked=0.0)

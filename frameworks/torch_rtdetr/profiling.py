@@ -44,7 +44,7 @@ def profile_inference(model: RTDETR, images: Arrays, spec: ExperimentSpec, repea
     """Profile the inference of an ``inference_model`` on ``images``, as ``training.predict`` takes them.
 
     Returns:
-        ``modules``: seconds by module of the inference of median length, ``others`` being what lies between them;
+        ``modules``: median seconds by module, ``others`` being what lies between them;
         ``operations``: floating-point operations of one image by path, "" being the whole model.
     """
     device = next(model.parameters()).device
@@ -53,7 +53,7 @@ def profile_inference(model: RTDETR, images: Arrays, spec: ExperimentSpec, repea
         for path in separate_modules(spec.model):
             times.watch(modules[path], "forward", path)
         training.predict(model, images, spec)  # allocates what later inferences reuse
-        found = times.median(lambda: training.predict(model, images, spec), repeats)
+        found = times.medians(lambda: training.predict(model, images, spec), repeats)
     found["others"] = found.pop(REST)
     height, width = images["images"].shape[-2:]
     return {"modules": found, "operations": dict(module_flops(spec.model, (height, width), deployed=True))}
