@@ -121,7 +121,7 @@ def _kept_by_image(
     Summing them for every resample instead would take as long as there are detections, which are many more.
     """
     before_D, hits = np.cumsum(true_D) - true_D, int(true_D.sum())  # hits before each detection
-    counted_D = (before_D < hits)
+    counted_D = ~ignored_D & (before_D < hits)
     cells = image_D[counted_D] * hits + before_D[counted_D]
     found_IK = np.bincount(cells, minlength=images * hits).reshape(images, hits)
     return np.cumsum(found_IK, axis=1).astype(np.float64)
