@@ -32,7 +32,8 @@ from frameworks.config import load_with_account, to_dict
 from frameworks.errors import UserError
 from frameworks.protocol import Detections, Stepper, StepRecord
 from frameworks.state.initialisation import initial_weights
-from frameworks.workers.client import WorkerFailure, WorkerStepper
+from frameworks.workers.client import WorkerFailure
+from frameworks.workers.stepper import WorkerStepper
 from reports.formatting import label, percent
 from reports.record_writer import RecordWriter
 
@@ -156,7 +157,7 @@ def measure(training: Training, name: str, folder: Path, writer: RecordWriter) -
     weights = initial_weights(training.spec.model, training.seed)
     with open_stepper(name, Machine(), training.spec, weights, folder) as stepper:
         assert isinstance(stepper, WorkerStepper)
-        processes += [stepper.worker.process.pid, os.getpid()]
+        processes += [stepper.process, os.getpid()]
         train(training, Watched(stepper, read), folder, name, say)
     return curves
 

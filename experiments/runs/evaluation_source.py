@@ -15,7 +15,6 @@ from experiments.runs.resume import open_run
 from experiments.runs.stepper import Machine
 from experiments.weight_files.readers import file_format
 from experiments.weight_files.sources import Loaded, load_weights, open_source
-from experiments.weight_files.trained import read_spec
 from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.config.recorded import read_spec

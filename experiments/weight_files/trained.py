@@ -1,15 +1,12 @@
 """Find the weights of a training, a run folder's checkpoint or one by itself, and their spec."""
 
-import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from experiments.weight_files.readers import file_format
 from frameworks import ADAPTERS
 from frameworks.config import ExperimentSpec, SpecError, from_dict
+from frameworks.config.recorded import read_spec
 from frameworks.errors import UserError
 from reports.run import files
 from reports.run.meta import RunMeta
@@ -64,15 +61,3 @@ def _of_run(folder: Path, meta: RunMeta, checkpoint: str, framework: str | None)
     except SpecError as error:
         raise UserError(f"{folder / files.META}: its spec is not one of this version ({error})") from None
     return Trained(str(path), chosen if chosen in ADAPTERS else None, spec)
-
-
-def read_spec(path: Path) -> ExperimentSpec | None:
-    """The spec that a checkpoint was trained with; None where a safetensors file does not say.
-
-    Raises:
-        UserError: the spec is not one of this version.
-    """
-    with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as opened:
-        if text := (opened.metadata() or {}).get("spec"):
-            return from_dict(ExperimentSpec, json.loads(text))
-    return None

@@ -5,7 +5,6 @@ can go on with the next case.
 """
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
@@ -24,9 +23,10 @@ import frameworks
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, to_dict
 from frameworks.errors import UserError
-from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework, StepRecord
+from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework
 from frameworks.workers import activity
 from frameworks.workers.exchange import Exchange
+from frameworks.workers.stepper import WorkerStepper
 
 Log = Callable[[str], None]
 NOTICE_S = 5.0  # how often to look what a worker does
@@ -172,11 +172,11 @@ class Worker:
 
     def trainer(
         self, spec: ExperimentSpec, weights: Arrays, *, device: str, dtype: str = "float32"
-    ) -> "WorkerStepper":
+    ) -> WorkerStepper:
         """Start a training run in the worker; a second one replaces it."""
         given = {} if dtype == "float32" else {"dtype": dtype}  # a port may know float32 alone
         self.request("trainer", {"weights": weights}, spec=to_dict(spec), device=device, **given)
-        return WorkerStepper(self)
+        return WorkerStepper(self.request, self.process.pid)
 
     def predict(self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str) -> Detections:
         """As in ``Framework``."""
@@ -314,38 +314,6 @@ class Worker:
             self.tail.append(text)
             if self.log:
                 self.log(text)
-
-
-@dataclasses.dataclass(frozen=True)
-class WorkerStepper:
-    """The training run inside a worker, behind the members of ``frameworks.protocol.Stepper``."""
-
-    worker: Worker
-
-    def step(
-        self, batch: Arrays, learning_rates: list[float], ema_decay: float, update: bool = True, share: float = 1.0
-    ) -> StepRecord:
-        """As in ``Stepper``."""
-        numbers = {"learning_rates": learning_rates, "ema_decay": ema_decay, "update": update, "share": share}
-        record, _ = self.worker.request("stepper.step", {"batch": batch}, **numbers)
-        return StepRecord(**record)
-
-    def predict(self, images: Arrays) -> Detections:
-        """As in ``Stepper``."""
-        values, arrays = self.worker.request("stepper.predict", {"images": images})
-        return Detections(arrays, **values)
-
-    def state(self) -> Arrays:
-        """As in ``Stepper``."""
-        return self.worker.request("stepper.state")[1]
-
-    def load(self, state: Arrays) -> None:
-        """As in ``Stepper``."""
-        self.worker.request("stepper.load", {"state": state})
-
-    def peak_memory_mb(self) -> float:
-        """As in ``Stepper``."""
-        return self.worker.request("stepper.peak_memory_mb")[0]
 
 
 def _python_path() -> str:
