@@ -43,10 +43,12 @@ def test_boxes_at_the_border(traces: Traces, record):
     """The logit is clipped at both ends: negatives of boxes at the right and at the left side leave the image."""
     subject = subjects.subject("tiny")
     inputs = subject.training_inputs()
-    sides_BT = np.repeat(np.float32([0.99, 0.01]), subject.counts)  # centres: right in image 0, left in image 1
+    sides_BT = np.repeat(
+        np.array([0.99, 0.01], np.float32), subject.counts
+    )  # centres: right in image 0, left in image 1
     boxes_T4 = inputs["boxes"].copy()
     boxes_T4[:, 0], boxes_T4[:, 2] = sides_BT, 0.02
-    sign_BN4 = np.ones_like(inputs["noise/sign"]) * np.float32([1, -1])[:, None, None]
+    sign_BN4 = np.ones_like(inputs["noise/sign"]) * np.array([1, -1], np.float32)[:, None, None]
     inputs |= {"boxes": boxes_T4, "noise/sign": sign_BN4, "noise/part": np.full_like(sign_BN4, 0.9999)}
     case = Case("denoising", subject.spec, training=True)
     truth = traces.run(case, subject, inputs, *TRUTH)
