@@ -39,7 +39,7 @@ def exit_after(spec: ExperimentSpec, layers: int) -> ExperimentSpec:
 def measure_exits(
     run: Path, frameworks: Collection[str], *, rounds: int, log: Path, say: Say
 ) -> tuple[ExperimentSpec, list[Exit]]:
-    """The spec of a run, and the exits of those of its frameworks that are named, last checkpoint, validation images.
+    """The spec of a run, and the exits of its named frameworks: last checkpoints, validation images.
 
     Raises:
         UserError: as ``evaluation_source.find``.
