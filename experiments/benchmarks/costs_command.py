@@ -32,7 +32,7 @@ def start(arguments: list[str] | None) -> int:
     try:
         spec = load_spec(given.preset)
         if given.run:
-            spec, exits = measure_exits(given.run, rounds=given.rounds, log=folder, say=_say)
+            spec, exits = measure_exits(given.run, names, rounds=given.rounds, log=folder, say=_say)
         spec = _sized(spec, given.image_size, given.batch_size)
         whole = measure_latency(spec, names, given.onnx, device=given.device, rounds=given.rounds, say=_say)
         profiles = measure(spec, names, device=given.device, repeats=given.rounds, say=_say)

@@ -1,5 +1,6 @@
 """Early exit: what each decoder layer gives and costs, as AP of a trained run and as time of an inference."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -35,15 +36,17 @@ def exit_after(spec: ExperimentSpec, layers: int) -> ExperimentSpec:
     return replace(spec, model=replace(spec.model, decoder=decoder))
 
 
-def measure_exits(run: Path, *, rounds: int, log: Path, say: Say) -> tuple[ExperimentSpec, list[Exit]]:
-    """The spec of a run, and the exits of each of its frameworks, last checkpoint, validation images.
+def measure_exits(
+    run: Path, frameworks: Collection[str], *, rounds: int, log: Path, say: Say
+) -> tuple[ExperimentSpec, list[Exit]]:
+    """The spec of a run, and the exits of its named frameworks: last checkpoints, validation images.
 
     Raises:
         UserError: as ``evaluation_source.find``.
     """
     found = find(Request(str(run)))
     exits = []
-    for framework in found.weights:
+    for framework in (name for name in found.weights if name in frameworks):
         counts = range(1, found.spec.model.decoder.num_layers + 1)
         seconds = _seconds(found, framework, list(counts), rounds, say)
         exits += [Exit(framework, count, _ap(found, framework, count, log), seconds[count]) for count in counts]
