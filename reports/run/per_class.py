@@ -46,8 +46,8 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     if not told:
         return ""
     return (
-        f"An interval of few images is too narrow to be believed. Of the {len(common)} classes in {COMMON} or more "
-        f"images it leaves 0 out {', '.join(told)}; by chance it does in about 5 of 100."
+        f"An interval of few images is too narrow to be believed. Of {len(rows)} classes {len(common)} are in "
+        f"{COMMON} or more images; of those it leaves 0 out {', '.join(told)}, by chance in about 5 of 100."
     )
 
 
