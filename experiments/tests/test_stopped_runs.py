@@ -49,5 +49,8 @@ def test_a_stopped_run_leaves_nothing_running(tmp_path: Path, sent: tuple[signal
         finally:
             process.kill()
     assert eventually(lambda: all(map(ended, started)))
-    assert not list(temporary.iterdir()) and not (out / "report.md").exists()
+    left = [
+        path for path in temporary.iterdir() if not path.name.startswith("torchinductor")
+    ]  # PyTorch's own cache
+    assert not left and not (out / "report.md").exists()
     assert load_arrays(out / "torch" / "checkpoint.safetensors")
