@@ -46,9 +46,9 @@ class Row:
     cells: dict[str, Cell]
 
     @property
-    def place(self) -> tuple[str, int]:
-        """What the records of one preset and size have in common."""
-        return self.preset, self.size
+    def place(self) -> tuple[str, int, int]:
+        """What the records of one preset, size and batch have in common."""
+        return self.preset, self.size, self.batch
 
     def ratio(self, label: str, to: str = REFERENCE) -> Estimate | None:
         """Ratio of medians of two labels; None where one of them was not timed."""

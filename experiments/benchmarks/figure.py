@@ -16,7 +16,7 @@ HEIGHT_OF_A_LABEL = 0.24  # inches
 
 @style.plain
 def draw(rows: list[Row], path: Path) -> Path:
-    """Draw one panel per task; in it a group of marks per preset and size."""
+    """Draw one panel per task; in it a group of marks per preset, size and batch."""
     names = [label for label in labels(rows) if label != REFERENCE]
     groups = [row.place for row in places(rows)]
     figure = style.new_figure(height=1.5 + HEIGHT_OF_A_LABEL * (len(names) + 1) * len(groups))
@@ -30,7 +30,7 @@ def draw(rows: list[Row], path: Path) -> Path:
         axes.set_xlabel(f"time ÷ {name_of(REFERENCE)}")
         axes.set_xlim(left=0)
         axes.set_ylim(len(groups) - 0.5, -0.5)
-        axes.set_yticks(range(len(groups)), [f"{preset}\n{size}²" for preset, size in groups])
+        axes.set_yticks(range(len(groups)), [f"{preset}\n{size}² × {batch}" for preset, size, batch in groups])
         style.tidy(axes, "x")
     marks = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
     figure.legend(marks.values(), marks.keys(), loc="outside lower center", ncols=3, fontsize=9, frameon=False)

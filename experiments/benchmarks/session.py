@@ -117,7 +117,7 @@ def place_of(spec: ExperimentSpec) -> dict[str, Any]:
 
 def place_name(place: dict[str, Any]) -> str:
     """The same for people."""
-    return f"{place['preset']}, {place['image_size']} px"
+    return f"{place['preset']}, {place['image_size']} px, batch {place['batch_size']}"
 
 
 @cache

@@ -21,8 +21,8 @@ from reports.record_writer import RecordWriter
 
 ENTRANTS = tuple(name for name in (*ADAPTERS, *JUDGES) if name != OFFICIAL)
 PRESETS = ["rtdetr_r18vd", "rtdetr_r50vd"]
-SIZES = [160, 320, 640]
-PIXELS, MOST = 640, 4  # default batch: as many images side by side as give one of 640 px, at most 4
+SIZES, BATCHES = [160, 320, 640, 640], [4, 2, 1, 2]
+PIXELS, MOST = 640, 4  # default batch of other sizes: as many images side by side as give one of 640 px, at most 4
 
 
 def start(arguments: list[str] | None) -> int:
@@ -55,7 +55,7 @@ def make_plan(given: argparse.Namespace) -> Plan:
     names += (OFFICIAL,) * bool(variables)
     pythons = parse_pythons(given.python, names)
     batches = _batches(given.image_size, given.batch_size)
-    specs = tuple(_sized(preset(name), side, batch) for name in given.preset for side, batch in batches.items())
+    specs = tuple(_sized(preset(name), side, batch) for name in given.preset for side, batch in batches)
     plan = Plan(specs, names, given.rounds, given.minutes, given.warm_up, given.device, pythons, variables)
     if NAME in names:
         require_transformers(pythons.get(NAME))
@@ -81,14 +81,15 @@ def _official(entrant: str | None, presets: list[str]) -> dict[str, str]:
     return {VARIABLE: str(folder)}
 
 
-def _batches(sides: list[int], given: list[int] | None) -> dict[int, int]:
-    """Batch size of each image size. Raises UserError unless there is one batch size, or one for each."""
-    batches = given or [max(1, min(MOST, PIXELS // max(1, side))) for side in sides]
+def _batches(asked: list[int] | None, given: list[int] | None) -> list[tuple[int, int]]:
+    """Each image size with its batch size. Raises UserError unless there is one batch size, or one for each."""
+    sides = asked or SIZES
+    batches = given or (BATCHES if asked is None else [max(1, min(MOST, PIXELS // max(1, side))) for side in sides])
     if len(batches) not in (1, len(sides)):
         raise UserError(
             f"--batch-size has {len(batches)} values for {len(sides)} of --image-size; give one, or one for each"
         )
-    return dict(zip(sides, batches * len(sides) if len(batches) == 1 else batches, strict=True))
+    return list(zip(sides, batches * len(sides) if len(batches) == 1 else batches, strict=True))
 
 
 def _sized(spec: ExperimentSpec, side: int, batch_size: int) -> ExperimentSpec:
@@ -109,13 +110,13 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("--preset", nargs="+", default=PRESETS, metavar="NAME", help=f"default: {' '.join(PRESETS)}")
-    add("--image-size", type=int, nargs="+", default=SIZES, metavar="PX", help="squares (default: 160 320 640)")
+    add("--image-size", type=int, nargs="+", metavar="PX", help="squares (default: 160 320 640 640)")
     add(
         "--batch-size",
         type=int,
         nargs="+",
         metavar="N",
-        help="one, or one for each size (default: 640 / PX, at most 4)",
+        help="one, or one for each size (default: 640 / PX, at most 4; without --image-size 4 2 1 2)",
     )
     add("--rounds", type=int, default=20, metavar="N", help="most timed calls of each (default: 20)")
     add("--minutes", type=float, default=1.5, metavar="M", help="when a size's rounds end, after 5 (default: 1.5)")

@@ -1,16 +1,19 @@
 """The tables of a benchmark's page, as rows for ``reports.markdown``."""
 
+import numpy as np
+
 from experiments.benchmarks.cells import LABELS, TASK_NAMES, Record, Row, find, name_of
-from experiments.benchmarks.session import CONTROL
+from experiments.benchmarks.session import CONTROL, FORMULAS
 from experiments.benchmarks.statistics import Estimate, distinguishable, noise_floor
 from frameworks import REFERENCE
 
 TableRow = dict[str, str]
+PERCENTILES = (50, 90, 99)
 UPDATE_BYTES = 36  # of a float32 parameter: it, its gradient, two moments and average read, all but one written
 
 
 def places(rows: list[Row]) -> list[Row]:
-    """The first row of each preset and size."""
+    """The first row of each preset, size and batch."""
     return list({row.place: row for row in reversed(rows)}.values())[::-1]
 
 
@@ -54,6 +57,22 @@ def time_rows(rows: list[Row]) -> list[TableRow]:
     ]
 
 
+def latency_rows(rows: list[Row], records: list[Record]) -> list[TableRow]:
+    """Percentiles, images per second and memory of every implementation at the largest image, a row each."""
+    largest = max(row.size for row in rows)
+    return [
+        _place(row)
+        | {"task": TASK_NAMES[row.task], "implementation": name_of(label), "calls": str(len(cell.rounds))}
+        | {f"p{p}, ms": f"{1000 * np.percentile(list(cell.rounds.values()), p):.0f}" for p in PERCENTILES}
+        | {"images/s": f"{row.batch / cell.time.median:.2f}"}
+        | {"peak MB": _field(records, "memory", "peak_mb", label, row)}
+        for row in rows
+        if row.size == largest
+        for label, cell in row.cells.items()
+        if label not in (CONTROL, FORMULAS)
+    ]
+
+
 def _milliseconds(row: Row, label: str) -> str:
     if label not in row.cells:
         return "–"
@@ -80,7 +99,7 @@ def first_rows(rows: list[Row], records: list[Record]) -> list[TableRow]:
 
 
 def _field(records: list[Record], kind: str, field: str, label: str, row: Row, **wanted: str) -> str:
-    place = {"preset": row.preset, "image_size": row.size, "label": label}
+    place = {"preset": row.preset, "image_size": row.size, "batch_size": row.batch, "label": label}
     record = find(records, kind, **place, **wanted)
     return f"{record[field]:,.0f}" if record else "–"
 
@@ -149,7 +168,8 @@ def operator_rows(profile: Record) -> list[TableRow]:
 
 def profile_of(records: list[Record], label: str, row: Row) -> Record | None:
     """The profile of a label's training step at the place of ``row``."""
-    return find(records, "profile", label=label, preset=row.preset, image_size=row.size)
+    place = {"preset": row.preset, "image_size": row.size, "batch_size": row.batch}
+    return find(records, "profile", label=label, **place)
 
 
 def _share(seconds: float, total: float) -> str:

@@ -35,6 +35,7 @@ def target_rows(rows: list[Row], records: list[Record]) -> list[dict[str, str]]:
             "target": f"{name_of(target.label)} ≤ {target.limit:g} × {name_of(target.to)}",
             "preset": f"`{row.preset}`",
             "image": f"{row.size}²",
+            "batch": str(row.batch),
             "task": TASK_NAMES[row.task],
             "measured (95 %)": show(ratio),
             "result": verdict(ratio, target.limit),

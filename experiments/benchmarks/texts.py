@@ -17,10 +17,11 @@ def agreement(records: list[Record]) -> list[str]:
         if r["kind"] == "agreement"
     ]
     firsts = [r for r in records if r["kind"] == "first_call" and r["task"] == "step"]
-    references = {(r["preset"], r["image_size"]): r["losses"] for r in firsts if r["label"] == REFERENCE}
+    place = ("preset", "image_size", "batch_size")
+    references = {tuple(r[key] for key in place): r["losses"] for r in firsts if r["label"] == REFERENCE}
     worst: dict[str, float] = {}
     for record in firsts:
-        reference = references.get((record["preset"], record["image_size"]))
+        reference = references.get(tuple(record[key] for key in place))
         if record["label"] in (REFERENCE, CONTROL) or reference is None:
             continue
         # Denoising terms depend on the noise, which Hugging Face draws itself; all others must agree.

@@ -112,31 +112,35 @@ def coco_stats(split: CocoSplit, ids: Sequence[int], results: Sequence[Result]) 
 def matched(split: CocoSplit, ids: Sequence[int], results: Sequence[Result]) -> COCOeval:
     """An evaluation in which the results of each image are matched with its objects, but not yet counted."""
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = _index(split, ids, _truth(split, ids))
+        truth = _index(ground_truth(split, ids))
         # loadRes cannot take an empty list, and adds fields to the dictionaries that it is given
-        found = truth.loadRes(cast(Any, [dict(each) for each in results])) if results else _index(split, ids, [])
+        found = (
+            truth.loadRes(cast(Any, [dict(each) for each in results]))
+            if results
+            else _index(ground_truth(split, ids) | {"annotations": []})
+        )
         evaluation = COCOeval(truth, found, "bbox")
         evaluation.params.imgIds = list(ids)
         evaluation.evaluate()
     return evaluation
 
 
-def _truth(split: CocoSplit, ids: Sequence[int]) -> list[dict[str, Any]]:
-    return [
-        asdict(each) | {"bbox": list(each.bbox_xywh), "iscrowd": int(each.iscrowd)}
-        for image_id in ids
-        for each in split.annotations[image_id]
-    ]
-
-
-def _index(split: CocoSplit, ids: Sequence[int], annotations: list[dict[str, Any]]) -> COCO:
+def ground_truth(split: CocoSplit, ids: Sequence[int]) -> dict[str, Any]:
+    """The objects of the images `ids` in COCO's format, as its tools read them from a file."""
     images = [split.images[image_id] for image_id in ids]
-    coco = COCO()
-    cast(Any, coco).dataset = {
+    annotations = [asdict(each) for image_id in ids for each in split.annotations[image_id]]
+    for each in annotations:
+        each |= {"bbox": list(each.pop("bbox_xywh")), "iscrowd": int(each["iscrowd"])}
+    return {
         "info": {},
         "images": [{"id": each.id, "width": each.width, "height": each.height} for each in images],
         "annotations": annotations,
         "categories": [{"id": key, "name": name} for key, name in split.categories.items()],
     }
+
+
+def _index(document: dict[str, Any]) -> COCO:
+    coco = COCO()
+    cast(Any, coco).dataset = document
     coco.createIndex()
     return coco

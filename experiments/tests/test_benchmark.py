@@ -229,7 +229,7 @@ def test_a_worker_that_dies_is_recorded_and_the_others_go_on(
     steps = [r["label"] for r in records if r["kind"] == "timing" and r["task"] == "step"]
     assert (steps.count("torch"), steps.count("jittor"), steps.count(FORMULAS)) == (8, 1 + 4, 8)
     text = (tmp_path / "benchmark.md").read_text()
-    assert "**Jittor twin failed during step** (tiny, 64 px): fake worker was killed" in text
+    assert "**Jittor twin failed during step** (tiny, 64 px, batch 4): fake worker was killed" in text
 
 
 @pytest.mark.usefixtures("quick_limits")

@@ -139,6 +139,13 @@ def test_the_same_program_passes_and_its_control_is_trained(
     drawn = [(row["split"], row["other"]) for row in rows(out / "bootstrap.jsonl")]
     assert drawn == [(split, other) for split in ("train", "val") for other in ("jittor", "control1")]
     assert [row["difference"] for row in rows(out / "bootstrap.jsonl") if row["other"] == "jittor"] == [0, 0]
+    classes = rows(out / "classes.jsonl")
+    assert {row["differences"]["jittor"]["difference"] for row in classes} == {0.0}
+    truth = json.loads((out / "ground_truth_val.json").read_text())["annotations"]
+    objects = sum(not each["iscrowd"] for each in truth)
+    assert sum(row["objects"] for row in classes if row["split"] == "val") == objects > 0
+    drawn = [(row["split"], row["name"]) for row in rows(out / "curves.jsonl")]
+    assert drawn == [(split, name) for split in ("train", "val") for name in ("torch", "jittor", "control1")]
 
 
 def test_one_framework_has_no_certificate_and_no_control(root: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from experiments.benchmarks.control import control_ratio, too_noisy
 from experiments.benchmarks.publish import KEPT_FIGURE, KEPT_RECORDS, PAGE, RECORDS, main, speed_page, write_report
 from experiments.benchmarks.session import CONTROL, FORMULAS
 from experiments.benchmarks.statistics import Estimate
-from experiments.benchmarks.tables import limit_rows, ratio_rows, update_rows
+from experiments.benchmarks.tables import latency_rows, limit_rows, memory_rows, ratio_rows, update_rows
 from experiments.benchmarks.targets import target_rows, verdict
 from experiments.runs.host import ROOT
 from frameworks.errors import UserError
@@ -188,3 +188,17 @@ def test_starts_are_measured_and_printed(root: Path, capfd: pytest.CaptureFixtur
     row = next(line for line in (root / PAGE).read_text().splitlines() if line.startswith("| `nox -s parity`"))
     assert "≤ 10" in row and "`true`" in row
     assert "not recorded" in capfd.readouterr().err
+
+
+def test_latencies_are_of_the_largest_image_with_each_batch() -> None:
+    records = session()
+    for batch, factor in ((1, 1.0), (2, 3.0)):
+        place = {"image_size": 640, "batch_size": batch}
+        records += timings("torch", times([1.0, 2.0, 3.0, 4.0, 5.0], factor), task="inference", **place)
+        records.append({"kind": "memory", "label": "torch", "peak_mb": 100.0 * batch, **(PLACE | place)})
+    rows = read_rows(records)
+    one, two = latency_rows(rows, records)
+    assert (one["image"], one["batch"], one["task"], one["calls"]) == ("640²", "1", "inference", "5")
+    assert (one["p50, ms"], one["p90, ms"], one["images/s"], one["peak MB"]) == ("3000", "4600", "0.33", "100")
+    assert (two["batch"], two["p50, ms"], two["images/s"], two["peak MB"]) == ("2", "9000", "0.22", "200")
+    assert [row["PyTorch twin"] for row in memory_rows(rows, records)] == ["1,234", "100", "200"]

@@ -4,7 +4,9 @@
 META = "run.json"
 COMPLETE = "complete.json"
 CERTIFICATE = "certificate.jsonl"  # the first step in float64, compared tensor by tensor
-BOOTSTRAP = "bootstrap.jsonl"  # differences of AP with their intervals
+BOOTSTRAP = "bootstrap.jsonl"  # differences of COCO's numbers with their intervals
+CLASSES = "classes.jsonl"  # AP of every class, and the differences
+CURVES = "curves.jsonl"  # precision over recall
 INITIAL = "initial.safetensors"
 SAMPLES, SAMPLE_IMAGES = "samples.json", "samples.safetensors"
 WEIGHTS_LOG = "weights.log"  # every tensor that a file did not give, by name
@@ -24,6 +26,11 @@ def control(number: int) -> str:
 def manifest(split: str) -> str:
     """List of the images of a split, with their hashes."""
     return f"manifest_{split}.json"
+
+
+def ground_truth(split: str) -> str:
+    """The objects in the images of a split, in COCO's format."""
+    return f"ground_truth_{split}.json"
 
 
 def predictions(split: str) -> str:

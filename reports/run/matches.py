@@ -42,19 +42,30 @@ def outcome(framework: FrameworkRecords, sample: Sample, categories: dict[int, s
     has found it; a duplicate overlaps a better-scored box of its class by more than that.
     """
     boxes = _without_duplicates(_boxes(framework, sample, categories, threshold))
-    truth, free = sample.ground_truth, np.ones(len(sample.ground_truth), bool)
+    truth = sample.ground_truth
+    same_NM = np.array([[box.category == each.category for each in truth] for box in boxes], bool)
     iou_NM = overlaps(boxes, truth)
-    found, false = [], []
-    for box, iou_M in zip(boxes, iou_NM, strict=True):
-        same_M = np.array([each.category == box.category for each in truth], bool)
-        candidates_M = np.where(free & same_M, iou_M, 0.0)
-        best = int(candidates_M.argmax()) if len(truth) else -1
-        if best >= 0 and candidates_M[best] >= OVERLAP:
-            free[best] = False
-            found.append(box)
-        else:
-            false.append(box)
-    return Outcome(tuple(found), tuple(false), tuple(each for each, left in zip(truth, free, strict=True) if left))
+    place_N = pair(iou_NM, same_NM.reshape(iou_NM.shape))
+    found = tuple(box for box, place in zip(boxes, place_N, strict=True) if place is not None)
+    false = tuple(box for box, place in zip(boxes, place_N, strict=True) if place is None)
+    return Outcome(found, false, tuple(each for place, each in enumerate(truth) if place not in place_N))
+
+
+def pair(iou_NM: NDArray[np.float64], same_NM: NDArray[np.bool_]) -> list[int | None]:
+    """The object that each box finds, best box first: of its class, not found yet, and overlapped most; else None.
+
+    Args:
+        same_NM: whether box and object are of one class.
+    """
+    free_M, found_N = np.ones(iou_NM.shape[1], bool), list[int | None]()
+    for iou_M, same_M in zip(iou_NM, same_NM, strict=True):
+        candidates_M = np.where(free_M & same_M, iou_M, 0.0)
+        best = int(candidates_M.argmax()) if len(candidates_M) else -1
+        found = best >= 0 and candidates_M[best] >= OVERLAP
+        found_N.append(best if found else None)
+        if found:
+            free_M[best] = False
+    return found_N
 
 
 def _boxes(framework: FrameworkRecords, sample: Sample, categories: dict[int, str], threshold: float) -> list[Box]:

@@ -60,6 +60,7 @@ class Evaluation:
     kernels_compiled: int = 0
     compile_seconds: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0  # of the whole evaluation; 0 where it was not recorded
 
 
 @dataclass(frozen=True)
@@ -257,8 +258,15 @@ def _evaluation(item: dict[str, Any]) -> Evaluation:
     if missing:
         raise ValueError(f"stats lacks {', '.join(missing)}")
     losses = {name: _number(value) for name, value in item.get("losses", {}).items()}
+    seconds = _number(item.get("seconds", 0.0))
     return Evaluation(
-        int(item["epoch"]), item["split"], int(item["images"]), stats, **_compiled(item), losses=losses
+        int(item["epoch"]),
+        item["split"],
+        int(item["images"]),
+        stats,
+        **_compiled(item),
+        losses=losses,
+        seconds=seconds,
     )
 
 

@@ -21,12 +21,14 @@ from reports.run import (
     loss_figure,
     precision_curves,
     precision_differences,
+    recall_figure,
     tables,
     validation,
 )
 from reports.run.certificate import Certificate
 from reports.run.differences import TrainingDifference, compare_controls, compare_run
 from reports.run.headline import headline_table
+from reports.run.published_tables import published_tables
 from reports.run.quotable import summary_text
 from reports.run.records import RunRecords, read_run
 from reports.run.verdict import verdict
@@ -89,6 +91,7 @@ def _context(run: RunRecords, folder: Path) -> dict[str, Any]:
         "first_steps": [_first_step(each, folder) for each in comparisons if each.first_terms and not judged],
         "precision_table": precision_differences.precision_table(run),
         "limits": limits(run, comparisons),
+        "tables": published_tables(run),
     }
 
 
@@ -105,7 +108,9 @@ def _run_figures(
         made["precision"] = path, precision_curves.caption(run)
     path = detections.detection_grid(run, folder / "report_detections.png")
     made["detections"] = path, captions.detections(run)
-    shown: dict[str, dict[str, str] | None] = dict.fromkeys(("loss", "terms", "precision", "detections"))
+    if path := recall_figure.recall_figure(run, folder / "report_recall.png"):
+        made["recall"] = path, recall_figure.caption(run)
+    shown: dict[str, dict[str, str] | None] = dict.fromkeys(("loss", "terms", "precision", "detections", "recall"))
     return shown | {key: {"file": path.name, "caption": text} for key, (path, text) in made.items() if path}
 
 

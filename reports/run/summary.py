@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from reports.run.records import Evaluation, FrameworkRecords
+from reports.run.throughput import steady_steps
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,5 @@ def evaluation_of(summary: Summary, split: str) -> Evaluation | None:
 
 
 def _median_step(records: FrameworkRecords) -> float | None:
-    steps = records.steps
-    if not steps:
-        return None
-    after_first_epoch = [step.seconds for step in steps if step.epoch > steps[0].epoch]
-    after_first_step = [step.seconds for step in steps[1:]]
-    return median(after_first_epoch or after_first_step or [steps[0].seconds])
+    seconds = steady_steps(records)
+    return median(seconds) if seconds else None

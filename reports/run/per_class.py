@@ -1,0 +1,55 @@
+"""AP of every class that the images hold, with the differences and their intervals; see classes.jsonl."""
+
+from typing import Any
+
+from reports import formatting as show
+from reports.jsonl import read_lines
+from reports.markdown import table
+from reports.run import files
+from reports.run.records import SPLITS, RunRecords
+from reports.run.statistics import IMAGES, pair_title, with_interval
+
+COMMON = 10  # images with a class from which its interval means something
+
+
+def class_tables(run: RunRecords) -> list[dict[str, Any]]:
+    """A table for each split with its title and a sentence that sums it up; [] for a run without such records."""
+    path = run.folder / files.CLASSES
+    rows = read_lines(path)[0] if path.exists() else []
+    found = []
+    for split in reversed(SPLITS):
+        if own := [row for row in rows if row["split"] == split]:
+            own.sort(key=lambda row: (-row["objects"], row["category_id"]))
+            title = f"AP of every class that the {IMAGES[split]} hold ({len(own)})"
+            found.append({"title": title, "table": _table(run, own), "summary": _summary(own)})
+    return found
+
+
+def _table(run: RunRecords, rows: list[dict[str, Any]]) -> str:
+    reference = run.entries[0].name
+    return table(
+        [
+            {"class": _code(row["name"]), "objects": f"{row['objects']:,}", "images": f"{row['images']:,}"}
+            | {show.label(each.name): show.average_precision(row["AP"].get(each.name)) for each in run.frameworks}
+            | {pair_title(name, reference): with_interval(each) for name, each in row["differences"].items()}
+            for row in rows
+        ]
+    )
+
+
+def _summary(rows: list[dict[str, Any]]) -> str:
+    """In how many of the common classes each interval leaves 0 out; empty where nothing was compared."""
+    common, told = [row["differences"] for row in rows if row["images"] >= COMMON], []
+    for name in rows[0]["differences"]:
+        apart = sum(each[name]["low"] > 0 or each[name]["high"] < 0 for each in common)
+        told.append(f"in {apart} for {show.label(name)}")
+    if not told:
+        return ""
+    return (
+        f"An interval of few images is too narrow to be believed. Of the {len(common)} classes in {COMMON} or more "
+        f"images it leaves 0 out {', '.join(told)}; by chance it does in about 5 of 100."
+    )
+
+
+def _code(name: object) -> str:
+    return f"`{' '.join(str(name).split()).replace('`', chr(39))}`"
