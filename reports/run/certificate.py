@@ -68,21 +68,7 @@ def sentence(certificate: Certificate, frameworks: Sequence[str]) -> str:
     )
     setting = say("in float64, with this run's spec and weights, on {part}the first batch", part=part)
     if certificate.failed:
-        first = min(judged.failures, key=lambda record: flow_position(record.stage, record.module))
-        where = f"{show.plain(first.stage)}, {show.plain(first.module)}"
-        return say(
-            "**{names} does not compute the same function as {reference}**: {setting}, {failures:,} of "
-            "{comparisons:,} tensors differ; the first is {tensor} ({where}), error {error}, limit {limit}.",
-            names=names,
-            reference=show.label(reference),
-            setting=setting,
-            failures=len(judged.failures),
-            comparisons=len(judged.comparisons),
-            tensor=show.code(first.tensor),
-            where=where,
-            error=show.small(first.error),
-            limit=show.small(first.limit),
-        )
+        return _failed(judged, names, show.label(reference), setting)
     worst = judged.worst
     verb = say("computes") if len(others) == 1 else say("compute")
     return say(
@@ -96,6 +82,23 @@ def sentence(certificate: Certificate, frameworks: Sequence[str]) -> str:
         error=show.small(worst.error),
         tensor=show.code(worst.tensor),
         limit=show.small(worst.limit),
+    )
+
+
+def _failed(judged: ParityRecords, names: str, reference: str, setting: str) -> str:
+    first = min(judged.failures, key=lambda record: flow_position(record.stage, record.module))
+    return say(
+        "**{names} does not compute the same function as {reference}**: {setting}, {failures:,} of "
+        "{comparisons:,} tensors differ; the first is {tensor} ({where}), error {error}, limit {limit}.",
+        names=names,
+        reference=reference,
+        setting=setting,
+        failures=len(judged.failures),
+        comparisons=len(judged.comparisons),
+        tensor=show.code(first.tensor),
+        where=f"{show.plain(first.stage)}, {show.plain(first.module)}",
+        error=show.small(first.error),
+        limit=show.small(first.limit),
     )
 
 

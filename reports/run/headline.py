@@ -26,11 +26,7 @@ def headline_table(run: RunRecords) -> str:
     summaries = [summarize(entry) for entry in run.entries]
     loss = TRAINING if len(run.frameworks) > 1 else LOSS
     rows = [_margins(run)] if run.certificate and run.certificate.float64 else []
-    epochs = {
-        show.label(each.name): say("{done} of {planned}", done=each.epochs, planned=run.meta.epochs)
-        for each in summaries
-    }
-    rows.append({"": _title(say("epochs"), TRAINED)} | epochs)
+    rows.append(_epochs(run, summaries))
 
     def add(
         title: str, section: str, values: Sequence[Number], write: Callable[[Number], str], compare: Compare
@@ -39,22 +35,11 @@ def headline_table(run: RunRecords) -> str:
         row = {"": _title(title, section)} | {show.label(name): write(value) for name, value in named.items()}
         rows.append(row | _against(summaries, named, compare))
 
-    add(
-        say("training loss (total), last epoch"),
-        loss,
-        [each.final_loss for each in summaries],
-        show.loss,
-        _relative,
-    )
+    values = [each.final_loss for each in summaries]
+    add(say("training loss (total), last epoch"), loss, values, show.loss, _relative)
     if losses := last_validations(run):
         values = [losses.get(each.name) for each in summaries]
-        add(
-            say("validation loss (final predictions), last epoch"),
-            loss,
-            values,
-            show.loss,
-            _relative,
-        )
+        add(say("validation loss (final predictions), last epoch"), loss, values, show.loss, _relative)
     for split, images in (("train", say("training")), ("val", say("validation"))):
         values = [_average_precision(each, split) for each in summaries]
         add(say("AP, {images} images", images=images), DETECTION, values, show.average_precision, _plain)
@@ -67,6 +52,15 @@ def headline_table(run: RunRecords) -> str:
 def _title(text: str, heading: str) -> str:
     """The name of a row, leading to the section that derives its numbers."""
     return f"[{text}](#{slug(say(heading))})"
+
+
+def _epochs(run: RunRecords, summaries: Sequence[Summary]) -> dict[str, str]:
+    """The row of finished epochs."""
+    planned = run.meta.epochs
+    told = {
+        show.label(each.name): say("{done} of {planned}", done=each.epochs, planned=planned) for each in summaries
+    }
+    return {"": _title(say("epochs"), TRAINED)} | told
 
 
 def _margins(run: RunRecords) -> dict[str, str]:

@@ -6,7 +6,7 @@ from reports.parity.tables import margin
 from reports.run import findings, parting, precision_differences
 from reports.run.certificate import Certificate, sentence
 from reports.run.differences import TrainingDifference, compare_controls, compare_run
-from reports.run.records import RunRecords
+from reports.run.records import FrameworkRecords, RunRecords
 from reports.run.summary import evaluation_of, summarize
 
 
@@ -117,48 +117,23 @@ def _precision(run: RunRecords, comparison: TrainingDifference) -> str:
 def _state(run: RunRecords) -> str:
     if run.complete:
         return ""
-    parts = []
-    for framework in run.entries:
-        name, done = (
-            show.label(framework.name),
-            say("{done} of {planned} epochs", done=len(framework.epochs), planned=run.meta.epochs),
-        )
-        if framework.failure:
-            kind = framework.failure.kind or say("failure")
-            parts.append(
-                say(
-                    "{name} stopped ({kind}) after {steps}",
-                    name=name,
-                    kind=show.plain(kind),
-                    steps=show.count(len(framework.steps), "step"),
-                )
-            )
-        elif len(framework.epochs) < run.meta.epochs:
-            parts.append(
-                say(
-                    "{name} recorded {done} ({steps}) so far",
-                    name=name,
-                    done=done,
-                    steps=show.count(len(framework.steps), "step"),
-                )
-            )
-        else:
-            parts.append(
-                say("{name} recorded all {epochs}", name=name, epochs=show.count(run.meta.epochs, "epoch"))
-            )
+    parts = say("; ").join(_progress(run, framework) for framework in run.entries)
     alone = _alone(run) if len(run.trained) == 1 else ""
     nothing = "" if run.trained else say("No framework completed a step, so this report holds no result.")
-    return " ".join(
-        filter(
-            None,
-            [
-                say("**This run is incomplete**: {parts}.", parts=say("; ").join(parts)),
-                _shapes(run),
-                alone,
-                nothing,
-            ],
-        )
-    )
+    said = [say("**This run is incomplete**: {parts}.", parts=parts), _shapes(run), alone, nothing]
+    return " ".join(filter(None, said))
+
+
+def _progress(run: RunRecords, framework: FrameworkRecords) -> str:
+    """How far one training came."""
+    name, steps = show.label(framework.name), show.count(len(framework.steps), "step")
+    if framework.failure:
+        kind = show.plain(framework.failure.kind or say("failure"))
+        return say("{name} stopped ({kind}) after {steps}", name=name, kind=kind, steps=steps)
+    if len(framework.epochs) < run.meta.epochs:
+        done = say("{done} of {planned} epochs", done=len(framework.epochs), planned=run.meta.epochs)
+        return say("{name} recorded {done} ({steps}) so far", name=name, done=done, steps=steps)
+    return say("{name} recorded all {epochs}", name=name, epochs=show.count(run.meta.epochs, "epoch"))
 
 
 def _shapes(run: RunRecords) -> str:
