@@ -53,8 +53,9 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     if not told:
         return ""
     return say(
-        "An interval of few images is too narrow to be believed. Of the {common} classes in {images} or "
-        "more images it leaves 0 out {told}; by chance it does in about 5 of 100.",
+        "An interval of few images is too narrow to be believed. Of {classes} classes {common} are in "
+        "{images} or more images; of those it leaves 0 out {told}, by chance in about 5 of 100.",
+        classes=len(rows),
         common=len(common),
         images=COMMON,
         told=say(", ").join(told),

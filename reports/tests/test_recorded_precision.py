@@ -66,7 +66,7 @@ def test_classes_come_by_their_objects_and_only_common_ones_are_counted(recorded
     _, *rows = cells(found["table"])
     assert [row[0] for row in rows] == ["`kind 3`", "`kind 4`", "`kind 2`", "`kind 1`"]
     assert rows[1] == ["`kind 4`", "50", "25", "0.2500", "0.0500", "-0.2000 (-0.2100 to -0.1900)"]
-    assert "Of the 3 classes in 10 or more images it leaves 0 out in 2 for Jittor" in found["summary"]
+    assert "Of 4 classes 3 are in 10 or more images; of those it leaves 0 out in 2 for Jittor" in found["summary"]
 
 
 def test_curves_are_drawn_where_something_was_learnt(recorded: Path, tmp_path: Path) -> None:
