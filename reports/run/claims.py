@@ -9,6 +9,7 @@ from pathlib import Path
 from frameworks.config import PRESETS
 from frameworks.state.parameters import model_facts
 from reports import formatting as show
+from reports.language import say
 from reports.markdown import table
 from reports.run.findings import AP_FLOOR
 from reports.run.records import FrameworkRecords, RunRecords
@@ -18,7 +19,6 @@ from reports.run.throughput import evaluation_rate
 CLAIMS = Path(__file__).parent.parent / "claims.toml"
 PORT, ORIGINAL = "jittor", "torch"  # whose claims they are, and what they compare it with
 TIMES_AGREE = 0.05  # a time is the claimed one up to so much of PyTorch's, if the control's is no farther from it
-HOLDS, FAILS, OPEN = "holds", "**does not hold**", "not comparable"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,11 @@ def claims_table(run: RunRecords) -> str | None:
     """A row per claim; None for a run that did not train both frameworks that the claims are about."""
     judged = judge(run)
     rows = [
-        {"claimed by a published port": each.claim.claim, "measured here": each.measured, "verdict": each.verdict}
+        {
+            say("claimed by a published port"): say(each.claim.claim),
+            say("measured here"): each.measured,
+            say("verdict"): each.verdict,
+        }
         for each in judged
     ]
     return table(rows, left=3) if rows else None
@@ -77,45 +81,66 @@ def parameters(claim: Claim) -> Judged:
         if facts.is_frozen_norm(name) and name.rpartition(".")[2] in ("weight", "bias")
     )
     every = facts.parameters + affine
-    measured = f"{facts.parameters:,} parameters of the official code, {every:,} with those of frozen norms"
+    measured = say(
+        "{parameters:,} parameters of the official code, {every:,} with those of frozen norms",
+        parameters=facts.parameters,
+        every=every,
+    )
     rounded = f"{claim.value / 1e6:.2f}"
     if rounded == f"{facts.parameters / 1e6:.2f}":
-        return Judged(claim, measured, HOLDS)
+        return Judged(claim, measured, say("holds"))
     if rounded == f"{every / 1e6:.2f}":
-        constants = f"the {affine:,} weights and biases of frozen norms, which are constants, count"
-        return Judged(claim, measured, f"{HOLDS} if {constants}")
-    return Judged(claim, measured, FAILS)
+        constants = say(
+            "the {affine:,} weights and biases of frozen norms, which are constants, count", affine=affine
+        )
+        return Judged(claim, measured, say("{verdict} if {constants}", verdict=say("holds"), constants=constants))
+    return Judged(claim, measured, say("**does not hold**"))
 
 
 def _numbers(run: RunRecords, claim: Claim) -> Judged:
     """A bound on the numbers of the first step, in float64 and as far as recorded in float32."""
     certificate = run.certificate
     if not (certificate and certificate.float64):
-        return Judged(claim, "not recorded: the run has no certificate", OPEN)
+        return Judged(claim, say("not recorded: the run has no certificate"), say("not comparable"))
     exact = [each.error for each in certificate.float64.comparisons if each.stage == claim.about]
     if not exact:
-        return Judged(claim, "not recorded", OPEN)
+        return Judged(claim, say("not recorded"), say("not comparable"))
     single: dict[str, list[float]] = {PORT: [], ORIGINAL: []}
     for line in certificate.float32:
         if line["stage"] == claim.about and line["framework"] in single:
             single[line["framework"]].append(math.nan if line["error"] is None else line["error"])
-    measured = f"{show.small(_worst(exact))} in float64"
+    measured = say("{exact} in float64", exact=show.small(_worst(exact)))
     if not all(single.values()):
-        return Judged(claim, f"{measured}; float32 not recorded", _below(exact, claim, "in float64"))
+        return Judged(
+            claim,
+            say("{measured}; float32 not recorded", measured=measured),
+            _below(exact, claim, say("in float64")),
+        )
     own, original = single[PORT], single[ORIGINAL]
-    measured += (
-        f"; in float32 {show.small(_worst(own))}, {show.label(ORIGINAL)} itself {show.small(_worst(original))}"
+    measured += say(
+        "; in float32 {own}, {original} itself {error}",
+        own=show.small(_worst(own)),
+        original=show.label(ORIGINAL),
+        error=show.small(_worst(original)),
     )
     if not _worst(exact) < claim.value:
-        return Judged(claim, measured, FAILS)
+        return Judged(claim, measured, say("**does not hold**"))
     if _worst(own) < claim.value:
-        return Judged(claim, measured, HOLDS)
-    rounding = f": {show.label(ORIGINAL)}'s own rounding is larger" if not _worst(original) < claim.value else ""
-    return Judged(claim, measured, f"{HOLDS} in float64, does not hold in float32{rounding}")
+        return Judged(claim, measured, say("holds"))
+    rounding = (
+        say(": {original}'s own rounding is larger", original=show.label(ORIGINAL))
+        if not _worst(original) < claim.value
+        else ""
+    )
+    return Judged(
+        claim,
+        measured,
+        say("{verdict} in float64, does not hold in float32{rounding}", verdict=say("holds"), rounding=rounding),
+    )
 
 
 def _below(errors: list[float], claim: Claim, where: str) -> str:
-    return f"{HOLDS} {where}" if _worst(errors) < claim.value else FAILS
+    return say("holds {where}", where=where) if _worst(errors) < claim.value else say("**does not hold**")
 
 
 def _worst(errors: list[float]) -> float:
@@ -127,7 +152,7 @@ def _precision(run: RunRecords, claim: Claim) -> Judged:
     """The relative difference of the APs on each split, with its interval where one was recorded."""
     port, original = (summarize(_records(run, name)) for name in (PORT, ORIGINAL))
     if not comparable(original, port):
-        return Judged(claim, "not the same number of epochs", OPEN)
+        return Judged(claim, say("not the same number of epochs"), say("not comparable"))
     told, verdicts = [], []
     for split in ("val", "train"):
         ours, theirs = evaluation_of(original, split), evaluation_of(port, split)
@@ -135,25 +160,34 @@ def _precision(run: RunRecords, claim: Claim) -> Judged:
             continue
         pair = ours.stats["AP"], theirs.stats["AP"]
         if not min(pair) >= AP_FLOOR:
-            told.append(f"AP too close to 0 on {split}")
+            told.append(say("AP too close to 0 on {split}", split=split))
             continue
         relative = pair[1] / pair[0] - 1
         low, high = _interval(run, split, pair[0])
-        between = f" ({_signed(low)} to {_signed(high)})" if low < high else ""
-        told.append(f"{_signed(relative)} on {split}{between}")
-        verdicts.append(f"{_within(relative, low, high, claim.value)} on {split}")
-    return Judged(claim, "; ".join(told) or "no AP was recorded for both", "; ".join(verdicts) or OPEN)
+        between = say(" ({low} to {high})", low=_signed(low), high=_signed(high)) if low < high else ""
+        told.append(say("{relative} on {split}{between}", relative=_signed(relative), split=split, between=between))
+        verdicts.append(
+            say("{relative} on {split}", relative=_within(relative, low, high, claim.value), split=split)
+        )
+    return Judged(
+        claim,
+        say("; ").join(told) or say("no AP was recorded for both"),
+        say("; ").join(verdicts) or say("not comparable"),
+    )
 
 
 def _within(relative: float, low: float, high: float, bound: float) -> str:
     """A verdict on |difference| < bound: only an interval that lies on one side of the bound decides."""
     if not low < high:
-        return f"{HOLDS if abs(relative) < bound else FAILS}, but no interval was recorded,"
+        return say(
+            "{verdict}, but no interval was recorded,",
+            verdict=say("holds") if abs(relative) < bound else say("**does not hold**"),
+        )
     if -bound < low and high < bound:
-        return HOLDS
+        return say("holds")
     if low > bound or high < -bound:
-        return FAILS
-    return f"{OPEN}: too few images to tell"
+        return say("**does not hold**")
+    return say("{verdict}: too few images to tell", verdict=say("not comparable"))
 
 
 def _interval(run: RunRecords, split: str, reference: float) -> tuple[float, float]:
@@ -170,17 +204,38 @@ def _time(run: RunRecords, claim: Claim) -> Judged:
     durations = [_duration(_records(run, name), claim.about) for name in (PORT, ORIGINAL)]
     port, original = durations
     if not port or not original:
-        return Judged(claim, "not recorded", OPEN)
+        return Judged(claim, say("not recorded"), say("not comparable"))
     more = port / original - 1
-    measured = f"{_signed(more)} ({run.meta.pixels}, batch {run.meta.batch_size})"
+    measured = say(
+        "{more} ({pixels}, batch {batch_size})",
+        more=_signed(more),
+        pixels=run.meta.pixels,
+        batch_size=run.meta.batch_size,
+    )
     repeated = [_duration(control, claim.about) for control in run.controls]
     first = _duration(run.frameworks[0], claim.about)
     noise = max((each / first - 1 for each in repeated if each and first), key=abs, default=0.0)
     if abs(more - claim.value) > max(TIMES_AGREE, abs(noise)):
-        return Judged(claim, measured, f"{FAILS} here: {'more' if more > claim.value else 'less'} than that")
+        return Judged(
+            claim,
+            measured,
+            say(
+                "{verdict} here: {side} than that",
+                verdict=say("**does not hold**"),
+                side=say("more") if more > claim.value else say("less"),
+            ),
+        )
     if abs(noise) > TIMES_AGREE:
-        return Judged(claim, measured, f"{OPEN}: the control, the same program, differs by {_signed(noise)}")
-    return Judged(claim, measured, HOLDS)
+        return Judged(
+            claim,
+            measured,
+            say(
+                "{verdict}: the control, the same program, differs by {noise}",
+                verdict=say("not comparable"),
+                noise=_signed(noise),
+            ),
+        )
+    return Judged(claim, measured, say("holds"))
 
 
 def _duration(records: FrameworkRecords, about: str) -> float | None:

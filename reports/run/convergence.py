@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from reports import formatting as show
+from reports.language import say
 from reports.markdown import table
 from reports.run.records import FrameworkRecords, RunRecords
 
@@ -44,14 +45,14 @@ def convergence_table(run: RunRecords) -> str | None:
     """A row per framework and control; None where nobody finished an epoch."""
     rows = [
         {
-            "framework": show.label(each.name),
+            say("framework"): show.label(each.name),
             "epochs": each.epochs,
-            "first step": show.loss(each.initial),
-            "last epoch": show.loss(each.final),
-            "drop": f"{each.drop:.4f}",
-            "of the first": show.percent(each.drop / each.initial) if each.initial else show.ABSENT,
+            say("first step"): show.loss(each.initial),
+            say("last epoch"): show.loss(each.final),
+            say("drop"): f"{each.drop:.4f}",
+            say("of the first"): show.percent(each.drop / each.initial) if each.initial else show.ABSENT,
             "minutes": f"{each.minutes:.2f}",
-            "drop per minute": f"{each.drop_per_minute:.3g}",
+            say("drop per minute"): f"{each.drop_per_minute:.3g}",
         }
         for entry in run.entries
         if (each := convergence(entry))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from frameworks.errors import UserError
 from reports import formatting as show
 from reports.jsonl import read_object
+from reports.language import say
 from reports.markdown import table
 from reports.run import files
 from reports.run.matches import covered, overlaps, pair, score_threshold
@@ -42,7 +43,7 @@ def error_table(run: RunRecords) -> str | None:
         for entry in run.entries:
             if truth and split in entry.predictions:
                 counts = count_errors(entry, split, truth, threshold)
-                row = {"split": split, "framework": show.label(entry.name)}
+                row = {say("split"): split, say("framework"): show.label(entry.name)}
                 rows.append(row | {name: f"{counts[name]:,}" for name in TYPES})
     return table(rows, left=2) if rows else None
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from reports import formatting as show
+from reports.language import say
 from reports.markdown import table
 from reports.run.differences import relative_difference
 from reports.run.records import RunRecords
@@ -24,7 +25,7 @@ def loss_table(run: RunRecords) -> str | None:
     frameworks = [each.name for each in run.frameworks if each.name in losses]
     rows: list[dict[str, Any]] = []
     for epoch in spread(sorted({epoch for each in losses.values() for epoch in each}), ROWS):
-        row: dict[str, Any] = {"epoch": epoch + 1}
+        row: dict[str, Any] = {say("epoch"): epoch + 1}
         row |= {show.label(name): show.loss(losses[name].get(epoch)) for name in frameworks}
         for other in others:
             pair = losses[reference].get(epoch), losses[other].get(epoch)

@@ -4,6 +4,7 @@ from typing import Any
 
 from reports import formatting as show
 from reports.jsonl import read_lines
+from reports.language import say
 from reports.markdown import table
 from reports.run import files
 from reports.run.records import SPLITS, RunRecords
@@ -20,7 +21,9 @@ def class_tables(run: RunRecords) -> list[dict[str, Any]]:
     for split in reversed(SPLITS):
         if own := [row for row in rows if row["split"] == split]:
             own.sort(key=lambda row: (-row["objects"], row["category_id"]))
-            title = f"AP of every class that the {IMAGES[split]} hold ({len(own)})"
+            title = say(
+                "AP of every class that the {images} hold ({count})", images=say(IMAGES[split]), count=len(own)
+            )
             found.append({"title": title, "table": _table(run, own), "summary": _summary(own)})
     return found
 
@@ -29,7 +32,11 @@ def _table(run: RunRecords, rows: list[dict[str, Any]]) -> str:
     reference = run.entries[0].name
     return table(
         [
-            {"class": _code(row["name"]), "objects": f"{row['objects']:,}", "images": f"{row['images']:,}"}
+            {
+                say("class"): _code(row["name"]),
+                say("objects"): f"{row['objects']:,}",
+                say("images"): f"{row['images']:,}",
+            }
             | {show.label(each.name): show.average_precision(row["AP"].get(each.name)) for each in run.frameworks}
             | {pair_title(name, reference): with_interval(each) for name, each in row["differences"].items()}
             for row in rows
@@ -42,12 +49,16 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     common, told = [row["differences"] for row in rows if row["images"] >= COMMON], []
     for name in rows[0]["differences"]:
         apart = sum(each[name]["low"] > 0 or each[name]["high"] < 0 for each in common)
-        told.append(f"in {apart} for {show.label(name)}")
+        told.append(say("in {apart} for {name}", apart=apart, name=show.label(name)))
     if not told:
         return ""
-    return (
-        f"An interval of few images is too narrow to be believed. Of {len(rows)} classes {len(common)} are in "
-        f"{COMMON} or more images; of those it leaves 0 out {', '.join(told)}, by chance in about 5 of 100."
+    return say(
+        "An interval of few images is too narrow to be believed. Of {classes} classes {common} are in "
+        "{images} or more images; of those it leaves 0 out {told}, by chance in about 5 of 100.",
+        classes=len(rows),
+        common=len(common),
+        images=COMMON,
+        told=say(", ").join(told),
     )
 
 

@@ -7,6 +7,7 @@ from reports import formatting as show
 from reports import style
 from reports.frameworks import style_of
 from reports.jsonl import read_lines
+from reports.language import say
 from reports.run import files
 from reports.run.findings import AP_FLOOR
 from reports.run.records import SPLITS, RunRecords
@@ -62,13 +63,15 @@ def caption(run: RunRecords) -> str:
         areas = []
         for each in run.entries:
             if each.name in entries:
-                values = " and ".join(f"{_area(curve):.3f}" for curve in entries[each.name].values())
+                values = say(" and ").join(f"{_area(curve):.3f}" for curve in entries[each.name].values())
                 areas.append(f"{show.label(each.name)} {values}")
-        ends.append(f"{', '.join(areas)} on the {IMAGES[split]}")
-    conclude = " Curves no farther apart than the control's are those of one program." if run.controls else ""
-    return (
-        "How many detections are right (precision) by the time a share of the objects is found (recall), the "
-        f"best score first, the mean over the classes. Areas below: AP50 and AP75 of {'; '.join(ends)}.{conclude}"
+        ends.append(say("{areas} on the {images}", areas=say(", ").join(areas), images=say(IMAGES[split])))
+    conclude = say(" Curves no farther apart than the control's are those of one program.") if run.controls else ""
+    return say(
+        "How many detections are right (precision) by the time a share of the objects is found (recall), "
+        "the best score first, the mean over the classes. Areas below: AP50 and AP75 of {ends}.{conclude}",
+        ends=say("; ").join(ends),
+        conclude=conclude,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from reports import formatting as show
 from reports.jsonl import read_lines
+from reports.language import say
 from reports.markdown import table
 from reports.run import files
 from reports.run.meta import COCO_STATS
@@ -20,14 +21,14 @@ def statistics_tables(run: RunRecords) -> list[dict[str, str]]:
     found = []
     for split in SPLITS:
         if compared := [row for row in rows if row["split"] == split]:
-            found.append({"images": IMAGES[split], "table": table(_rows(run, split, compared))})
+            found.append({"images": say(IMAGES[split]), "table": table(_rows(run, split, compared))})
     return found
 
 
 def _rows(run: RunRecords, split: str, rows: list[dict[str, Any]]) -> list[dict[str, str]]:
     evaluations = {each.name: each.last_evaluation(split) for each in run.frameworks}
     return [
-        {"statistic": name}
+        {say("statistic"): name}
         | {
             show.label(framework): show.average_precision(each.stats.get(name) if each else None)
             for framework, each in evaluations.items()
@@ -50,4 +51,9 @@ def with_interval(found: dict[str, Any] | None) -> str:
         return "0"
     if math.isnan(found["low"]):  # no resample had an object
         return f"{found['difference']:+.4f}"
-    return f"{found['difference']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
+    return say(
+        "{difference:+.4f} ({low:+.4f} to {high:+.4f})",
+        difference=found["difference"],
+        low=found["low"],
+        high=found["high"],
+    )

@@ -5,6 +5,7 @@ from statistics import median
 import numpy as np
 
 from reports import formatting as show
+from reports.language import say
 from reports.markdown import table
 from reports.run.records import FrameworkRecords, RunRecords
 
@@ -17,14 +18,18 @@ def throughput_table(run: RunRecords) -> str | None:
     for entry in run.entries:
         if not (seconds := steady_steps(entry)):
             continue
-        row = {"framework": show.label(entry.name)}
+        row = {say("framework"): show.label(entry.name)}
         for percentile in PERCENTILES:
-            row[f"step, p{percentile}"] = show.seconds(float(np.percentile(seconds, percentile)))
+            row[say("step, p{percentile}", percentile=percentile)] = show.seconds(
+                float(np.percentile(seconds, percentile))
+            )
         rows.append(
             row
             | {
-                "training, images/s": _rate(run.meta.batch_size / median(seconds) if median(seconds) else None),
-                "evaluation, images/s": _rate(evaluation_rate(entry)),
+                say("training, images/s"): _rate(
+                    run.meta.batch_size / median(seconds) if median(seconds) else None
+                ),
+                say("evaluation, images/s"): _rate(evaluation_rate(entry)),
             }
         )
     return table(rows) if rows else None

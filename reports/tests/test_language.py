@@ -12,6 +12,7 @@ from jinja2.ext import extract_from_ast
 from reports import formatting as show
 from reports.build import build_report, main
 from reports.language import catalogue, in_language, say
+from reports.run.claims import read_claims
 from reports.tests.run_folder import add_validation_losses, write_run
 from reports.tests.test_report_files import Tags
 from reports.tests.test_verdict import bootstrap, certify
@@ -32,7 +33,7 @@ def sentences() -> set[str]:
         tree = Environment().parse(path.read_text("utf-8"))
         for _, _, text in extract_from_ast(tree, gettext_functions=("say",)):
             found |= {each for each in (text if isinstance(text, tuple) else (text,)) if each}
-    return found
+    return found | {claim.claim for claim in read_claims()}
 
 
 def _of_code(tree: ast.AST) -> set[str]:

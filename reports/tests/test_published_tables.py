@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reports.build import build_report
-from reports.run.claims import FAILS, HOLDS, Claim, judge, parameters, read_claims
+from reports.run.claims import Claim, judge, parameters, read_claims
 from reports.run.convergence import convergence, convergence_table
 from reports.run.loss_table import ROWS, loss_table
 from reports.run.records import read_run
@@ -16,6 +16,8 @@ from reports.tests.run_folder import STEPS_PER_EPOCH, total, write_run
 from reports.tests.test_verdict import certify
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
+
+HOLDS, FAILS = "holds", "**does not hold**"
 
 
 def cells(table: str | None) -> list[list[str]]:
