@@ -1,10 +1,9 @@
 """The command twin-detr, which pip installs: twin-detr COMMAND ... is python experiments/COMMAND.py ..."""
 
 import importlib
-import signal
 import sys
 
-from experiments.command import COMPLETE, run_command
+from experiments.command import COMPLETE, end_on_signals, run_command
 from frameworks.config.validation import nearest
 from frameworks.errors import UserError
 
@@ -13,6 +12,8 @@ COMMANDS = {
     "run": ("experiments.run", "train every framework on the same images, and compare"),
     "train": ("experiments.train", "train one framework"),
     "evaluate": ("experiments.evaluate", "COCO's numbers of a run, a checkpoint or weights"),
+    "detect": ("experiments.detect", "detect on images and videos, in either framework or in both"),
+    "demo": ("experiments.demo", "a page in the browser that shows the detections of both"),
     "runs": ("experiments.runs.list_command", "list, show and compare runs"),
     "weights": ("experiments.weights", "inspect, convert, verify and export weights"),
     "spec": ("experiments.spec", "list presets, show one as YAML"),
@@ -36,5 +37,5 @@ def main(arguments: list[str] | None = None) -> int:
 def _start(name: str, arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}; expected {', '.join(COMMANDS)}.{nearest(name, COMMANDS)}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster sends SIGTERM instead of Ctrl-C
+    end_on_signals()
     return importlib.import_module(COMMANDS[name][0]).main(arguments)
