@@ -88,59 +88,50 @@ def parameters(claim: Claim) -> Judged:
     )
     rounded = f"{claim.value / 1e6:.2f}"
     if rounded == f"{facts.parameters / 1e6:.2f}":
-        return Judged(claim, measured, say("holds"))
+        return Judged(claim, measured, _holds())
     if rounded == f"{every / 1e6:.2f}":
-        constants = say(
-            "the {affine:,} weights and biases of frozen norms, which are constants, count", affine=affine
+        counted = say(
+            "holds if the {affine:,} weights and biases of frozen norms, which are constants, count", affine=affine
         )
-        return Judged(claim, measured, say("{verdict} if {constants}", verdict=say("holds"), constants=constants))
-    return Judged(claim, measured, say("**does not hold**"))
+        return Judged(claim, measured, counted)
+    return Judged(claim, measured, _fails())
 
 
 def _numbers(run: RunRecords, claim: Claim) -> Judged:
     """A bound on the numbers of the first step, in float64 and as far as recorded in float32."""
     certificate = run.certificate
     if not (certificate and certificate.float64):
-        return Judged(claim, say("not recorded: the run has no certificate"), say("not comparable"))
+        return Judged(claim, say("not recorded: the run has no certificate"), _open())
     exact = [each.error for each in certificate.float64.comparisons if each.stage == claim.about]
     if not exact:
-        return Judged(claim, say("not recorded"), say("not comparable"))
+        return Judged(claim, say("not recorded"), _open())
     single: dict[str, list[float]] = {PORT: [], ORIGINAL: []}
     for line in certificate.float32:
         if line["stage"] == claim.about and line["framework"] in single:
             single[line["framework"]].append(math.nan if line["error"] is None else line["error"])
-    measured = say("{exact} in float64", exact=show.small(_worst(exact)))
+    measured = say("{error} in float64", error=show.small(_worst(exact)))
     if not all(single.values()):
-        return Judged(
-            claim,
-            say("{measured}; float32 not recorded", measured=measured),
-            _below(exact, claim, say("in float64")),
-        )
+        measured = say("{measured}; float32 not recorded", measured=measured)
+        return Judged(claim, measured, say("holds in float64") if _worst(exact) < claim.value else _fails())
     own, original = single[PORT], single[ORIGINAL]
-    measured += say(
-        "; in float32 {own}, {original} itself {error}",
+    measured = say(
+        "{measured}; in float32 {own}, {framework} itself {original}",
+        measured=measured,
         own=show.small(_worst(own)),
-        original=show.label(ORIGINAL),
-        error=show.small(_worst(original)),
+        framework=show.label(ORIGINAL),
+        original=show.small(_worst(original)),
     )
     if not _worst(exact) < claim.value:
-        return Judged(claim, measured, say("**does not hold**"))
+        return Judged(claim, measured, _fails())
     if _worst(own) < claim.value:
-        return Judged(claim, measured, say("holds"))
-    rounding = (
-        say(": {original}'s own rounding is larger", original=show.label(ORIGINAL))
-        if not _worst(original) < claim.value
-        else ""
+        return Judged(claim, measured, _holds())
+    if _worst(original) < claim.value:
+        return Judged(claim, measured, say("holds in float64, does not hold in float32"))
+    rounding = say(
+        "holds in float64, does not hold in float32: {framework}'s own rounding is larger",
+        framework=show.label(ORIGINAL),
     )
-    return Judged(
-        claim,
-        measured,
-        say("{verdict} in float64, does not hold in float32{rounding}", verdict=say("holds"), rounding=rounding),
-    )
-
-
-def _below(errors: list[float], claim: Claim, where: str) -> str:
-    return say("holds {where}", where=where) if _worst(errors) < claim.value else say("**does not hold**")
+    return Judged(claim, measured, rounding)
 
 
 def _worst(errors: list[float]) -> float:
@@ -152,7 +143,7 @@ def _precision(run: RunRecords, claim: Claim) -> Judged:
     """The relative difference of the APs on each split, with its interval where one was recorded."""
     port, original = (summarize(_records(run, name)) for name in (PORT, ORIGINAL))
     if not comparable(original, port):
-        return Judged(claim, say("not the same number of epochs"), say("not comparable"))
+        return Judged(claim, say("not the same number of epochs"), _open())
     told, verdicts = [], []
     for split in ("val", "train"):
         ours, theirs = evaluation_of(original, split), evaluation_of(port, split)
@@ -165,29 +156,25 @@ def _precision(run: RunRecords, claim: Claim) -> Judged:
         relative = pair[1] / pair[0] - 1
         low, high = _interval(run, split, pair[0])
         between = say(" ({low} to {high})", low=_signed(low), high=_signed(high)) if low < high else ""
-        told.append(say("{relative} on {split}{between}", relative=_signed(relative), split=split, between=between))
-        verdicts.append(
-            say("{relative} on {split}", relative=_within(relative, low, high, claim.value), split=split)
+        told.append(
+            say("{difference} on {split}{between}", difference=_signed(relative), split=split, between=between)
         )
-    return Judged(
-        claim,
-        say("; ").join(told) or say("no AP was recorded for both"),
-        say("; ").join(verdicts) or say("not comparable"),
-    )
+        said = _within(relative, low, high, claim.value)
+        verdicts.append(say("{verdict} on {split}", verdict=said, split=split))
+    measured = say("; ").join(told) or say("no AP was recorded for both")
+    return Judged(claim, measured, say("; ").join(verdicts) or _open())
 
 
 def _within(relative: float, low: float, high: float, bound: float) -> str:
     """A verdict on |difference| < bound: only an interval that lies on one side of the bound decides."""
     if not low < high:
-        return say(
-            "{verdict}, but no interval was recorded,",
-            verdict=say("holds") if abs(relative) < bound else say("**does not hold**"),
-        )
+        verdict = _holds() if abs(relative) < bound else _fails()
+        return say("{verdict}, but no interval was recorded,", verdict=verdict)
     if -bound < low and high < bound:
-        return say("holds")
+        return _holds()
     if low > bound or high < -bound:
-        return say("**does not hold**")
-    return say("{verdict}: too few images to tell", verdict=say("not comparable"))
+        return _fails()
+    return say("not comparable: too few images to tell")
 
 
 def _interval(run: RunRecords, split: str, reference: float) -> tuple[float, float]:
@@ -204,7 +191,7 @@ def _time(run: RunRecords, claim: Claim) -> Judged:
     durations = [_duration(_records(run, name), claim.about) for name in (PORT, ORIGINAL)]
     port, original = durations
     if not port or not original:
-        return Judged(claim, say("not recorded"), say("not comparable"))
+        return Judged(claim, say("not recorded"), _open())
     more = port / original - 1
     measured = say(
         "{more} ({pixels}, batch {batch_size})",
@@ -216,26 +203,14 @@ def _time(run: RunRecords, claim: Claim) -> Judged:
     first = _duration(run.frameworks[0], claim.about)
     noise = max((each / first - 1 for each in repeated if each and first), key=abs, default=0.0)
     if abs(more - claim.value) > max(TIMES_AGREE, abs(noise)):
-        return Judged(
-            claim,
-            measured,
-            say(
-                "{verdict} here: {side} than that",
-                verdict=say("**does not hold**"),
-                side=say("more") if more > claim.value else say("less"),
-            ),
-        )
+        less, longer = say("**does not hold** here: less than that"), say("**does not hold** here: more than that")
+        return Judged(claim, measured, longer if more > claim.value else less)
     if abs(noise) > TIMES_AGREE:
-        return Judged(
-            claim,
-            measured,
-            say(
-                "{verdict}: the control, the same program, differs by {noise}",
-                verdict=say("not comparable"),
-                noise=_signed(noise),
-            ),
+        unsteady = say(
+            "not comparable: the control, the same program, differs by {difference}", difference=_signed(noise)
         )
-    return Judged(claim, measured, say("holds"))
+        return Judged(claim, measured, unsteady)
+    return Judged(claim, measured, _holds())
 
 
 def _duration(records: FrameworkRecords, about: str) -> float | None:
@@ -249,6 +224,18 @@ def _duration(records: FrameworkRecords, about: str) -> float | None:
 
 def _records(run: RunRecords, name: str) -> FrameworkRecords:
     return next(each for each in run.frameworks if each.name == name)
+
+
+def _holds() -> str:
+    return say("holds")
+
+
+def _fails() -> str:
+    return say("**does not hold**")
+
+
+def _open() -> str:
+    return say("not comparable")
 
 
 def _signed(share: float) -> str:

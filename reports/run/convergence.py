@@ -46,12 +46,12 @@ def convergence_table(run: RunRecords) -> str | None:
     rows = [
         {
             say("framework"): show.label(each.name),
-            "epochs": each.epochs,
+            say("epochs"): each.epochs,
             say("first step"): show.loss(each.initial),
             say("last epoch"): show.loss(each.final),
             say("drop"): f"{each.drop:.4f}",
             say("of the first"): show.percent(each.drop / each.initial) if each.initial else show.ABSENT,
-            "minutes": f"{each.minutes:.2f}",
+            say("minutes"): f"{each.minutes:.2f}",
             say("drop per minute"): f"{each.drop_per_minute:.3g}",
         }
         for entry in run.entries

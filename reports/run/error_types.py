@@ -24,7 +24,6 @@ FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU from which an object is found, and belo
 CORRECT, MISSED = "correct", "missed"
 LOCALISATION, CLASS, BOTH = "localisation", "class", "both"
 DUPLICATE, NOTHING = "duplicate", "background"
-TYPES = (CORRECT, LOCALISATION, CLASS, BOTH, DUPLICATE, NOTHING, MISSED)
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,21 @@ def error_table(run: RunRecords) -> str | None:
             if truth and split in entry.predictions:
                 counts = count_errors(entry, split, truth, threshold)
                 row = {say("split"): split, say("framework"): show.label(entry.name)}
-                rows.append(row | {name: f"{counts[name]:,}" for name in TYPES})
+                rows.append(row | {title: f"{counts[name]:,}" for name, title in _titles().items()})
     return table(rows, left=2) if rows else None
+
+
+def _titles() -> dict[str, str]:
+    """The types in the order of the table, with the names of their columns."""
+    return {
+        CORRECT: say("correct"),
+        LOCALISATION: say("localisation"),
+        CLASS: say("class"),
+        BOTH: say("both"),
+        DUPLICATE: say("duplicate"),
+        NOTHING: say("background"),
+        MISSED: say("missed"),
+    }
 
 
 def read_ground_truth(folder: Path, split: str) -> dict[int, Objects]:

@@ -81,8 +81,11 @@ def _parting(comparison: TrainingDifference, stages: tuple[parting.Stage, ...]) 
 
 
 def listed(parts: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return say(", ").join(parts[:-1]) + (say(" and ") if len(parts) > 1 else "") + parts[-1]
+    """Clauses in a row: `a`, `a and b`, `a, b and c`."""
+    text = parts[0]
+    for each in parts[1:-1]:
+        text = say("{first}, {second}", first=text, second=each)
+    return say("{first} and {last}", first=text, last=parts[-1]) if len(parts) > 1 else text
 
 
 def trained(run: RunRecords) -> str:
@@ -188,7 +191,7 @@ def _totals(comparison: TrainingDifference) -> str:
     text = say(
         "The total losses then differ by {parts}; {passing}.",
         parts=say(" and by ").join(parts),
-        passing=say(" and ").join(passing),
+        passing=listed(passing),
     )
     if comparison.matchings_differ_at is not None:
         text += say(
@@ -319,7 +322,7 @@ def cost(comparison: TrainingDifference) -> str:
     return say(
         "{right} took {parts} of {left}.",
         right=show.label(right.name),
-        parts=say(" and ").join(parts),
+        parts=listed(parts),
         left=show.label(left.name),
     )
 

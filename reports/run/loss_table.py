@@ -37,4 +37,5 @@ def loss_table(run: RunRecords) -> str | None:
 def _difference(reference: float | None, other: float | None) -> str:
     if reference is None or other is None:
         return show.ABSENT
-    return f"{other - reference:+.4f} ({show.percent(relative_difference(reference, other))})"
+    relative = show.percent(relative_difference(reference, other))
+    return say("{difference:+.4f} ({relative})", difference=other - reference, relative=relative)

@@ -8,7 +8,8 @@ from reports.language import say
 from reports.markdown import table
 from reports.run import files
 from reports.run.records import SPLITS, RunRecords
-from reports.run.statistics import IMAGES, pair_title, with_interval
+from reports.run.statistics import pair_title, with_interval
+from reports.run.validation import images_of
 
 COMMON = 10  # images with a class from which its interval means something
 
@@ -22,7 +23,7 @@ def class_tables(run: RunRecords) -> list[dict[str, Any]]:
         if own := [row for row in rows if row["split"] == split]:
             own.sort(key=lambda row: (-row["objects"], row["category_id"]))
             title = say(
-                "AP of every class that the {images} hold ({count})", images=say(IMAGES[split]), count=len(own)
+                "AP of every class that the {images} hold ({count})", images=images_of(split), count=len(own)
             )
             found.append({"title": title, "table": _table(run, own), "summary": _summary(own)})
     return found
@@ -33,7 +34,7 @@ def _table(run: RunRecords, rows: list[dict[str, Any]]) -> str:
     return table(
         [
             {
-                say("class"): _code(row["name"]),
+                say("class"): show.code(row["name"]),
                 say("objects"): f"{row['objects']:,}",
                 say("images"): f"{row['images']:,}",
             }
@@ -49,18 +50,14 @@ def _summary(rows: list[dict[str, Any]]) -> str:
     common, told = [row["differences"] for row in rows if row["images"] >= COMMON], []
     for name in rows[0]["differences"]:
         apart = sum(each[name]["low"] > 0 or each[name]["high"] < 0 for each in common)
-        told.append(say("in {apart} for {name}", apart=apart, name=show.label(name)))
+        told.append(say("in {apart} for {framework}", apart=apart, framework=show.plain(show.label(name))))
     if not told:
         return ""
     return say(
-        "An interval of few images is too narrow to be believed. Of {classes} classes {common} are in "
-        "{images} or more images; of those it leaves 0 out {told}, by chance in about 5 of 100.",
-        classes=len(rows),
+        "An interval of few images is too narrow to be believed. Of {count} classes {common} are in "
+        "{enough} or more images; of those it leaves 0 out {told}, by chance in about 5 of 100.",
+        count=len(rows),
         common=len(common),
-        images=COMMON,
+        enough=COMMON,
         told=say(", ").join(told),
     )
-
-
-def _code(name: object) -> str:
-    return f"`{' '.join(str(name).split()).replace('`', chr(39))}`"

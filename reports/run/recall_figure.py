@@ -11,7 +11,7 @@ from reports.language import say
 from reports.run import files
 from reports.run.findings import AP_FLOOR
 from reports.run.records import SPLITS, RunRecords
-from reports.run.statistics import IMAGES
+from reports.run.validation import images_of
 
 Curves = dict[str, dict[str, dict[str, list[float]]]]  # by split, by framework or control, by threshold of IoU
 
@@ -47,7 +47,7 @@ def recall_figure(run: RunRecords, path: Path) -> Path | None:
                     axes.plot(recall, precision, label=look.label, **look.curve)
             axes.set_xlim(0, 1)
             axes.set_ylim(0, 1.02)
-            axes.set_title(f"IoU {threshold}, {IMAGES[split]}", fontsize=11, loc="left")
+            axes.set_title(f"IoU {threshold}, {images_of(split)}", fontsize=11, loc="left")
             style.tidy(axes)
         row[0].set_ylabel("precision")
     for axes in panels[-1]:
@@ -65,11 +65,11 @@ def caption(run: RunRecords) -> str:
             if each.name in entries:
                 values = say(" and ").join(f"{_area(curve):.3f}" for curve in entries[each.name].values())
                 areas.append(f"{show.label(each.name)} {values}")
-        ends.append(say("{areas} on the {images}", areas=say(", ").join(areas), images=say(IMAGES[split])))
+        ends.append(say("{areas} on the {images}", areas=say(", ").join(areas), images=images_of(split)))
     conclude = say(" Curves no farther apart than the control's are those of one program.") if run.controls else ""
     return say(
-        "How many detections are right (precision) by the time a share of the objects is found (recall), "
-        "the best score first, the mean over the classes. Areas below: AP50 and AP75 of {ends}.{conclude}",
+        "How many detections are right (precision) by the time a share of the objects is found (recall), the "
+        "best score first, the mean over the classes. Areas below: AP50 and AP75 of {ends}.{conclude}",
         ends=say("; ").join(ends),
         conclude=conclude,
     )

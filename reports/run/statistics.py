@@ -10,8 +10,7 @@ from reports.markdown import table
 from reports.run import files
 from reports.run.meta import COCO_STATS
 from reports.run.records import SPLITS, RunRecords
-
-IMAGES = {"train": "training images", "val": "validation images"}
+from reports.run.validation import images_of
 
 
 def statistics_tables(run: RunRecords) -> list[dict[str, str]]:
@@ -21,7 +20,7 @@ def statistics_tables(run: RunRecords) -> list[dict[str, str]]:
     found = []
     for split in SPLITS:
         if compared := [row for row in rows if row["split"] == split]:
-            found.append({"images": say(IMAGES[split]), "table": table(_rows(run, split, compared))})
+            found.append({"images": images_of(split), "table": table(_rows(run, split, compared))})
     return found
 
 
@@ -40,7 +39,7 @@ def _rows(run: RunRecords, split: str, rows: list[dict[str, Any]]) -> list[dict[
 
 def pair_title(other: str, reference: str) -> str:
     """The heading of a column of differences."""
-    return f"{show.label(other)} − {show.label(reference)}"
+    return f"{show.plain(show.label(other))} − {show.plain(show.label(reference))}"
 
 
 def with_interval(found: dict[str, Any] | None) -> str:

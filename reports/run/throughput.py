@@ -20,18 +20,12 @@ def throughput_table(run: RunRecords) -> str | None:
             continue
         row = {say("framework"): show.label(entry.name)}
         for percentile in PERCENTILES:
-            row[say("step, p{percentile}", percentile=percentile)] = show.seconds(
-                float(np.percentile(seconds, percentile))
-            )
-        rows.append(
-            row
-            | {
-                say("training, images/s"): _rate(
-                    run.meta.batch_size / median(seconds) if median(seconds) else None
-                ),
-                say("evaluation, images/s"): _rate(evaluation_rate(entry)),
-            }
-        )
+            duration = float(np.percentile(seconds, percentile))
+            row[say("step, p{percentile}", percentile=percentile)] = show.seconds(duration)
+        middle = median(seconds)
+        row[say("training, images/s")] = _rate(run.meta.batch_size / middle if middle else None)
+        row[say("evaluation, images/s")] = _rate(evaluation_rate(entry))
+        rows.append(row)
     return table(rows) if rows else None
 
 

@@ -101,7 +101,8 @@ def _kinds(split: str) -> list[tuple[str, str]]:
     return [(say("training"), "training"), (kind, "validation")]
 
 
-def _images(split: str) -> str:
+def images_of(split: str) -> str:
+    """What the images of a split are called."""
     return {"train": say("training images"), "val": say("validation images")}[split]
 
 
@@ -141,7 +142,7 @@ def validation_note(run: RunRecords) -> str:
         "the steps of the epoch, of the model while it learns. {split}: of the averaged model after the "
         "epoch, on the {images}. Differences are relative.{rest}",
         split=_kinds(split)[1][0].capitalize(),
-        images=_images(split),
+        images=images_of(split),
         rest=rest,
     )
 
@@ -159,7 +160,7 @@ def draw_validations(axes: Axes, run: RunRecords, split: str) -> None:
     kind = _kinds(split)[1][0]
     plain: dict[str, Any] = {"color": style.NEUTRAL_COLOR, "linewidth": 1.0}
     handles = [
-        Line2D([], [], label=f"{kind}, averaged model, {_images(split)}", marker="o", markersize=4.5, **plain),
+        Line2D([], [], label=f"{kind}, averaged model, {images_of(split)}", marker="o", markersize=4.5, **plain),
         Line2D([], [], label="training, mean of the epoch", **plain),
     ]
     axes.legend(handles=handles, frameon=False, fontsize=9)
@@ -183,7 +184,7 @@ def caption(run: RunRecords) -> str:
                     framework=show.label(framework.name),
                     training=last.training,
                     validation=last.validation,
-                    split=_images(split),
+                    split=images_of(split),
                 )
             )
     return (

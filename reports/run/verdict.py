@@ -167,7 +167,7 @@ def _alone(run: RunRecords) -> str:
         for split, each in found
         if each
     ]
-    precision = say(" AP is {parts}.", parts=say(" and ").join(parts)) if parts else ""
+    precision = say(" AP is {parts}.", parts=findings.listed(parts)) if parts else ""
     return say(
         "Only {summary} trained here, so nothing is compared.{precision}",
         summary=show.label(summary.name),

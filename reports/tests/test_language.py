@@ -14,6 +14,8 @@ from reports.build import build_report, main
 from reports.language import catalogue, in_language, say
 from reports.run.claims import read_claims
 from reports.tests.run_folder import add_validation_losses, write_run
+from reports.tests.test_error_types import write_ground_truth
+from reports.tests.test_recorded_precision import record_precision
 from reports.tests.test_report_files import Tags
 from reports.tests.test_verdict import bootstrap, certify
 
@@ -25,7 +27,7 @@ AS_RECORDED = ("images drawn by seed from a folder", "epochs instead of 72", "of
 
 def sentences() -> set[str]:
     """All keys that code and templates ask for."""
-    found = set()
+    found = {claim.claim for claim in read_claims()}
     for path in REPORTS.rglob("*.py"):
         if "tests" not in path.parts:
             found |= _of_code(ast.parse(path.read_text("utf-8")))
@@ -33,7 +35,7 @@ def sentences() -> set[str]:
         tree = Environment().parse(path.read_text("utf-8"))
         for _, _, text in extract_from_ast(tree, gettext_functions=("say",)):
             found |= {each for each in (text if isinstance(text, tuple) else (text,)) if each}
-    return found | {claim.claim for claim in read_claims()}
+    return found
 
 
 def _of_code(tree: ast.AST) -> set[str]:
@@ -82,6 +84,12 @@ def english_left(text: str) -> list[str]:
     return re.findall(r"[A-Za-z']{2,}(?: [a-z']{2,}){2,}", text)
 
 
+def headings_left(text: str) -> set[str]:
+    """English words in the headings of tables, but for `epoch` and `train`, which are ones in Chinese, too."""
+    headings = re.findall(r"^\|(.*)\|\n\|:?-", text, flags=re.MULTILINE)
+    return set(re.findall(r"\b[a-z]{4,}\b", " ".join(headings))) - {"epoch", "train"}
+
+
 @pytest.mark.usefixtures("blank_figures")
 def test_a_chinese_report_has_no_english_sentence(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", ap=0.05, controls=1)
@@ -91,11 +99,16 @@ def test_a_chinese_report_has_no_english_sentence(tmp_path: Path) -> None:
     alone = write_run(tmp_path / "alone", frameworks=("jittor",), kind="shapes")
     early = write_run(tmp_path / "early")
     (early / "complete.json").unlink()
-    for run in (folder, alone, early):
+    full = write_run(tmp_path / "full", ap=0.05, controls=1)
+    certify(full)
+    record_precision(full)
+    write_ground_truth(full, "val", (21, 22))
+    for run in (folder, alone, early, full):
         english = build_report(run).read_text()
         summary = (run / "summary.json").read_text()
         text = build_report(run, "zh").read_text()
         assert len(english_left(english)) > 30 and not english_left(text)
+        assert "framework" in headings_left(english) and not headings_left(text)
         assert len(CHINESE.findall(text)) > 500
         assert (run / "summary.json").read_text() == summary, "a program reads one form"
         assert re.findall(r"\(report_\w+\.png\)", text) == re.findall(r"\(report_\w+\.png\)", english)

@@ -16,7 +16,6 @@ from reports.tests.run_folder import STEPS_PER_EPOCH, total, write_run
 from reports.tests.test_verdict import certify
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
-
 HOLDS, FAILS = "holds", "**does not hold**"
 
 

@@ -31,7 +31,13 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def recorded(run_dir: Path) -> Path:
-    """A run with everything that is recorded after the last epoch; AP_small is what COCO does not define here."""
+    """A run with everything that is recorded after the last epoch."""
+    record_precision(run_dir)
+    return run_dir
+
+
+def record_precision(run_dir: Path) -> None:
+    """Add what a run records after the last epoch; AP_small is what COCO does not define here."""
     about = {"reference": "torch", "other": "jittor", "resamples": 1000}
     defined = {name: difference(place / 100) for place, name in enumerate(COCO_STATS) if name != "AP_small"}
     splits = ("train", "val")
@@ -47,7 +53,6 @@ def recorded(run_dir: Path) -> Path:
     curves = {split: {iou: [level] * 101 for iou, level in each.items()} for split, each in levels.items()}
     rows = [{"split": split, "name": name, "precision": each} for split, each in curves.items() for name in NAMES]
     write_lines(run_dir / "curves.jsonl", rows)
-    return run_dir
 
 
 def test_every_number_of_coco_has_its_difference_and_interval(recorded: Path) -> None:
@@ -67,6 +72,13 @@ def test_classes_come_by_their_objects_and_only_common_ones_are_counted(recorded
     assert [row[0] for row in rows] == ["`kind 3`", "`kind 4`", "`kind 2`", "`kind 1`"]
     assert rows[1] == ["`kind 4`", "50", "25", "0.2500", "0.0500", "-0.2000 (-0.2100 to -0.1900)"]
     assert "Of 4 classes 3 are in 10 or more images; of those it leaves 0 out in 2 for Jittor" in found["summary"]
+
+
+def test_the_name_of_a_class_is_just_letters(recorded: Path) -> None:
+    rows = [json.loads(line) for line in (recorded / "classes.jsonl").read_text().splitlines()]
+    rows[0]["name"] = "a | `b`\n<i>c</i>"
+    write_lines(recorded / "classes.jsonl", rows)
+    assert "| `a \\| 'b' <i>c</i>`" in class_tables(read_run(recorded))[0]["table"]
 
 
 def test_curves_are_drawn_where_something_was_learnt(recorded: Path, tmp_path: Path) -> None:
