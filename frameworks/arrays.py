@@ -1,5 +1,6 @@
 """Named NumPy arrays, the form in which tensors pass between frameworks, and their safetensors files."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,32 @@ Arrays = dict[str, np.ndarray]
 def save_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = None) -> None:
     """Write arrays to a safetensors file, atomically: a reader sees the old file or the whole new one.
 
+    Equal arrays and metadata give equal bytes.
+
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
     part = path.with_name(path.name + ".part")
     try:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, part, metadata)
+        if metadata:
+            _sort_metadata(part)
         part.replace(path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from None
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata in the order of their names, because safetensors writes them in a random one."""
+    with path.open("r+b") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # the same letters in another order; the format allows spaces at the end
+            stream.seek(8)
+            stream.write(text.ljust(size))
 
 
 def load_arrays(path: Path) -> Arrays:

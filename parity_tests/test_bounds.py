@@ -1,7 +1,7 @@
 """Values beyond the bounds of a formula, which the usual inputs never reach: the clamp of RT-DETR's decoder layers
-before their last norm, and the clip of the logit at 0 and at 1."""
+before their last norm, the clip of the logit at 0 and at 1, and anchors that are invalid by any coordinate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -57,3 +57,17 @@ def test_boxes_at_the_border(traces: Traces, record):
     assert np.allclose([logits_BN[0].max(), logits_BN[1].min()], [clipped, -clipped])
     outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
     assert_same_function(outputs, truth, record(subject, "denoising at the border", "float64", "cpu"))
+
+
+def test_anchors_near_all_borders(traces: Traces, record):
+    """Rows and columns next to the border are invalid on the first of three maps, and are taken as queries."""
+    subject = subjects.subject("tiny")
+    model = subject.spec.model
+    spec = replace(subject.spec, model=replace(model, decoder=replace(model.decoder, eps=0.07)))
+    subject = replace(subject, name="tiny, anchors", spec=spec, size_hw=(64, 64))
+    first = np.arange(spec.model.decoder.num_queries)  # the upper rows of a map of 8 x 8
+    inputs = subject.images() | {"forced/topk": np.tile(first, (len(subject.counts), 1))}
+    case = Case("forward", spec)
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
+    assert_same_function(outputs, truth, record(subject, "evaluation, anchors", "float64", "cpu"))

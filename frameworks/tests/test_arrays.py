@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from frameworks import arrays
 from frameworks.arrays import load_arrays, save_arrays
@@ -137,3 +138,18 @@ def test_array_that_has_no_safetensors_type_leaves_the_old_file(tmp_path):
         save_arrays(path, {"a": np.asarray(["text"])})
     np.testing.assert_array_equal(load_arrays(path)["a"], np.zeros(3))
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path):
+    """safetensors alone writes metadata in a random order."""
+    metadata = {name: f'é {name} "quoted"\n' for name in ("epochs", "steps", "spec", "spec_hash", "a", "b")}
+    given = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "counter": np.array(7), "empty": np.zeros((0, 4))}
+    written = set()
+    for order in (list(metadata), sorted(metadata), sorted(metadata, reverse=True)) * 3:
+        save_arrays(tmp_path / "file", given, {name: metadata[name] for name in order})
+        written.add((tmp_path / "file").read_bytes())
+    assert len(written) == 1
+    read = load_arrays(tmp_path / "file")
+    assert all(np.array_equal(read[name], array) for name, array in given.items())
+    with safe_open(tmp_path / "file", framework="numpy") as opened:
+        assert opened.metadata() == metadata
