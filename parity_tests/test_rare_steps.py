@@ -20,7 +20,7 @@ from parity_tests.agreement import assert_same_function
 from parity_tests.cases import contract, subjects
 from parity_tests.cases.subjects import Subject
 from parity_tests.culprits import CulpritSearch
-from parity_tests.traces import TRUTH, Traces
+from parity_tests.traces import TRUTH, Traces, compared
 
 STEPS = 3
 # No two rates and decays are equal, none is reached before the warm-up ends, and the average moves visibly. With
@@ -83,6 +83,17 @@ def test_rare_steps(name, traces: Traces, record):
     outputs = {framework: updates(trace, weights) for framework, trace in traced.items()}
     setting, search = record(subject, f"{STEPS} steps", "float64", "cpu"), CulpritSearch(traces, subject)
     assert_same_function(outputs, updates(truth, weights), setting, search=search)
+
+
+def test_predictions_that_no_loss_reads_have_zero_gradients(traces: Traces, record):
+    """Zeros in every framework: one that leaves them out would be blamed for a fault elsewhere."""
+    subject = missing_gradients()
+    truth = traces.replay(subject, "criterion", *TRUTH)
+    outputs = {
+        name: traces.replay(subject, "criterion", name, "float64", "cpu") for name in compared("float64", "cpu")
+    }
+    assert not truth["gradient_input/prediction/pred_logits"].any()
+    assert_same_function(outputs, truth, record(subject, "criterion", "float64", "cpu"))
 
 
 def test_the_cases_are_what_they_claim(traces: Traces):

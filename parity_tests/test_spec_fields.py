@@ -39,6 +39,7 @@ from parity_tests.agreement import assert_same_function
 from parity_tests.cases import subjects
 from parity_tests.cases.subjects import Subject
 from parity_tests.cases.varied import VARIED, varied
+from parity_tests.culprits import CulpritSearch
 from parity_tests.traces import TRUTH, Traces
 
 BACKBONES = (PResNetSpec, HGNetv2Spec, HGStageSpec, DLASpec, RegNetSpec)
@@ -184,4 +185,5 @@ def test_twins(name, traces: Traces, record):
         truth = updates(traces.run(case, subject, inputs, *TRUTH), weights)
         traced = traces.run_all(case, subject, inputs, "float64", "cpu")
         outputs = {framework: updates(trace, weights) for framework, trace in traced.items()}
-        assert_same_function(outputs, truth, record(subject, label, "float64", "cpu"))
+        setting, search = record(subject, label, "float64", "cpu"), CulpritSearch(traces, subject)
+        assert_same_function(outputs, truth, setting, search=search)

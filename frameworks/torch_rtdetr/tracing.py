@@ -111,10 +111,11 @@ def trace_criterion(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
     outputs = outputs_from(leaves, queries)
     terms, found = criterion(outputs, targets, case.spec.criterion, trace_names.forced_matchings(inputs))
     total = total_loss(terms)
-    gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    # Zeros for predictions that no term reads, as in Jittor.
+    gradients = torch.autograd.grad(total, list(leaves.values()), materialize_grads=True)
     arrays = trace_names.losses(to_arrays(terms | {"total": total})) | trace_names.matchings(found)
     named = zip(leaves, gradients, strict=True)
-    return arrays | {f"gradient_input/{n}": to_numpy(g) for n, g in named if g is not None}
+    return arrays | {f"gradient_input/{n}": to_numpy(g) for n, g in named}
 
 
 def trace_postprocess(case: Case, model: RTDETR, inputs: Arrays) -> Arrays:
