@@ -1,4 +1,4 @@
-"""The log of a worker: its standard error in a file, and its complete lines on this process's standard error."""
+"""The log of a worker: what it prints in a file, and its complete lines on this process's standard error."""
 
 import contextlib
 from pathlib import Path
