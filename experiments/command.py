@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 from frameworks.config.validation import nearest
 from frameworks.errors import UserError, exit_status
+from frameworks.files import user_path
 
 COMPLETE, FAILED, INTERRUPTED = 0, 1, 130  # exit statuses beside frameworks.errors.WRONG
 
@@ -96,7 +96,7 @@ def parse_pythons(pairs: Iterable[str], frameworks: Collection[str]) -> dict[str
             )
         if name in pythons:
             raise UserError(f"--python names {name!r} twice; give one interpreter for each framework")
-        pythons[name] = str(Path(path).expanduser())
+        pythons[name] = str(user_path(path))
     return pythons
 
 

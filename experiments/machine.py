@@ -2,7 +2,6 @@
 
 import fcntl
 import importlib.metadata
-import io
 import locale
 import os
 import platform
@@ -15,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.command import COMPLETE, FAILED, Parser
-from experiments.runs.host import cores, host_record
+from experiments.runs.host import host_record
 from experiments.runs.list_command import size
 from experiments.runs.overview import disk_usage
 from frameworks.errors import UserError
+from frameworks.files import cache_folder
 from frameworks.jittor_rtdetr.runtime import checks, cuda_home, onednn_links
+from frameworks.threads import cores, thread_count
 
 OK, HINT, MISSING = " ", "!", "x"
 CACHE_BYTES = 1_000_000_000  # what Jittor compiles for one run, with room
@@ -41,8 +42,6 @@ def start(arguments: list[str] | None) -> int:
     Parser(prog="python -m experiments.check", description="What this machine can do, and lacks.").parse_args(
         arguments
     )
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a path that the locale cannot show must not end this
     lines = list(find_lines())
     print("\n".join(f"{line.mark} {line.subject:<14} {line.text}" for line in lines))
     missing = [line.subject for line in lines if line.mark == MISSING]
@@ -74,7 +73,7 @@ def _asked(subject: str, question: Callable[[], str], otherwise: str = MISSING) 
     """A line with the answer, or with the reason why there is none."""
     try:
         return Line(OK, subject, question())
-    except (UserError, OSError, RuntimeError) as error:  # RuntimeError: no home folder
+    except (UserError, OSError) as error:
         return Line(otherwise, subject, " ".join(str(error).split()))
 
 
@@ -128,8 +127,8 @@ def _caches() -> Iterator[Line]:
     """Jittor's cache and this project's: where, how large, whether they can be written and have room and locks."""
     try:
         home, folder, source = checks.state_place()
-        own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "twin-detr"
-    except (UserError, RuntimeError) as error:
+        own = cache_folder()
+    except UserError as error:
         yield Line(MISSING, "caches", " ".join(str(error).split()))
         return
     used = home / ".cache" / "jittor"
@@ -171,7 +170,8 @@ def _locks(place: Path) -> Line:
 
 def _threads() -> str:
     given = os.environ.get("OMP_NUM_THREADS")
-    return "one thread for each" if given is None else f"OMP_NUM_THREADS={given!r}"
+    found = f"{thread_count()} threads"
+    return found if given is None else f"{found} by OMP_NUM_THREADS={given!r}"
 
 
 def _memory(gib: float | None) -> Line:

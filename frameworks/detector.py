@@ -16,6 +16,7 @@ from frameworks.arrays import Arrays, load_arrays
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.config.recorded import read_spec
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from frameworks.images import load_image, resize_bilinear, to_chw
 from frameworks.protocol import Framework
 from frameworks.shared.trace_names import below
@@ -114,7 +115,7 @@ class OpenDetector(Detector):
 
 def _spec_of(name: str | Path | None, weights: Weights) -> ExperimentSpec:
     """The spec of a name, or without one that of a checkpoint. Raises UserError where both say another size."""
-    path = None if isinstance(weights, Mapping) else Path(weights).expanduser()
+    path = None if isinstance(weights, Mapping) else user_path(weights)
     recorded = read_spec(path) if path else None
     if name is None:
         if recorded is None:
@@ -133,7 +134,7 @@ def _spec_of(name: str | Path | None, weights: Weights) -> ExperimentSpec:
 def _whole_state(weights: Weights, spec: ExperimentSpec) -> Arrays:
     """The arrays that the model has, floats as float32. Raises UserError for weights of another model."""
     where = "the weights" if isinstance(weights, Mapping) else str(weights)
-    given = dict(weights) if isinstance(weights, Mapping) else _read(Path(weights).expanduser())
+    given = dict(weights) if isinstance(weights, Mapping) else _read(user_path(weights))
     given = below("parameter", given) | below("ema", given) or given  # counters have no average
     shapes, state = model_facts(spec.model).shapes, {}
     for name, shape in shapes.items():
@@ -169,7 +170,7 @@ def _picture(image: Path | str | np.ndarray | Image.Image) -> Image.Image:
     if isinstance(image, Image.Image):
         return image if image.mode == "RGB" else image.convert("RGB")
     if isinstance(image, (str, Path)):
-        return load_image(Path(image).expanduser())
+        return load_image(user_path(image))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(f"the image is {image.dtype} {list(image.shape)}; expected RGB pixels, uint8 [H, W, 3]")
     return Image.fromarray(image)

@@ -1,9 +1,12 @@
-"""The exception that commands show to the user as one line, and the exit status after it."""
+"""The exception that commands show to the user as one line, and the exit statuses of every command."""
 
+import io
+import os
 import sys
 from collections.abc import Callable
 
 WRONG = 2  # exit status of a command after a UserError
+NO_READER = 141  # what read the output has ended, as in `| head`; the shell's number for such an end
 _LONGEST = 4000  # characters of a line that is shown
 
 
@@ -12,16 +15,39 @@ class UserError(Exception):
 
 
 def exit_status(command: Callable[[], int]) -> int:
-    """Run ``command`` and return its exit status; a UserError becomes one line on stderr and the status 2."""
+    """Run ``command`` and return its exit status; a UserError becomes one line on stderr and the status 2.
+
+    Where nobody reads the output any more, the command ends without a word and the status is 141.
+    """
+    _let_print_show_everything()
     try:
-        return command()
-    except UserError as error:
-        line = " ".join(str(error).split())  # what a stranger's file says may be long or steer the terminal
-        shown = "".join(letter if letter.isprintable() else "?" for letter in line[:_LONGEST])
-        print(f"error: {shown}", file=sys.stderr)
-        return WRONG
+        try:
+            status = command()
+        except UserError as error:
+            status = WRONG
+            line = " ".join(str(error).split())  # what a stranger's file says may be long or steer the terminal
+            shown = "".join(letter if letter.isprintable() else "?" for letter in line[:_LONGEST])
+            print(f"error: {shown}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # or Python complains when it flushes at its end
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        return NO_READER
+    return status
 
 
 def said(reason: object) -> str:
     """What an exception or a server says, as a piece of one line."""
     return " ".join(str(reason).split())[:200] or type(reason).__name__
+
+
+def _let_print_show_everything() -> None:
+    """Let no letter of a path or a name end a command because the locale has no such letter."""
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        if stream.errors == "surrogateescape":  # no locale is set: Python's own UTF-8 mode writes so
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+        elif stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")

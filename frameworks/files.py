@@ -1,4 +1,4 @@
-"""Atomic writing and hashing of files, and folders that are new."""
+"""Atomic writing and hashing of files, folders that are new, and the folders of a user."""
 
 import contextlib
 import hashlib
@@ -35,7 +35,8 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            part.write_text(text, encoding="utf-8")
+            # names of files may have bytes that are no text
+            part.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"{path}: cannot write ({error.strerror}); choose a folder with space and rights") from None
 
@@ -64,3 +65,24 @@ def file_hash(path: Path, algorithm: str = "sha256") -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def home_folder() -> Path:
+    """The user's home folder. Raises UserError where there is none, as in a container for a user without a name."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UserError("this user has no home folder; set HOME to a folder that can be written") from None
+
+
+def user_path(text: str | os.PathLike[str]) -> Path:
+    """A path that a user gave, with ~ and ~NAME replaced. Raises UserError where there is no such home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"{os.fspath(text)}: there is no such home folder; write the path without ~") from None
+
+
+def cache_folder() -> Path:
+    """This project's cache below ``$XDG_CACHE_HOME`` or ~/.cache. Raises UserError without a home folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or home_folder() / ".cache") / "twin-detr"

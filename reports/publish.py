@@ -28,7 +28,8 @@ def render(template: str, context: dict[str, Any]) -> str:
         each.__name__: each for each in (show.label, show.plain, show.prose, show.code, show.cell)
     }
     environment.globals["say"] = say
-    return environment.get_template(template).render(context)
+    text = environment.get_template(template).render(context)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a path may have bytes that are no text
 
 
 def install(source: Path, target: Path, page: str, pattern: str) -> Path:

@@ -3,7 +3,8 @@
 import os
 from typing import Any
 
-from experiments.runs.host import cores, host_record, package_version
+from experiments.runs.host import host_record, package_version
+from frameworks.threads import thread_count
 
 PACKAGES = ("torch", "jittor", "transformers", "onednn-devel-cpu-gomp")
 
@@ -14,10 +15,10 @@ def thread_variables() -> dict[str, str]:
     All processes are alive at once; OpenMP threads that spin while they wait would take cores from the process that
     is being timed.
     """
-    threads = os.environ.get("OMP_NUM_THREADS") or str(cores())
+    count = str(thread_count())
     return {
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
         "OMP_WAIT_POLICY": "PASSIVE",
         "KMP_BLOCKTIME": "0",
     }

@@ -13,6 +13,7 @@ from experiments.benchmarks.timing import order_of
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec
 from frameworks.errors import UserError
+from frameworks.threads import thread_count
 from frameworks.workers.client import open_framework
 from reports import formatting as show
 from reports.markdown import table
@@ -57,7 +58,7 @@ def _by_onnx_runtime(path: Path, images: Arrays) -> Call:
     except ModuleNotFoundError:
         raise UserError("--onnx needs more packages: pip install 'twin-detr[onnx]'") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(thread_variables()["OMP_NUM_THREADS"])
+    options.intra_op_num_threads = thread_count()
     if not path.is_file():
         raise UserError(f"--onnx {path}: no such file; write it with experiments/weights.py export")
     try:

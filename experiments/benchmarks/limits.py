@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from experiments.runs.host import cores
+from frameworks.threads import cores
 
 SIDES = (512, 1024, 2048, 3072)  # of the matrices
 COPIED_MB = 512  # far more than any cache holds

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from experiments.runs.host import GENERATED
 from frameworks.errors import UserError
-from frameworks.files import unused
+from frameworks.files import unused, user_path
 
 
 def new_folder(out: str | None, kind: str, content: str, records: str) -> Path:
@@ -15,7 +15,7 @@ def new_folder(out: str | None, kind: str, content: str, records: str) -> Path:
     """
     if not out:
         return unused(GENERATED / time.strftime(f"{kind}-%Y%m%d-%H%M%S"))
-    folder = Path(out).expanduser().absolute()
+    folder = user_path(out).absolute()
     if (folder / records).exists():
         raise UserError(f"{folder} holds {content} already; name another folder")
     try:

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 from experiments.benchmarks.cells import find, read_records, read_rows
 from experiments.benchmarks.new_folder import new_folder
@@ -14,6 +13,7 @@ from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, pars
 from frameworks import ADAPTERS, JUDGES, REFERENCE
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from frameworks.hf_rtdetr.names import NAME, require_supported, require_transformers
 from frameworks.official_rtdetr.source import NAME as OFFICIAL
 from frameworks.official_rtdetr.source import VARIABLE, configuration_file, require_checkout
@@ -75,7 +75,7 @@ def _official(entrant: str | None, presets: list[str]) -> dict[str, str]:
     name, _, path = entrant.partition("=")
     if name != OFFICIAL or not path:
         raise UserError(f"--entrant {entrant}: expected {OFFICIAL}=PATH of a checkout's rtdetr_pytorch folder")
-    folder = require_checkout(Path(path).expanduser())
+    folder = require_checkout(user_path(path))
     for preset_name in presets:
         configuration_file(folder, preset_name)
     return {VARIABLE: str(folder)}

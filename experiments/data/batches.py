@@ -4,7 +4,6 @@ Shapes: B images a batch, N boxes of all its images together, H and W height and
 """
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,10 @@ from experiments.data.targets import ImageTargets, build_targets
 from frameworks.config import AugmentationSpec
 from frameworks.errors import UserError
 from frameworks.images import to_chw
+from frameworks.threads import cores
 
 _AHEAD = 2  # batches prepared while the framework computes: one may take longer than a step, few take memory
-WORKERS = min(8, max(2, os.cpu_count() or 1))  # processes by default
+WORKERS = min(8, max(2, cores()))  # processes by default
 _STRIDE = 32  # sides of an input are multiples of the coarsest stride
 
 

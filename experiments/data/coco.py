@@ -237,6 +237,8 @@ def _category(row: Document, tally: Tally) -> tuple[int, str]:
         raise ValueError(f"id is {category_id}, expected 0 or more")
     if not isinstance(name, (str, int)) or not str(name).strip():
         raise TypeError(f"name is {name!r}, expected text")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(name)):  # half of a letter, as \ud83d in JSON
+        raise ValueError(f"name is {name!r}, which has half of a letter")
     return category_id, str(name)
 
 

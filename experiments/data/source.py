@@ -11,6 +11,7 @@ from experiments.data.download import COCO_SERVER, NetworkUnavailable, Policy, S
 from experiments.data.shapes import DESCRIPTION, MARKER, write_shapes
 from experiments.data.voc import is_voc
 from frameworks.errors import UserError
+from frameworks.files import cache_folder, user_path
 
 Kind = Literal["coco-folder", "coco-download", "voc-folder", "shapes"]
 
@@ -43,7 +44,7 @@ def resolve_source(
     for name, given in (("--data", data), ("COCO_ROOT", os.environ.get("COCO_ROOT") or None)):
         if given is not None:
             return _folder(given, name)
-    cache = cache_dir or Path.home() / ".cache" / "twin-detr"
+    cache = cache_dir or cache_folder()
     root = cache / "coco" / f"seed-{seed}"
     try:
         download_subset(root, {"train": train_count, "val": val_count}, seed, server=server, policy=policy)
@@ -53,7 +54,7 @@ def resolve_source(
 
 
 def _folder(given: str, name: str) -> Source:
-    root = Path(given).expanduser()
+    root = user_path(given)
     if not given or not root.is_dir():  # "" would be the current folder
         raise UserError(f"{name} names {given!r}, which is no folder; expected one with annotations/ and val2017/")
     if is_voc(root):

@@ -13,6 +13,7 @@ from frameworks import ADAPTERS
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from reports.jsonl import read_object
 from reports.run import files
 
@@ -48,7 +49,7 @@ def choose_model(
     Raises:
         UserError: nothing of that name, no checkpoint yet, or a file of an unknown or another model.
     """
-    path = Path(source).expanduser().absolute()
+    path = user_path(source).absolute()
     if path.is_dir():
         if not (path / files.META).is_file():
             raise UserError(f"{path}: has no {files.META}, so it is no run folder; give one or a file of weights")

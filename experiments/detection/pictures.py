@@ -12,6 +12,7 @@ from PIL import Image
 
 from experiments.untrusted import reading
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from frameworks.images import load_image
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
@@ -47,7 +48,7 @@ def find_files(given: Sequence[str]) -> list[Path]:
 
 
 def _files_of(argument: str) -> list[Path]:
-    path = Path(argument).expanduser()
+    path = user_path(argument)
     if path.is_dir():
         images = Image.registered_extensions()
         found = sorted(each for each in path.iterdir() if each.suffix.lower() in images and each.is_file())

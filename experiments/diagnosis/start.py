@@ -16,6 +16,7 @@ from experiments.diagnosis.subject import make_subject, read_arrays
 from experiments.weight_files.readers import read_weights
 from frameworks import ADAPTERS, JUDGES
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from frameworks.judge.blame import Limit
 from frameworks.workers.client import Worker, WorkerFailure, open_framework
 
@@ -105,7 +106,7 @@ def _own_sides(given: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[
     workers = []
     for side, adapter in zip(SIDES, (given.left, given.right), strict=True):
         path, _, name = adapter.rpartition(":")
-        where = f"{Path(path).expanduser().absolute()}:{name}"
+        where = f"{user_path(path).absolute()}:{name}"
         worker = Worker(side, where, given.device, pythons.get(side, sys.executable), None, _show)
         stack.callback(worker.close)
         workers.append(worker)

@@ -1,7 +1,6 @@
 """What two frameworks of this project are run on: a spec, weights and drawn inputs; and files of arrays."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from experiments.weight_files.sources import load_weights
 from frameworks.arrays import Arrays, load_arrays
 from frameworks.config import load_spec
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from frameworks.protocol import Case
 from frameworks.shared import drawn_inputs
 from frameworks.shared.noise import denoising_count
@@ -50,7 +50,7 @@ def make_subject(spec_name: str, weights: str | None, size_hw: tuple[int, int], 
         )
     arrays = drawn_inputs.weights(state_shapes(model), SEED)
     if weights:
-        arrays |= load_weights(read_weights(Path(weights).expanduser()), spec).weights
+        arrays |= load_weights(read_weights(user_path(weights)), spec).weights
     counts = drawn_inputs.TARGETS_PER_IMAGE
     inputs: Arrays = {"images": drawn_inputs.images(len(counts), *size_hw, SEED)}
     if training:
@@ -63,7 +63,7 @@ def make_subject(spec_name: str, weights: str | None, size_hw: tuple[int, int], 
 
 def read_arrays(path: str) -> Arrays:
     """The arrays of a .npz or .safetensors file. Raises UserError if it is neither, or cannot be read."""
-    file = Path(path).expanduser()
+    file = user_path(path)
     match file_format(file):
         case "npz":
             return read_npz(file)

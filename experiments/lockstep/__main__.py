@@ -10,13 +10,13 @@ than that, or if a planted fault stays inside. A second call goes on where the f
 import contextlib
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 from experiments.command import COMPLETE, FAILED, Parser, require_positive, run_command
 from experiments.lockstep.plan import DTYPES, Plan
 from experiments.lockstep.session import Session
 from experiments.runs.host import GENERATED
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from frameworks.workers.client import WorkerFailure
 from reports.lockstep.envelope import judged
 from reports.lockstep.page import build_page
@@ -31,7 +31,7 @@ def start(arguments: list[str] | None) -> int:
     dtypes = tuple(given.dtypes.split(","))
     if not set(dtypes) <= set(DTYPES):
         raise UserError(f"--dtypes is {given.dtypes}; expected {','.join(DTYPES)} or one of them")
-    folder = Path(given.out).expanduser().absolute() if given.out else GENERATED / "lockstep"
+    folder = user_path(given.out).absolute() if given.out else GENERATED / "lockstep"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with contextlib.ExitStack() as stack:

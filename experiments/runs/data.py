@@ -23,6 +23,7 @@ from frameworks.arrays import save_arrays
 from frameworks.config import DataSpec
 from frameworks.errors import UserError
 from frameworks.files import write_atomically
+from frameworks.threads import cores
 from reports.run import files
 
 VAL_IMAGES = 5000  # COCO val2017: a download can hold no more
@@ -133,7 +134,7 @@ def require_images(data: RunData) -> None:
 
 def _unreadable(subset: Subset) -> list[UserError]:
     title = f"checking {subset.split.name} images"
-    pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="check")
+    pool = ThreadPoolExecutor(cores(), thread_name_prefix="check")
     try:
         with Progress(title, len(subset.ids), unit="image", waiting="decoding") as progress:
             errors = []

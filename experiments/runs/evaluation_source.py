@@ -19,6 +19,7 @@ from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.config.recorded import read_spec
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from reports.run import files
 
 WEIGHTS_BATCH = 4  # images at a time for files of weights, whose presets train with more than a CPU holds
@@ -61,7 +62,7 @@ def find(request: Request) -> Evaluation:
     Raises:
         UserError: nothing of that name, no checkpoint yet, a file of an unknown model, or missing data.
     """
-    path = Path(request.source).expanduser().absolute()
+    path = user_path(request.source).absolute()
     run = _run_of(path)
     spec, trained = _spec(request, path, run)
     batch = request.batch_size or (spec.data.batch_size if trained else min(spec.data.batch_size, WEIGHTS_BATCH))
@@ -95,7 +96,7 @@ def spec_of_file(source: str) -> tuple[ExperimentSpec, bool]:
     Raises:
         UserError: no such file, or one that fits no preset or several.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_file() and file_format(path) == "safetensors" and (spec := read_spec(path)) is not None:
         return spec, True
     return load_weights(open_source(source, None), None).spec, False

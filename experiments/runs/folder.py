@@ -5,6 +5,7 @@ import fcntl
 import json
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,6 +133,8 @@ def require_room(folder: Path, model: ModelFacts, trainings: int, kept: int = 0)
 def locked(folder: Path) -> Iterator[None]:
     """Lock a run folder against other processes; the system removes the lock when the process ends.
 
+    Where the disk has no locks, one line warns and the run goes on.
+
     Raises:
         UserError: another process holds the lock, or the folder cannot be written.
     """
@@ -144,4 +147,7 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{folder}: another process is at work on this run; wait for it or end it") from None
+        except OSError as error:  # NFS or Lustre without locks
+            unlocked = f"{folder}: its disk cannot lock files ({error.strerror})"
+            print(f"{unlocked}; do not start a second process on this run", file=sys.stderr, flush=True)
         yield

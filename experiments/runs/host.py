@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from frameworks.threads import cores
+
 ROOT = Path(__file__).resolve().parents[2]
 # Installed without a checkout, ROOT is a folder of the interpreter: runs then go below the present folder.
 GENERATED = (ROOT if (ROOT / "pyproject.toml").is_file() else Path.cwd()) / "reports" / "generated"
@@ -37,11 +39,6 @@ def host_record() -> dict[str, Any]:
 def now() -> str:
     """The present time in UTC, as records write it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

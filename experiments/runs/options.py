@@ -12,6 +12,7 @@ from experiments.runs.monitoring import Monitoring
 from frameworks import ADAPTERS
 from frameworks.config import RECIPES
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from frameworks.shared import kernels
 
 DEVICES = ("cpu", "cuda")
@@ -163,7 +164,7 @@ def _resume(given: dict[str, Any]) -> Resume:
     if others := [name for name in given if name not in ("resume", *changes)]:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         raise UserError(f"--resume goes on with a run as it was started (with --data, --epochs); leave out {names}")
-    return Resume(Path(given["resume"]).expanduser().absolute(), **changes)
+    return Resume(user_path(given["resume"]).absolute(), **changes)
 
 
 def _converted(given: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def _converted(given: dict[str, Any]) -> dict[str, Any]:
     if "update" in values:
         values["update"] = tuple(values["update"])
     if "out" in values:
-        values["out"] = Path(values["out"]).expanduser()
+        values["out"] = user_path(values["out"])
     if "python" in values:
         values["pythons"] = parse_pythons(values.pop("python"), values.get("frameworks", tuple(ADAPTERS)))
     monitoring = {name: values.pop(name) for name in Monitoring.names() if name in values}

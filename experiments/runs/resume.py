@@ -14,7 +14,7 @@ from experiments.runs.host import host_record, now
 from experiments.runs.options import Resume
 from frameworks.config import ExperimentSpec, SpecError, from_dict, spec_hash
 from frameworks.errors import UserError
-from frameworks.files import file_hash
+from frameworks.files import file_hash, user_path
 from reports.record_writer import keep_records
 from reports.run import files
 from reports.run.meta import RunMeta
@@ -123,7 +123,7 @@ def _require_equal_rates(run: Run, before: ExperimentSpec, steps: list[int], per
 
 def _reload(folder: Path, meta: RunMeta, spec: ExperimentSpec, moved: str | None) -> RunData:
     old = meta.data.root
-    root = Path(moved).expanduser().absolute() if moved else Path(old)
+    root = user_path(moved).absolute() if moved else Path(old)
     if not root.is_dir():
         advice = "expected a folder with the run's images" if moved else f"--resume {folder} --data DIR says where"
         raise UserError(f"{root}: the folder of the run's images is not there; {advice}")

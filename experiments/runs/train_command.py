@@ -1,6 +1,5 @@
 """The command that trains one framework; the run is that of experiments/run.py."""
 
-from pathlib import Path
 from typing import Any
 
 from experiments.command import Parser, parse_pythons
@@ -11,6 +10,7 @@ from experiments.runs.resume import require_run
 from experiments.runs.start import begin, command_line
 from frameworks import ADAPTERS
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from reports.run import files
 from reports.run.meta import RunMeta
 
@@ -52,7 +52,7 @@ def _request(given: dict[str, Any], framework: str | None) -> Request:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         raise UserError(f"--test-only evaluates in float32 and trains nothing; leave out {names}")
     if "out" in given:
-        given["out"] = Path(given["out"]).expanduser()
+        given["out"] = user_path(given["out"])
     source = next((given[name] for name in _SOURCES if name in given), None)
     if source is None:
         raise UserError(

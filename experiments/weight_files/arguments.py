@@ -9,6 +9,7 @@ from experiments.weight_files.official_checkpoints import OBJECTS365, OFFICIAL
 from experiments.weight_files.trained import CHECKPOINTS
 from experiments.weight_files.writers import TARGETS
 from frameworks import ADAPTERS
+from frameworks.files import user_path
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -90,4 +91,4 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    return user_path(text)

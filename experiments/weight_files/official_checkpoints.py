@@ -14,7 +14,7 @@ from experiments.weight_files.account import without_class_heads
 from experiments.weight_files.readers import file_format
 from frameworks.config import PRESETS, ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
-from frameworks.files import file_hash, write_atomically
+from frameworks.files import cache_folder, file_hash, write_atomically
 from frameworks.state.parameters import state_shapes
 
 # Tables of official.toml; the first two are also words that stand for a file on a command line.
@@ -93,7 +93,7 @@ def fetch_published(file: Published, *, cache: Path | None = None, policy: Polic
         UserError: the download failed, or the SHA-256 is neither the published one nor that of the first time, or
             does not begin as the file's name says.
     """
-    path = (cache or Path.home() / ".cache" / "twin-detr" / "weights") / file.file_name
+    path = (cache or cache_folder() / "weights") / file.file_name
     record = path.with_name(path.name + ".sha256")
     expected = file.sha256 or (record.read_text(encoding="utf-8").strip() if record.exists() else "")
     if path.exists():

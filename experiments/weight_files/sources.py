@@ -1,7 +1,6 @@
 """Load the weights of a model from a file, or from the file that is published for it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from experiments.weight_files.account import Account, best_presets, fit, looks_like, require_finite
 from experiments.weight_files.computed_entries import split_constants
@@ -17,6 +16,7 @@ from experiments.weight_files.readers import WeightFile, read_weights
 from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, preset
 from frameworks.errors import UserError
+from frameworks.files import user_path
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def open_source(source: str, spec: ExperimentSpec | None, *, trust: bool = False
     if source.startswith(("http://", "https://")):
         return read_weights(fetch_published(Published.at(source)), trust=trust, ema=ema)
     if source not in (OFFICIAL, OBJECTS365):
-        return read_weights(Path(source).expanduser(), trust=trust, ema=ema)
+        return read_weights(user_path(source), trust=trust, ema=ema)
     if spec is None:
         raise UserError(f"{source} needs --preset: every preset has a checkpoint of its own")
     return read_weights(fetch_published(published(spec, source)), trust=trust, ema=ema)

@@ -8,6 +8,7 @@ from frameworks import ADAPTERS
 from frameworks.config import ExperimentSpec, SpecError, from_dict
 from frameworks.config.recorded import read_spec
 from frameworks.errors import UserError
+from frameworks.files import user_path
 from reports.run import files
 from reports.run.meta import RunMeta
 
@@ -33,7 +34,7 @@ def find_trained(source: str, checkpoint: str = "last", framework: str | None = 
     Raises:
         UserError: no such checkpoint, a folder that is no run, or a run that cannot be read.
     """
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir():
         return _of_run(path, RunMeta.read(path / files.META), checkpoint, framework)
     if framework is not None:

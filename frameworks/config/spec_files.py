@@ -13,6 +13,7 @@ from frameworks.config.official.files import is_official
 from frameworks.config.presets import preset
 from frameworks.config.serialization import from_dict, recorded, to_dict
 from frameworks.config.validation import SpecError
+from frameworks.files import user_path
 
 INHERIT = "inherit"
 
@@ -46,7 +47,7 @@ def said_in(path: Path) -> tuple[str, dict[Any, Any]]:
     parent = values.pop(INHERIT, "")
     if not looks_like_a_file(parent):
         return parent, values
-    root, said = said_in(path.parent / Path(parent).expanduser())
+    root, said = said_in(path.parent / user_path(parent))
     return root, merged(said, values)
 
 
@@ -74,7 +75,7 @@ def _parent(path: Path, name: Any, chain: tuple[Path, ...]) -> ExperimentSpec:
             return preset(name)
         except SpecError as error:
             raise SpecError(f"{path}: {INHERIT}: {error}") from None
-    target = path.parent / Path(name).expanduser()
+    target = path.parent / user_path(name)
     if not target.is_file():
         raise SpecError(f"{path}: {INHERIT} names {name!r}, but there is no file {target}")
     return _load(target, chain)

@@ -1,5 +1,6 @@
 """Compile a C++ file of this folder once per machine and load it."""
 
+import contextlib
 import ctypes
 import fcntl
 import functools
@@ -10,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from frameworks.errors import UserError
+from frameworks.files import cache_folder, replacing
 from frameworks.native import FOLDER
 
 # The instructions of this processor, as in Jittor's kernels; the key below holds them, so that a home folder may be
@@ -22,7 +25,7 @@ def load(name: str) -> ctypes.CDLL | None:
     """The library of ``name``.cpp; None, with one line on stderr, where it cannot be compiled or loaded."""
     try:
         return ctypes.CDLL(str(compiled(name)))
-    except OSError as error:
+    except (OSError, UserError) as error:
         reason = error
     except subprocess.CalledProcessError as error:
         reason = next((line for line in error.stderr.splitlines() if "error" in line), error)
@@ -35,6 +38,7 @@ def compiled(name: str) -> Path:
 
     Raises:
         OSError: there is no g++, or the cache folder cannot be written.
+        UserError: there is no home folder for the cache.
         subprocess.CalledProcessError: g++ failed; its ``stderr`` says why.
     """
     compiler = shutil.which("g++")
@@ -45,17 +49,16 @@ def compiled(name: str) -> Path:
     sources = sorted(FOLDER.glob(f"{name}.*"))
     parts = (driver, *(path.read_text("utf-8") for path in sources))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    library = Path(cache) / "twin-detr" / "native" / f"{name}-{key}.so"
+    library = cache_folder() / "native" / f"{name}-{key}.so"
     if library.exists():
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
     with library.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several workers that start at once, one compiles
+        with contextlib.suppress(OSError):  # a disk without locks; then each of them compiles
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of several workers that start at once, one compiles
         if not library.exists():
-            partial = library.with_suffix(".partial")
-            _run(compiler, *FLAGS, str(FOLDER / f"{name}.cpp"), "-o", str(partial))
-            partial.replace(library)  # at once, so that an interrupted compilation leaves no broken library
+            with replacing(library) as partial:  # an interrupted compilation leaves no broken library
+                _run(compiler, *FLAGS, str(FOLDER / f"{name}.cpp"), "-o", str(partial))
     return library
 
 

@@ -13,6 +13,7 @@ from frameworks.config import ExperimentSpec, ModelSpec
 from frameworks.errors import UserError
 from frameworks.protocol import Case, Detections
 from frameworks.shared import kernels
+from frameworks.threads import thread_count
 from frameworks.torch_rtdetr import deformable, tracing
 from frameworks.torch_rtdetr.deploy import deploy
 from frameworks.torch_rtdetr.exchange import build, set_training
@@ -45,7 +46,7 @@ class TorchFramework:
         tf32 = os.environ.get(TF32) == "1"
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+        torch.set_num_threads(thread_count())
 
     def supports(self, device: str, dtype: str) -> str | None:
         """None, or the reason why this device or dtype cannot be used here."""

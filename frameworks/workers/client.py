@@ -24,6 +24,7 @@ from frameworks.arrays import Arrays
 from frameworks.config import ExperimentSpec, ModelSpec, to_dict
 from frameworks.errors import UserError
 from frameworks.protocol import DEVICE_VARIABLE, Case, Detections, Framework
+from frameworks.threads import thread_count
 from frameworks.workers import activity
 from frameworks.workers.exchange import Exchange
 from frameworks.workers.stepper import WorkerStepper
@@ -135,6 +136,8 @@ class Worker:
         """
         channel, answers = os.pipe()
         inherited = (self.exchange.descriptor, answers)
+        # OpenMP's library complains about what is no number, and reads it before the framework is asked.
+        own = {"PYTHONPATH": _python_path(), "OMP_NUM_THREADS": str(thread_count(variables))}
         try:
             process = subprocess.Popen(
                 [*command, "--exchange", str(inherited[0]), "--answers", str(inherited[1])],
@@ -142,7 +145,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 pass_fds=inherited,
-                env={**variables, "PYTHONPATH": _python_path()},
+                env={**variables, **own},
                 start_new_session=True,  # Ctrl-C at the terminal reaches the caller only, which ends its workers
             )
         except OSError:

@@ -188,10 +188,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _build(folder: Path, language: str) -> int:
     try:
-        print(build_report(folder, language), flush=True)
+        page = build_report(folder, language)
     except OSError as error:
         raise UserError(f"{folder}: cannot write the report: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         told = f"{type(error).__name__}: {error}"
         raise UserError(f"{folder}: a record does not have the form that run.py writes ({told})") from None
+    print(page, flush=True)
     return 0

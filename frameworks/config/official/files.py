@@ -9,6 +9,7 @@ from typing import Any
 
 from frameworks.config.mappings import merged, read_mapping
 from frameworks.config.validation import SpecError
+from frameworks.files import user_path
 
 INCLUDE = "__include__"
 
@@ -48,7 +49,7 @@ def _included(path: Path, origins: Origins, parents: tuple[Path, ...]) -> dict[A
         raise SpecError(f"{path}: {INCLUDE} is {includes!r}; expected a list of files, relative to this one")
     included: dict[Any, Any] = {}
     for name in includes:
-        target = path.parent / Path(name).expanduser()
+        target = path.parent / user_path(name)
         if not target.is_file():
             raise SpecError(f"{path}: {INCLUDE} names {name!r}, but there is no file {target}")
         included = merged(included, _included(target, origins, chain))

@@ -12,6 +12,7 @@ from frameworks.config.mappings import merged, read_mapping
 from frameworks.config.serialization import from_dict, to_dict
 from frameworks.config.spec_files import looks_like_a_file
 from frameworks.config.validation import SpecError, nearest
+from frameworks.files import user_path
 
 OFFICIAL = "official"
 RECIPES = (OFFICIAL, "quick", "scratch", "finetune", "overfit")
@@ -27,7 +28,7 @@ def load_recipe(name_or_path: str) -> dict[Any, Any]:
         return {}
     if name_or_path in RECIPES:
         return read_mapping(Path(__file__).parent / f"{name_or_path}.yml")
-    path = Path(name_or_path).expanduser()
+    path = user_path(name_or_path)
     if looks_like_a_file(name_or_path) or path.is_file():
         return read_mapping(path)
     known = ", ".join(RECIPES)

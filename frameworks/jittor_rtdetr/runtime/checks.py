@@ -4,6 +4,7 @@ Jittor itself reports it late or not at all: NumPy 2 gives wrong numbers without
 traceback of twenty lines, a missing Python.h a page of g++ output two minutes after the import began.
 """
 
+import fcntl
 import importlib.machinery
 import importlib.metadata
 import os
@@ -15,6 +16,7 @@ import zlib
 from pathlib import Path
 
 from frameworks.errors import UserError
+from frameworks.files import home_folder
 from frameworks.jittor_rtdetr.runtime import toolchain
 
 SUPPORTED_PYTHONS = ((3, 8), (3, 12))  # no wheel of a NumPy below 2 exists past 3.12
@@ -105,7 +107,7 @@ def jittor_home() -> tuple[Path, str]:
     """
     if os.environ.get("JITTOR_HOME"):
         return Path(os.environ["JITTOR_HOME"]).resolve(), "JITTOR_HOME"
-    return Path.home().absolute(), "HOME"
+    return home_folder().absolute(), "HOME"
 
 
 def state_place() -> tuple[Path, Path, str]:
@@ -133,12 +135,12 @@ def state_folder() -> tuple[Path, Path]:
     home, folder, source = state_place()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as Jittor does; some network disks cannot
     except OSError as error:
         raise UserError(
-            f"Jittor's cache folder {folder} (from {source}) is not writable ({error.strerror}): "
-            "make it writable or set JITTOR_HOME to a writable folder"
+            f"Jittor's cache folder {folder} (from {source}) cannot be written and locked ({error.strerror}): "
+            "set JITTOR_HOME to a folder of a local disk that can be written"
         ) from error
     return home, folder
 

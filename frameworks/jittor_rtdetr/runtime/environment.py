@@ -27,6 +27,7 @@ from frameworks.jittor_rtdetr.runtime.onednn_links import link_onednn
 from frameworks.jittor_rtdetr.runtime.probe import MARK
 from frameworks.jittor_rtdetr.runtime.shared_copy import share_jittor
 from frameworks.jittor_rtdetr.runtime.warm_up import SETTINGS, warm_up
+from frameworks.threads import cores, thread_count
 
 DEVICES = ("cpu", "cuda")
 # Jittor adds -Ofast unless the flags contain another -O. -Ofast breaks IEEE rules (x != x is False for NaN,
@@ -132,13 +133,10 @@ def _home(folder: Path) -> Iterator[None]:
             os.environ["HOME"] = before
 
 
-def _threads(threads: int | None) -> int:
-    if threads is None:
-        given = os.environ.get("OMP_NUM_THREADS", "")
-        threads = int(given) if given.isdigit() and int(given) > 0 else len(os.sched_getaffinity(0))
-    if threads < 1:
-        raise UserError(f"{threads} threads for Jittor: expected 1 or more")
-    return threads
+def _threads(given: int | None) -> int:
+    if given is not None and given < 1:
+        raise UserError(f"{given} threads for Jittor: expected 1 or more")
+    return given or thread_count()
 
 
 def _describe(device: str, threads: int) -> JittorEnvironment:
@@ -195,13 +193,12 @@ def _software() -> tuple[dict[str, str], Path, Path]:
 
 def _process_variables(threads: int, home: Path) -> dict[str, str]:
     """Variables that do not change the compiled files, so that cache name and stamp do not depend on them."""
-    cores = len(os.sched_getaffinity(0))
     return {
         "OMP_NUM_THREADS": str(threads),
         "JITTOR_HOME": str(home),  # given always and absolute: Jittor would take that of an earlier run
         # Jittor runs a compiler for every 3 GiB of memory, up to 16: on 2 cores, 7 took 13 to 40 % longer than 2.
         # A single one shows no progress.
-        "use_parallel_op_compiler": str(min(16, max(2, cores))),
+        "use_parallel_op_compiler": str(min(16, max(2, cores()))),
     }
 
 
