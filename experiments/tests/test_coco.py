@@ -107,6 +107,7 @@ def test_missing_keys(list_name: str, key: str) -> None:
         ("annotations", {"image_id": "9" * 5000}, "malformed"),
         ("annotations", {"id": 2**63}, "id has more than 64 bits"),
         ("annotations", {"bbox": [1, 2, 10**400, 3]}, "malformed"),
+        ("categories", {"name": "tele\ud83d"}, "has half of a letter"),
         ("images", {"width": 1e300}, "width has more than 64 bits"),
         ("images", {"id": 7}, "image id 7 occurs twice"),
         ("images", {"width": 0}, "0x50"),
