@@ -1,5 +1,6 @@
 """Values beyond the bounds of a formula, which the usual inputs never reach: the clamp of RT-DETR's decoder layers
-before their last norm, the clip of the logit at 0 and at 1, and anchors that are invalid by any coordinate."""
+before their last norm, the clip of the logit at 0 and at 1, boxes that touch, and anchors that are invalid by any
+coordinate."""
 
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import pytest
 from frameworks.arrays import Arrays
 from frameworks.judge.blame import replay_inputs
 from frameworks.protocol import Case
+from frameworks.shared import trace_names
 from parity_tests.agreement import assert_same_function
 from parity_tests.cases import subjects
 from parity_tests.traces import TRUTH, Traces, rounded
@@ -57,6 +59,24 @@ def test_boxes_at_the_border(traces: Traces, record):
     assert np.allclose([logits_BN[0].max(), logits_BN[1].min()], [clipped, -clipped])
     outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
     assert_same_function(outputs, truth, record(subject, "denoising at the border", "float64", "cpu"))
+
+
+def test_boxes_that_touch(traces: Traces, record):
+    """Predicted boxes share a side with targets: at the bound 0 of the overlap's width the gradient passes."""
+    subject = subjects.subject("tiny")
+    forward = trace_names.below("forward", traces.training(subject, *TRUTH))
+    predictions = rounded(trace_names.prefixed("prediction", forward))
+    left, right = np.array([[0.25, 0.5, 0.25, 0.5], [0.46875, 0.45, 0.1875, 0.3]], np.float32)  # share x = 0.375
+    for name, array in predictions.items():
+        if name.endswith("pred_boxes"):
+            predictions[name] = np.broadcast_to(right, array.shape).copy()
+    inputs = subject.training_inputs() | predictions
+    inputs["boxes"] = np.broadcast_to(left, inputs["boxes"].shape).copy()
+    case = Case("criterion", subject.spec, training=True)
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    inputs |= {f"forced/{name}": array for name, array in truth.items() if name.startswith("match/")}
+    outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
+    assert_same_function(outputs, truth, record(subject, "criterion, boxes that touch", "float64", "cpu"))
 
 
 def test_anchors_near_all_borders(traces: Traces, record):

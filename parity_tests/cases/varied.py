@@ -80,7 +80,7 @@ def dla() -> ExperimentSpec:
 
 
 def regnet() -> ExperimentSpec:
-    """RT-DETR on two levels of RegNetY with frozen norms."""
+    """RT-DETR on two levels of RegNetY with frozen norms, and two RepVGG blocks in a fusion block."""
     spec = preset("tiny")
     backbone = RegNetSpec(
         stem_channels=8,
@@ -91,7 +91,7 @@ def regnet() -> ExperimentSpec:
         freeze_at=1,
         freeze_norm=True,
     )
-    encoder = replace(spec.model.encoder, use_encoder_idx=(1,))
+    encoder = replace(spec.model.encoder, use_encoder_idx=(1,), depth_mult=0.7)
     decoder = replace(spec.model.decoder, num_points=(2, 2))
     model = replace(spec.model, backbone=backbone, encoder=encoder, decoder=decoder)
     return replace(spec, model=model, criterion=CRITERION, recipe=RECIPE)
