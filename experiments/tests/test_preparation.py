@@ -22,12 +22,13 @@ ROOT = Path(__file__).parents[2]
 NO_TARGETS = PixelTargets(np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
 # Augments for ever and says once which processes do it. An interruption is to be seen by this process alone.
 SCRIPT = """
-import itertools, sys
+import itertools, signal, sys
 from experiments.data.batches import EpochOrder, epoch_batches
 from experiments.data.coco import load_split
 from experiments.data.preparation import client
 from frameworks.config import AugmentationSpec
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 split = load_split(sys.argv[1], "train")
 order = EpochOrder(0, 2, (32, 32), AugmentationSpec())
 try:
