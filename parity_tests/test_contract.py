@@ -176,6 +176,13 @@ def test_the_deploy_form_computes_the_same_function(framework, trace_of):
     assert not failed, "\n".join(failed)
 
 
+def test_inputs_in_float64_keep_their_digits(framework, trace_of):
+    given = inputs_of("forward")
+    given |= {"images": given["images"].astype(np.float64) * (1 + 1e-10)}  # float32 has no such digits
+    moved = framework.trace(Case("forward", SPEC), weights(), given, device="cpu", dtype="float64")
+    assert (moved["forward/pred_logits"] != trace_of("forward")["forward/pred_logits"]).any()
+
+
 @pytest.mark.parametrize("question", ["loss", "optimizer"])
 def test_the_same_case_twice_gives_the_same_bits(framework, trace_of, question):
     first, second = trace_of(question), trace(framework, question)
