@@ -7,7 +7,6 @@ and the other places of `LAYOUTS`. Every error of a data set is found here and n
 valid input.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from typing import IO, Any, Literal, TypeVar
 
 from experiments.data.categories import COCO, Classes, classes_of
 from experiments.data.findings import Finding, Tally
+from experiments.data.json_stream import read_object
 from experiments.data.values import flag, integer, number
 from frameworks.errors import UserError
 
@@ -123,19 +123,14 @@ def load_split(root: Path | str, name: SplitName) -> CocoSplit:
 
 
 def read_document(stream: IO[bytes], where: str) -> Document:
-    """Parse an `instances` file without its segmentations, which take nine tenths of the memory of COCO's file.
+    """Parse an `instances` file without its segmentations, nine tenths of COCO's file, which is not read at once.
 
     Raises UserError, naming `where`, if it is not a JSON object.
     """
     try:
-        document = json.load(stream, object_hook=_without_segmentation)
+        return read_object(stream, _without_segmentation)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid JSON ({error}); fetch or write the file again") from None
-    if not isinstance(document, dict):
-        raise UserError(
-            f"{where}: expected a JSON object with images, annotations and categories, got a list or value"
-        )
-    return document
+        raise UserError(f"{where}: no JSON object ({error}); fetch or write the file again") from None
 
 
 def _without_segmentation(mapping: Document) -> Document:
