@@ -66,6 +66,8 @@ def test_wrappers_around_hugging_faces_names() -> None:
     theirs = huggingface_state(initial_weights(V2.model, 4), V2.model)
     assert fit(under("net.", theirs), V2.model)[1].complete
     assert fit(under("model.", theirs), V2.model)[1].complete
+    base = {name.removeprefix("model."): array for name, array in theirs.items()}  # RTDetrV2Model's own file
+    assert fit(base, V2.model)[1].complete
     regnet = preset("rtdetr_regnet")
     assert fit(under("model.", initial_weights(regnet.model, 0)), regnet.model)[1].complete
 

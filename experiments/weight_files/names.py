@@ -22,6 +22,7 @@ _OUTER = ("model", "net", "network", "ema", "model_ema", "ema_model")
 _WRAPPED = re.compile(
     r"model\.(encoder|decoder)\.input_proj\."
 )  # canonical below model., which Hugging Face's are too
+_BASE = re.compile(r"(encoder|decoder)_input_proj\.")  # RTDetrModel, of RTDetrForObjectDetection's ``model.``
 _MARKS = re.compile(r"(model\.(backbone\.model|encoder_input_proj|decoder_input_proj)|class_embed|bbox_embed)\.")
 
 
@@ -48,9 +49,12 @@ def outer_prefix(arrays: Arrays) -> str:
 
 
 def unwrapped(arrays: Arrays) -> Arrays:
-    """Arrays without the ``outer_prefix`` of their names."""
+    """Arrays without the ``outer_prefix`` of their names; Hugging Face's base model gets that of the whole one."""
     prefix = outer_prefix(arrays)
-    return {name.removeprefix(prefix): array for name, array in arrays.items()} if prefix else arrays
+    inside = {name.removeprefix(prefix): array for name, array in arrays.items()} if prefix else arrays
+    if any(map(_BASE.match, inside)):
+        return {f"model.{name}": array for name, array in inside.items()}
+    return inside
 
 
 def canonical_names(arrays: Arrays, spec: ModelSpec) -> Arrays:
