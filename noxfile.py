@@ -74,7 +74,7 @@ def experiment(session: nox.Session) -> None:
 
 @nox.session
 def resume(session: nox.Session) -> None:
-    """Kill a run of each framework 50 times, in every phase, and resume it; goes on where it stopped: 30 minutes."""
+    """Kill a run of each framework 50 times, in every phase, and resume it; goes on where it stopped: 30 min."""
     session.install("-e", ".")
     session.run("python", "-m", "experiments.tests.killed_runs", *session.posargs)
 

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from frameworks.errors import UserError
+from frameworks.files import require_file
 
 Arrays = dict[str, np.ndarray]
 
@@ -49,6 +50,7 @@ def load_arrays(path: Path) -> Arrays:
     Raises:
         UserError: the file is missing, truncated or not safetensors.
     """
+    require_file(path)
     try:
         return load_file(path)
     except FileNotFoundError:

@@ -58,6 +58,12 @@ def unused(folder: Path) -> Path:
     raise UserError(f"{folder}: exists, and so do those with numbers behind it; name another folder")
 
 
+def require_file(path: Path) -> None:
+    """Raise UserError for a pipe or a device, whose reader would wait or read for ever. Anything else passes."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: is a pipe or a device; expected a file")
+
+
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal hash of a file's bytes; `algorithm` as in `hashlib.new`. Raises OSError if unreadable."""
     digest = hashlib.new(algorithm, usedforsecurity=False)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from frameworks.errors import UserError, said
+from frameworks.files import require_file
 
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # readers log what they also raise
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: values that exchange width and height
@@ -26,6 +27,7 @@ def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> I
 
     Raises UserError for a missing, truncated or non-image file, and where neither frame has the expected size.
     """
+    require_file(path)
     try:
         with Image.open(path) as opened:  # decoded by the conversion below: only there a truncated file shows
             if opened.size == expected_size_wh:

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from frameworks.errors import UserError
+from frameworks.files import require_file
 
 
 def read_text(path: Path) -> str:
     """Read a text file. Raises UserError if it is missing or not UTF-8."""
+    require_file(path)
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -17,6 +17,7 @@ from experiments.data.findings import Finding, Tally
 from experiments.data.json_stream import read_object
 from experiments.data.values import flag, integer, number
 from frameworks.errors import UserError
+from frameworks.files import require_file
 
 SplitName = Literal["train", "val"]
 Document = dict[str, Any]
@@ -112,6 +113,7 @@ def load_split(root: Path | str, name: SplitName) -> CocoSplit:
                 f"{folder}: no such folder; expected annotations/, train2017/ and val2017/ as in COCO, or "
                 "another layout of docs/training.md"
             )
+    require_file(path)
     try:
         with path.open("rb") as stream:
             document = read_document(stream, str(path))

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.data.coco import CocoSplit
 from frameworks.errors import UserError
-from frameworks.files import file_hash, write_atomically
+from frameworks.files import file_hash, require_file, write_atomically
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def parse_manifest(text: str, where: str) -> Manifest:
 
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest written by `Manifest.write`. Raises UserError if it is missing or malformed."""
+    require_file(path)
     try:
         return parse_manifest(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:

@@ -17,6 +17,7 @@ from experiments.data.coco import Annotation, CocoSplit, ImageRecord, SplitName,
 from experiments.data.findings import Tally
 from experiments.data.values import flag, number
 from frameworks.errors import UserError
+from frameworks.files import require_file
 from frameworks.images import load_image
 
 VOC_NAMES = (
@@ -103,6 +104,7 @@ def _listed(root: Path, path: Path) -> Iterator[_Files]:
 
 
 def _lines(path: Path) -> list[str]:
+    require_file(path)
     try:
         return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from frameworks.arrays import Arrays
 from frameworks.errors import UserError
+from frameworks.files import require_file
 
 
 def read_names(path: Path | None) -> dict[str, str]:
@@ -25,6 +26,7 @@ def read_names(path: Path | None) -> dict[str, str]:
     """
     if path is None:
         return {}
+    require_file(path)
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from frameworks.arrays import Arrays, load_arrays, save_arrays
 from frameworks.config import ExperimentSpec, spec_hash, to_dict
 from frameworks.errors import UserError
+from frameworks.files import require_file
 from reports.run.files import CHECKPOINT
 
 
@@ -88,6 +89,7 @@ def read_reached(folder: Path, *hashes: str) -> Reached | None:
     path = folder / CHECKPOINT
     if not path.exists():
         return None
+    require_file(path)
     try:
         with safe_open(path, framework="numpy") as opened:
             metadata = opened.metadata() or {}

@@ -9,6 +9,7 @@ from yaml.constructor import ConstructorError
 from yaml.reader import ReaderError
 
 from frameworks.config.validation import SpecError
+from frameworks.files import require_file
 
 # PyYAML follows YAML 1.1, where 1e-4 and 1.5e3 are text because they have no dot or no sign.
 _EXPONENT = re.compile(r"^[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)[eE][-+]?[0-9]+$")
@@ -105,6 +106,7 @@ def read_mapping(path: Path) -> dict[Any, Any]:
     Raises:
         SpecError: no such file, not text, not YAML (with line and column), a key twice, or no mapping.
     """
+    require_file(path)
     try:
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)

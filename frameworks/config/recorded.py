@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.serialization import from_dict
+from frameworks.files import require_file
 
 
 def read_spec(path: Path) -> ExperimentSpec | None:
@@ -16,6 +17,7 @@ def read_spec(path: Path) -> ExperimentSpec | None:
     Raises:
         UserError: the spec is not one of this version.
     """
+    require_file(path)
     with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as opened:
         if text := (opened.metadata() or {}).get("spec"):
             return from_dict(ExperimentSpec, json.loads(text))
