@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from frameworks.errors import UserError
+from frameworks.errors import UserError, said
 from frameworks.files import require_file
 
 
@@ -25,6 +25,8 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: line {error.lineno} is not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 levels
+        raise UserError(f"{path}: is not JSON that can be read: {said(error)}") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -81,6 +81,7 @@ def _started(*arguments: str) -> tuple[str, ...]:
     return _experiment("run", *options, *(part for pair in given.items() for part in pair), *arguments)
 
 
+_GO_ON = _experiment("run", "--resume", RUN, "--epochs", "2")
 TARGETS: dict[str, Target] = {
     **{
         f"weights inspect {suffix}": Target(f"file.{suffix}", _experiment("weights", "inspect", f"file.{suffix}"))
@@ -96,10 +97,10 @@ TARGETS: dict[str, Target] = {
     "run, backbone": Target("file.pth", _started("--backbone", "file.pth")),
     "run, annotations": Target(f"{DATA}/annotations/instances_train2017.json", _started()),
     "run, image": Target(f"{DATA}/train2017/IMAGE", _started()),
-    "resume, run.json": Target(f"{RUN}/run.json", _experiment("run", "--resume", RUN)),
-    "resume, checkpoint": Target(f"{RUN}/torch/checkpoint.safetensors", _experiment("run", "--resume", RUN)),
-    "resume, weights": Target(f"{RUN}/initial.safetensors", _experiment("run", "--resume", RUN)),
-    "resume, manifest": Target(f"{RUN}/manifest_train.json", _experiment("run", "--resume", RUN)),
+    "resume, run.json": Target(f"{RUN}/run.json", _GO_ON),
+    "resume, checkpoint": Target(f"{RUN}/torch/checkpoint.safetensors", _GO_ON),
+    "resume, weights": Target(f"{RUN}/initial.safetensors", _GO_ON),
+    "resume, manifest": Target(f"{RUN}/manifest_train.json", _GO_ON),
     "evaluate": Target(MODEL, _experiment("evaluate", MODEL, "-c", "tiny", "--data", DATA, "--out", "new")),
     "evaluate, run.json": Target(f"{RUN}/run.json", _experiment("evaluate", RUN, "--data", DATA, "--out", "new")),
     "detect, model": Target(MODEL, _experiment("detect", MODEL, "photo.png", "-c", "tiny", "--framework", "torch")),
