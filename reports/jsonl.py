@@ -54,6 +54,8 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], str | None]:
             if number == len(lines):
                 return objects, f"{path.name}: line {number} was cut off while being written; it is left out"
             raise UserError(f"{path}: line {number} is not JSON: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: line {number} is not JSON that can be read: {said(error)}") from None
         if not isinstance(value, dict):
             raise UserError(f"{path}: line {number} is {type(value).__name__}, expected a JSON object")
         objects.append(value)

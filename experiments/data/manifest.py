@@ -10,7 +10,8 @@ from typing import Any
 
 from experiments.data.coco import CocoSplit
 from frameworks.errors import UserError
-from frameworks.files import file_hash, require_file, write_atomically
+from frameworks.files import file_hash, write_atomically
+from reports.jsonl import read_text
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,13 @@ def parse_manifest(text: str, where: str) -> Manifest:
         fields: dict[str, Any] = json.loads(text)
         files = tuple(ManifestFile(**entry) for entry in fields.pop("files"))
         return Manifest(files=files, **fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{where}: not a data manifest ({error}); delete it or restore it") from None
 
 
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest written by `Manifest.write`. Raises UserError if it is missing or malformed."""
-    require_file(path)
-    try:
-        return parse_manifest(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the data manifest ({error.strerror})") from None
+    return parse_manifest(read_text(path), str(path))
 
 
 def _hash_or_none(folder: Path, name: str) -> str | None:

@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from frameworks.config.experiment import ExperimentSpec
 from frameworks.config.serialization import from_dict
+from frameworks.errors import UserError, said
 from frameworks.files import require_file
 
 
@@ -20,5 +21,8 @@ def read_spec(path: Path) -> ExperimentSpec | None:
     require_file(path)
     with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as opened:
         if text := (opened.metadata() or {}).get("spec"):
-            return from_dict(ExperimentSpec, json.loads(text))
+            try:
+                return from_dict(ExperimentSpec, json.loads(text))
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}: its spec is not JSON: {said(error)}") from None
     return None
