@@ -23,9 +23,13 @@ def save_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = No
     """
     part = path.with_name(path.name + ".part")
     try:
+        part.unlink(missing_ok=True)  # what a killed process left
+        part.touch()
+        rights = part.stat().st_mode & 0o777  # by the umask; safetensors gives its files other ones
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, part, metadata)
         if metadata:
             _sort_metadata(part)
+        part.chmod(rights)
         part.replace(path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)

@@ -101,7 +101,7 @@ class KilledRun:
             case "train":
                 return _lines(place / files.STEPS) >= moment.step
             case "checkpoint":
-                writes = any(place.glob(".checkpoint*.part")) if place.exists() else False
+                writes = place.exists() and any(place.glob("checkpoint.safetensors.new*"))
                 return _lines(place / files.STEPS) >= moment.step and writes
             case "evaluate":
                 return _lines(place / files.EPOCHS) >= EPOCHS
@@ -168,7 +168,8 @@ def differences(one: Path, other: Path) -> Iterator[str]:
 
 def leftovers(run: Path) -> list[str]:
     """Files and folders with temporary names below a run folder."""
-    return sorted(path.name for path in run.rglob(".*") if path.name != ".lock")
+    found = (path.name for pattern in (".*", "*.new", "*.part") for path in run.rglob(pattern))
+    return sorted(name for name in found if name != ".lock")
 
 
 def examine(framework: str, kills: int, folder: Path, progress: Progress) -> list[str]:

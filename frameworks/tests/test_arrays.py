@@ -1,5 +1,6 @@
 """Arrays in files: every dtype and shape is read back, errors are one line, a failed write keeps the old file."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,16 @@ def test_equal_arrays_give_equal_bytes(tmp_path):
     assert all(np.array_equal(read[name], array) for name, array in given.items())
     with safe_open(tmp_path / "file", framework="numpy") as opened:
         assert opened.metadata() == metadata
+
+
+def test_files_have_the_rights_of_the_umask(tmp_path):
+    path = tmp_path / "a.safetensors"
+    before = os.umask(0o027)
+    try:
+        path.with_name(f"{path.name}.part").write_bytes(b"left by a killed process")
+        path.with_name(f"{path.name}.part").chmod(0o600)
+        save_arrays(path, {"x": np.zeros(3, np.float32)}, {"a": "b"})
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]
