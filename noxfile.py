@@ -102,9 +102,10 @@ def clean_runs(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Change valid files of every format at random; each has to be read or refused in one line: 10 minutes."""
+    """Give changed files to every reader and malformed ones to every command; one line each: half an hour."""
     session.install("-e", ".")
     session.run("python", "-m", "experiments.tests.fuzz", *session.posargs)
+    session.run("python", "-m", "experiments.tests.malformed")
 
 
 @nox.session
