@@ -1,7 +1,11 @@
 """Fill the templates of the reports, install a finished page together with its figures, and the command for it."""
 
 import argparse
-from collections.abc import Callable
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,19 @@ def render(template: str, context: dict[str, Any]) -> str:
     environment.globals["say"] = say
     text = environment.get_template(template).render(context)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a path may have bytes that are no text
+
+
+@contextlib.contextmanager
+def working_folder(out_dir: Path, what: str) -> Iterator[Path]:
+    """A folder within ``out_dir`` for the files of a page in progress, which is gone after the block.
+
+    What builds that were killed have left is removed first: its number is that of no process now.
+    """
+    for path in out_dir.glob(f".{what}-*"):
+        if not Path("/proc", path.name.split("-")[1]).exists():
+            shutil.rmtree(path, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{what}-{os.getpid()}-", dir=out_dir) as name:
+        yield Path(name)
 
 
 def install(source: Path, target: Path, page: str, pattern: str) -> Path:

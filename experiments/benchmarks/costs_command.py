@@ -1,5 +1,6 @@
 """The command that says what the parts of a model cost, and what each decoder layer of a run gives."""
 
+import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,7 +28,11 @@ def start(arguments: list[str] | None) -> int:
     given = _parser().parse_args(arguments)
     require_positive(vars(given), "rounds", "batch_size")
     names = parse_frameworks(given.frameworks, ADAPTERS)
-    folder = new_folder(given.out, "costs", "a table of costs", RECORD)
+    with new_folder(given.out, "costs", "a table of costs", RECORD) as folder:
+        return _measure(given, names, folder)
+
+
+def _measure(given: argparse.Namespace, names: tuple[str, ...], folder: Path) -> int:
     exits: list[Exit] = []
     try:
         spec = load_spec(given.preset)

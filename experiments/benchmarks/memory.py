@@ -7,6 +7,7 @@ a run on a CPU, checkpoints after every epoch included, and reads the resident s
 of the one that runs the loop. Writes ``memory.jsonl`` and ``memory.png``; ends with exit status 1 if a curve grows.
 """
 
+import argparse
 import os
 import statistics
 import sys
@@ -185,7 +186,11 @@ def start(arguments: list[str] | None) -> int:
     least = SETTLED + 2 * WINDOW
     if given.steps < least:
         raise UserError(f"--steps is {given.steps}; expected {least} or more")
-    folder = new_folder(given.out, "memory", "a measurement", RECORDS)
+    with new_folder(given.out, "memory", "a measurement", RECORDS) as folder:
+        return _measured(given, names, folder)
+
+
+def _measured(given: argparse.Namespace, names: tuple[str, ...], folder: Path) -> int:
     curves: dict[str, Samples] = {}
     with tempfile.TemporaryDirectory() as scratch, RecordWriter(folder / RECORDS) as writer:
         root = Path(scratch) / "shapes"

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 
 from experiments.benchmarks.cells import find, read_records, read_rows
 from experiments.benchmarks.new_folder import new_folder
@@ -32,7 +33,12 @@ def start(arguments: list[str] | None) -> int:
         UserError: wrong arguments, a missing framework, or frameworks that do not compute the same.
     """
     given = _parser().parse_args(arguments)
-    plan, folder = make_plan(given), new_folder(given.out, "benchmark", "a benchmark", RECORDS)
+    plan = make_plan(given)
+    with new_folder(given.out, "benchmark", "a benchmark", RECORDS) as folder:
+        return _time(plan, folder, publishes=given.publish)
+
+
+def _time(plan: Plan, folder: Path, *, publishes: bool) -> int:
     print(f"benchmark folder: {folder}", flush=True)
     with RecordWriter(folder / RECORDS) as writer:
         run(plan, writer, lambda line: print(line, flush=True))
@@ -40,7 +46,7 @@ def start(arguments: list[str] | None) -> int:
     report = write_report(folder)
     records = read_records(folder / RECORDS)
     print(f"{control_text(read_rows(records))}\nreport: {report}", flush=True)
-    if given.publish:
+    if publishes:
         return publish(folder)
     return FAILED if find(records, "failure") else COMPLETE
 

@@ -36,8 +36,7 @@ def start(arguments: list[str] | None) -> int:
     """
     given = _parser().parse_args(arguments)
     own = _require_a_pair(given)
-    folder = new_folder(given.out, "diagnosis", "a diagnosis", RECORD)
-    with contextlib.ExitStack() as stack:
+    with new_folder(given.out, "diagnosis", "a diagnosis", RECORD) as folder, contextlib.ExitStack() as stack:
         try:
             left, right = _own_sides(given, stack) if own else _framework_sides(given, stack)
             record = diagnose(left, right, given.dtype, _limit(given, own))

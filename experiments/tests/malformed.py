@@ -122,6 +122,11 @@ TARGETS: dict[str, Target] = {
     "reports.compare": Target(f"{RUN}/run.json", ("-m", "reports.compare", RUN, RUN, "--out", "new")),
     "runs show": Target(f"{RUN}/run.json", _experiment("runs", "show", RUN)),
 }
+# What is no error: a run that was not evaluated yet, or whose last line was cut off, is reported as far as it went.
+ACCEPTED = {
+    "reports.build, evaluation": ("empty", "blanks", "half", "zeros", "missing", "a link to itself"),
+    "reports.build, predictions": ("missing", "a link to itself"),
+}
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def cases(only: str) -> Iterator[tuple[str, str]]:
     """Names of targets and of kinds, those of a target that has ``only`` in its name."""
     for name in TARGETS:
         if only in name:
-            yield from ((name, kind) for kind in (*CONTENTS, *THINGS))
+            yield from ((name, kind) for kind in (*CONTENTS, *THINGS) if kind not in ACCEPTED.get(name, ()))
 
 
 def prepare(folder: Path) -> None:

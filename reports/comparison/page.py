@@ -1,7 +1,6 @@
 """The page of several runs: comparison.md, its figure and comparison.html, from the records alone."""
 
 import string
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from reports.html import html_page
 from reports.language import in_language, say
 from reports.markdown import table
 from reports.parity.tables import margin
-from reports.publish import install, render
+from reports.publish import install, render, working_folder
 from reports.run.differences import relative_difference
 from reports.run.records import RunRecords, read_run
 from reports.run.summary import Summary, evaluation_of, summarize
@@ -32,8 +31,8 @@ def build_comparison(folders: list[Path], out: Path, language: str = "en") -> tu
     """
     runs = [read_run(folder) for folder in folders]
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".comparison-", dir=out) as name, in_language(language):
-        folder, decided = Path(name), deciding(runs)
+    with working_folder(out, "comparison") as folder, in_language(language):
+        decided = deciding(runs)
         figure = loss_panels(runs, folder / "comparison_loss.png")
         text = render("comparison.md.j2", _context(runs, decided) | {"figure": figure and figure.name})
         (folder / PAGE).write_text(text, encoding="utf-8")

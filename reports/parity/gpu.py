@@ -1,7 +1,6 @@
 """The page of a GPU beside the CPU of its machine: errors of the twins, of a framework run twice, and of TF32."""
 
 import math
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from reports.markdown import table
 from reports.parity.page import all_passed, parity_verdict
 from reports.parity.records import ParityRecord, ParityRecords, parse
 from reports.parity.tables import environment_tables, failure_table, span
-from reports.publish import install, page_command, render
+from reports.publish import install, page_command, render, working_folder
 
 PAGE = "gpu.md"
 GPU = "cuda"
@@ -40,9 +39,9 @@ def build_gpu_page(records: Path, out_dir: Path) -> Path:
         "records": Path(records).name,
     }
     out_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".gpu-", dir=out_dir) as name:
-        (Path(name) / PAGE).write_text(render("gpu.md.j2", context), encoding="utf-8")
-        return install(Path(name), out_dir, PAGE, "*.png")
+    with working_folder(out_dir, "gpu") as folder:
+        (folder / PAGE).write_text(render("gpu.md.j2", context), encoding="utf-8")
+        return install(folder, out_dir, PAGE, "*.png")
 
 
 def stage_rows(records: ParityRecords, frameworks: Iterable[str]) -> list[dict[str, str]]:

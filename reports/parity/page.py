@@ -1,6 +1,5 @@
 """The page of a parity session, built from the judge's records alone."""
 
-import tempfile
 from pathlib import Path
 
 from reports import formatting as show
@@ -19,7 +18,7 @@ from reports.parity.tables import (
     summary_of,
     summary_table,
 )
-from reports.publish import install, page_command, render
+from reports.publish import install, page_command, render, working_folder
 
 __all__ = ["all_passed", "build_parity_page", "parity_verdict", "summary_table"]
 PAGE = "parity.md"
@@ -37,8 +36,7 @@ def build_parity_page(records: Path, out_dir: Path) -> Path:
     parsed = parse(raw, source=str(records))
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".parity-", dir=out_dir) as name:
-        folder = Path(name)
+    with working_folder(out_dir, "parity") as folder:
         margin_figure(parsed, folder / FIGURE)
         depth_figure(parsed, folder / DEPTH)
         context = {

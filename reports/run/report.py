@@ -1,7 +1,6 @@
 """The report of a run, built from its folder alone; no model and no framework is imported."""
 
 import argparse
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from reports.html import html_page
 from reports.language import LANGUAGES, in_language, say
 from reports.parity.figure import depth_figure
 from reports.parity.records import ParityRecords
-from reports.publish import install, render
+from reports.publish import install, render, working_folder
 from reports.run import (
     captions,
     detections,
@@ -46,8 +45,7 @@ def build_report(run_dir: Path, language: str = "en") -> Path:
     folder that is no run folder or holds a broken record.
     """
     run = read_run(Path(run_dir))
-    with tempfile.TemporaryDirectory(prefix=".report-", dir=run.folder) as name:
-        folder = Path(name)
+    with working_folder(run.folder, "report") as folder:
         with in_language(language):
             text = render("run.md.j2", _context(run, folder))
         made = {REPORT: text, PAGE: html_page(text, folder, language), SUMMARY: summary_text(run)}

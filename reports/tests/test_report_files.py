@@ -1,7 +1,10 @@
 """The files of a report: the page as HTML, summary.json, and several runs in one command."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from reports import formatting as show
 from reports.build import build_report, main
 from reports.html import html_page, slug
+from reports.publish import working_folder
 from reports.run.detections import detection_grid
 from reports.run.records import read_run
 from reports.tests.run_folder import rewrite, total, write_run
@@ -198,3 +202,14 @@ def test_a_framework_is_named_by_a_word(run_dir: Path, capsys: pytest.CaptureFix
 def test_a_class_may_be_called_like_a_formula(run_dir: Path) -> None:
     rewrite(run_dir / "samples.json", lambda value: value.update(categories=dict.fromkeys("123", r"$\no^$")))
     assert detection_grid(read_run(run_dir), run_dir / "report_detections.png")
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left, others = tmp_path / f".report-{int(ended.stdout)}-abc", tmp_path / f".report-{os.getpid()}-abc"
+    for folder in (left, others):
+        folder.mkdir()
+        (folder / "report_loss.png").touch()
+    with working_folder(tmp_path, "report") as folder:
+        assert not left.exists() and others.exists() and folder.is_dir()
+    assert list(tmp_path.iterdir()) == [others]
