@@ -60,7 +60,7 @@ def test_what_json_refuses_is_refused(value: Any, block: int, data: Any) -> None
         ('{"a": [1, 2', r"',' is missing, at character 12"),
         ('{"a": 1} 2', "something follows the object, at character 10"),
         ("{a: 1}", "name in quotes is missing, at character 2"),
-        ('{"a": tru}', "Expecting value, at character 7"),
+        ('{"a": yes}', "Expecting value, at character 7"),
     ],
 )
 @pytest.mark.parametrize("block", [1, 3, 100])
