@@ -16,6 +16,7 @@ from frameworks.config import ParameterGroup
 from frameworks.judge.decisions import forced_at_every_step, updates
 from frameworks.protocol import Case
 from frameworks.shared.schedules import ema_decay, learning_rates
+from frameworks.state.parameters import trainable_names
 from parity_tests.agreement import assert_same_function
 from parity_tests.cases import contract, subjects
 from parity_tests.cases.subjects import Subject
@@ -114,6 +115,31 @@ def test_the_cases_are_what_they_claim(traces: Traces):
     topk_BQ = found["invalid anchors"]["step0/select/topk"]
     invalid_BQ = (topk_BQ < h * w) & np.isin(topk_BQ % w, (0, w - 1))
     assert (invalid_BQ.sum(axis=1) == 2 * h).all()
+
+
+@pytest.mark.parametrize("framework", frameworks.ADAPTERS)
+def test_the_first_average_is_that_of_the_formula(framework, traces: Traces):
+    """Both twins ask one schedule; its value is here as in the official code, decay (1 - exp(-n / warm-up))."""
+    subject = warm_up()
+    trace = traces.run(
+        subjects.steps_case(subject, 1), subject, subject.training_inputs(), framework, "float64", "cpu"
+    )
+    decay = WARM_UP["ema_decay"] * (1 - np.exp(-1 / WARM_UP["ema_warmup_steps"]))
+    for name in trainable_names(subject.spec.model):
+        start, after = subject.weights()[name].astype(np.float64), trace[f"parameter/{name}"]
+        np.testing.assert_allclose(
+            trace[f"ema/{name}"], decay * start + (1 - decay) * after, rtol=1e-12, atol=1e-15
+        )
+
+
+@pytest.mark.parametrize("framework", frameworks.ADAPTERS)
+def test_offsets_of_discrete_sampling_are_not_trained(framework, traces: Traces):
+    """The official code freezes them, because no gradient passes the rounding of a location."""
+    subject = subjects.subject("tiny_dla")
+    case = subjects.steps_case(subject, 1)
+    trace = traces.run(case, subject, subject.training_inputs(), framework, "float64", "cpu")
+    kinds = {name.partition("/")[0] for name in trace if "sampling_offsets" in name}
+    assert kinds == {"parameter", "ema"}
 
 
 @pytest.mark.parametrize("question", ["loss", "steps"])

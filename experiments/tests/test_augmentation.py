@@ -79,6 +79,14 @@ def test_no_change_at_probability_zero() -> None:
     np.testing.assert_array_equal(targets.labels, [0, 1, 2])
 
 
+def test_colours_change_and_nothing_else_does() -> None:
+    plain, targets = augmented(NOTHING, 0)
+    for image_id in range(20):
+        image, same = augmented(replace(NOTHING, photometric_distort=1), image_id)
+        np.testing.assert_array_equal(same.boxes_cxcywh, targets.boxes_cxcywh)
+        assert image.size == plain.size and image.tobytes() != plain.tobytes()
+
+
 def test_the_flip_comes_before_the_resize() -> None:
     small_hw = (30, 50)
     image, targets = augment(scene(), replace(NOTHING, horizontal_flip=1), DrawKey(0, 0, 1), small_hw)
@@ -190,6 +198,7 @@ class RecordedDraws(Draws):
 
 def test_crops_are_those_of_the_official_options() -> None:
     first, whole, widths, heights = Counter(), 0, [], []
+    by_the_best_alone = 0  # crops that only one of two boxes overlaps enough
     boxes_xyxy_N4 = np.array([[100, 50, 900, 450], [0, 0, 60, 60]], dtype=np.float32)
     for image_id in range(2100):
         draws = RecordedDraws(image_id)
@@ -205,9 +214,11 @@ def test_crops_are_those_of_the_official_options() -> None:
         assert width >= 300 and height >= 150 and 0.5 <= width / height <= 2
         centred = [each for each in boxes_xyxy_N4.tolist() if is_centred(each, window)]
         assert max(iou(each, window) for each in centred) >= least
+        by_the_best_alone += min(iou(each, window) for each in centred) < least
         widths.append(width)
         heights.append(height)
     assert all(abs(first[option] - 300) < 4 * np.sqrt(300) for option in range(7)), first
+    assert by_the_best_alone > 20
     assert 2100 / 7 < whole < 2100 / 2, "the option 1 and the failures of others"
     assert min(widths) < 350 and max(widths) > 950 and min(heights) < 200 and max(heights) > 480
 

@@ -155,3 +155,19 @@ def test_sampling_offsets_reach_the_weights():
     stored = WEIGHTS["decoder.decoder.layers.1.cross_attn.sampling_offsets.bias"]
     np.testing.assert_array_equal(stored, sampling_offset_bias(TINY).astype(np.float32))
     assert np.abs(stored).max() == max(TINY.decoder.num_points)
+
+
+@pytest.mark.parametrize(
+    ("name", "fan"), [("rtdetrv2_hgnetv2_l", "in"), ("rtdetr_dla34", "out"), ("rtdetr_regnet", "out")]
+)
+def test_kaiming_deviations_of_the_other_backbones(name: str, fan: str):
+    """Kernels with many weights and unequal fans have the variance 2 / fan."""
+    checked = 0
+    for name_, array in initial_weights(preset(name).model, 0).items():
+        if name_.startswith("backbone.") and array.ndim == 4 and array.size > 20_000:
+            inputs, outputs = math.prod(array.shape[1:]), array.shape[0] * math.prod(array.shape[2:])
+            if inputs != outputs:
+                expected = 2 / (inputs if fan == "in" else outputs)
+                assert array.var() == pytest.approx(expected, rel=8 / math.sqrt(array.size)), name_
+                checked += 1
+    assert checked > 5
