@@ -133,13 +133,14 @@ def test_the_first_average_is_that_of_the_formula(framework, traces: Traces):
 
 
 @pytest.mark.parametrize("framework", frameworks.ADAPTERS)
-def test_offsets_of_discrete_sampling_are_not_trained(framework, traces: Traces):
-    """The official code freezes them, because no gradient passes the rounding of a location."""
+def test_what_is_trained_is_what_the_spec_says(framework, traces: Traces):
+    """Frozen stages and norms, and the offsets of discrete sampling, which the official code freezes: no moments."""
     subject = subjects.subject("tiny_dla")
     case = subjects.steps_case(subject, 1)
     trace = traces.run(case, subject, subject.training_inputs(), framework, "float64", "cpu")
-    kinds = {name.partition("/")[0] for name in trace if "sampling_offsets" in name}
-    assert kinds == {"parameter", "ema"}
+    moved = {name.removeprefix("moment1/") for name in trace if name.startswith("moment1/")}
+    assert moved == set(trainable_names(subject.spec.model))
+    assert not any("sampling_offsets" in name for name in moved)
 
 
 @pytest.mark.parametrize("question", ["loss", "steps"])
