@@ -134,7 +134,7 @@ def test_the_first_average_is_that_of_the_formula(framework, traces: Traces):
 
 @pytest.mark.parametrize("framework", frameworks.ADAPTERS)
 def test_what_is_trained_is_what_the_spec_says(framework, traces: Traces):
-    """Frozen stages and norms, and the offsets of discrete sampling, frozen in the official code, have no moments."""
+    """Frozen stages, norms and offsets of discrete sampling (frozen in the official code) have no moments."""
     subject = subjects.subject("tiny_dla")
     case = subjects.steps_case(subject, 1)
     trace = traces.run(case, subject, subject.training_inputs(), framework, "float64", "cpu")
