@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sgd with momentum": {"optimizer": "sgd", "momentum": 0.9},
     "sgd, Nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
     "adamw, frozen backbone": {"groups": FROZEN, "clip_max_norm": 0.1},
+    "adamw, past its warm-up": {"warmup_steps": STEPS - 1},
 }
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
@@ -88,6 +89,9 @@ def scheduler_of(recipe: RecipeSpec, optimizer: torch.optim.Optimizer) -> Any:
         tops = [group["lr"] for group in optimizer.param_groups]
         cycle = {name: getattr(recipe, name) for name in CYCLE}
         return schedulers.OneCycleLR(optimizer, tops, STEPS, cycle_momentum=False, **cycle)
+    count = recipe.warmup_steps
+    if count:
+        return schedulers.LinearLR(optimizer, start_factor=1 / count, total_iters=count - 1)
     return schedulers.MultiStepLR(optimizer, [1000])
 
 
