@@ -63,6 +63,7 @@ IMPORTS = {
         "constants are built on the host: exact in float64, and no kernel to compile",
         "attention decoder denoising deploy encoder training",
     ),
+    ("frameworks.threads", "only torch"): ("Jittor's threads are set before its import, by runtime/", "adapter"),
     ("frameworks.native.library", "only torch"): ("loads the C++ operator; Jittor compiles its text", "deformable"),
     ("frameworks.native", "only jittor"): ("the text of the C++ operator", "deformable"),
     ("ctypes", "only torch"): ("calls the C++ operator; Jittor has jt.code", "deformable"),

@@ -54,7 +54,7 @@ def test_hue_goes_round() -> None:
     red = Image.new("RGB", (1, 1), (255, 0, 0))
     assert turn_hue(red, 1 / 3).getpixel((0, 0)) == (0, 255, 0)
     assert turn_hue(red, -1 / 3).getpixel((0, 0)) == (6, 0, 255)  # modulo 256: a step of 255 too far
-    half = Image.new("HSV", (1, 1), (127, 255, 255)).convert("RGB")  # torchvision cuts turns * 255 to a whole number
+    half = Image.new("HSV", (1, 1), (127, 255, 255)).convert("RGB")  # turns * 255, cut to a whole number
     assert turn_hue(red, 0.5).getpixel((0, 0)) == half.getpixel((0, 0))
 
 

@@ -75,7 +75,7 @@ def test_data(own: Path, tmp_path: Path, capsys: Capture) -> None:
     good = annotations.read_text()
     annotations.write_text(good[:-20])
     assert run(own, out) == 2
-    said_error(capsys, annotations, "not valid JSON")
+    said_error(capsys, annotations, "no JSON object")
 
     document = json.loads(good)
     document["annotations"][0]["category_id"] = 12

@@ -178,7 +178,7 @@ def test_jittor_home_of_one_run_does_not_change_later_runs(machine, tmp_path):
 def test_unusable_caches(machine, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("JITTOR_HOME", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"from JITTOR_HOME\) is not writable"):
+    with pytest.raises(UserError, match=r"from JITTOR_HOME\) cannot be written and locked"):
         checks.state_folder()
     monkeypatch.setenv("JITTOR_HOME", str(tmp_path / "two words"))
     with pytest.raises(UserError, match="has a space"):
