@@ -1,11 +1,12 @@
 """One thread for the frameworks under the tests that ask for it: models this small gain nothing from a second,
 and threads that wait for each other on a busy machine take a hundred times as long."""
 
-import os
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+from frameworks.threads import thread_count
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def one_thread() -> Iterator[None]:
     if before is not None:
         _set_threads(before)
     elif "torch" in sys.modules:  # loaded by these tests: as the adapter would have set it without them
-        _set_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+        _set_threads(thread_count())
 
 
 def _set_threads(count: int) -> int | None:
