@@ -69,6 +69,33 @@ def test_criterion_of_saturated_logits(name, dtype, device, traces: Traces, reco
     assert_agreement(outputs, truth, record(subject, "criterion, saturated", dtype, device))
 
 
+def nearly_equal_queries(inputs: Arrays) -> Arrays:
+    """Queries 0 and 1 of every prediction lie by each image's first target, 1 nearer by what float32 cannot hold."""
+    inputs = {name: array.astype(np.float64) if "pred_" in name else array for name, array in inputs.items()}
+    labels, boxes = trace_names.targets_per_image(inputs)
+    for image, (own_labels, own_boxes) in enumerate(zip(labels, boxes, strict=True)):
+        for logits in (array for name, array in inputs.items() if name.endswith("pred_logits")):
+            logits[image, :2] = np.where(np.arange(logits.shape[-1]) == own_labels[0], 8.0, -8.0)
+        for predicted in (array for name, array in inputs.items() if name.endswith("pred_boxes")):
+            predicted[image, :2] = own_boxes[0] * [[1 - 1e-2], [1 - 1e-2 + 1e-11]]
+    return inputs
+
+
+def test_matching_of_nearly_equal_costs(traces: Traces, record):
+    """Two queries whose costs differ in float64 alone: every framework matches the better one, and so do loops."""
+    subject = subjects.subject("tiny_sigmoid")
+    inputs = nearly_equal_queries(given(subject, traces))
+    case = Case("criterion", subject.spec, training=True)
+    truth = traces.run(case, subject, inputs, *TRUTH)
+    outputs = traces.run_all(case, subject, inputs, "float64", "cpu")
+    assert_agreement(outputs, truth, record(subject, "criterion, nearly equal costs", "float64", "cpu"))
+    for output in (truth, *outputs.values()):
+        for image in range(len(inputs["counts"])):
+            cost = output[f"cost/0/{image}"]
+            assert 0 < cost[0, 0] - cost[1, 0] < 1e-9
+            assert 1 in output[f"match/0/{image}/queries"] and 0 not in output[f"match/0/{image}/queries"]
+
+
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_postprocess(dtype, device, traces: Traces, record):
