@@ -70,7 +70,7 @@ def test_criterion_of_saturated_logits(name, dtype, device, traces: Traces, reco
 
 
 def nearly_equal_queries(inputs: Arrays) -> Arrays:
-    """Queries 0 and 1 of every prediction lie by each image's first target, 1 nearer by what float32 cannot hold."""
+    """Queries 0 and 1 of all predictions lie at each image's first target, 1 nearer by what float32 cannot hold."""
     inputs = {name: array.astype(np.float64) if "pred_" in name else array for name, array in inputs.items()}
     labels, boxes = trace_names.targets_per_image(inputs)
     for image, (own_labels, own_boxes) in enumerate(zip(labels, boxes, strict=True)):

@@ -10,6 +10,7 @@ from experiments.benchmarks.early_exit import Exit, measure_exits
 from experiments.benchmarks.latency import latency_table, measure_latency
 from experiments.benchmarks.module_costs import measure, parts_of
 from experiments.benchmarks.new_folder import new_folder
+from experiments.benchmarks.start import ENTRANTS
 from experiments.command import COMPLETE, Parser, image_size, parse_frameworks, require_positive
 from experiments.runs.host import host_record, now
 from experiments.runs.options import DEVICES
@@ -17,6 +18,7 @@ from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
 from frameworks.errors import UserError
 from frameworks.files import write_atomically
+from frameworks.hf_rtdetr.names import NAME, require_supported, require_transformers
 from frameworks.workers.client import WorkerFailure
 from reports import formatting as show
 
@@ -27,7 +29,7 @@ def start(arguments: list[str] | None) -> int:
     """Run the command line of experiments/costs.py; returns the exit status. Raises UserError."""
     given = _parser().parse_args(arguments)
     require_positive(vars(given), "rounds", "batch_size")
-    names = parse_frameworks(given.frameworks, ADAPTERS)
+    names = parse_frameworks(given.frameworks, ENTRANTS)
     with new_folder(given.out, "costs", "a table of costs", RECORD) as folder:
         return _measure(given, names, folder)
 
@@ -39,6 +41,9 @@ def _measure(given: argparse.Namespace, names: tuple[str, ...], folder: Path) ->
         if given.run:
             spec, exits = measure_exits(given.run, names, rounds=given.rounds, log=folder, say=_say)
         spec = _sized(spec, given.image_size, given.batch_size)
+        if NAME in names:
+            require_transformers()
+            require_supported(spec.model)
         whole = measure_latency(spec, names, given.onnx, device=given.device, rounds=given.rounds, say=_say)
         profiles = measure(spec, names, device=given.device, repeats=given.rounds, say=_say)
     except WorkerFailure as error:
@@ -102,7 +107,8 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--preset", default="rtdetr_r18vd", metavar="NAME|FILE", help="default: rtdetr_r18vd")
     add("--run", type=Path, metavar="DIR", help="a finished run: its model, and AP and time of each decoder layer")
-    add("--frameworks", default=",".join(ADAPTERS), metavar="A,B", help=f"default: {','.join(ADAPTERS)}")
+    known, default = ", ".join(ENTRANTS), ",".join(ADAPTERS)
+    add("--frameworks", default=default, metavar="A,B", help=f"of {known}; default: {default}")
     add("--image-size", type=image_size, metavar="PX|HxW", help="default: that of the preset or the run")
     add("--batch-size", type=int, metavar="N", help="images of the inference (default: 1)")
     add("--rounds", type=int, default=11, metavar="N", help="timed inferences (default: 11)")

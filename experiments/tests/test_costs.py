@@ -11,7 +11,7 @@ import pytest
 from experiments.benchmarks import costs_command
 from experiments.benchmarks.early_exit import Exit, exit_after
 from experiments.benchmarks.latency import ONNX_RUNTIME, measure_latency
-from experiments.benchmarks.module_costs import OTHERS, part_of, parts_of
+from experiments.benchmarks.module_costs import OTHERS, measure, part_of, parts_of
 from experiments.costs import main
 from experiments.tests.runs import said_error
 from frameworks.config import PRESETS, preset
@@ -54,6 +54,15 @@ def test_columns_add_up_to_the_whole_model() -> None:
         assert sum(part.seconds[name] for part in parts) == pytest.approx(sum(found[name]["modules"].values()))
     layer = next(part for part in parts if part.name == "decoder: layer 0")
     assert layer.seconds["jittor"] == pytest.approx(3 * layer.seconds["torch"])
+
+
+def test_hugging_face_has_a_clock_on_every_module() -> None:
+    pytest.importorskip("transformers", reason="pip install 'twin-detr[huggingface]'")
+    spec = preset("rtdetr_r18vd")
+    spec = replace(spec, data=replace(spec.data, image_size=(128, 128), batch_size=1))
+    found = measure(spec, ("hf",), device="cpu", repeats=1, say=print)["hf"]["modules"]
+    assert found.keys() == {*separate_modules(spec.model), OTHERS}
+    assert all(0 < seconds < sum(found.values()) / 2 for seconds in found.values())
 
 
 def test_an_exit_is_the_same_model_with_fewer_layers() -> None:

@@ -196,5 +196,14 @@ class HuggingFace:
         model = build(spec.model, spec.criterion, weights, device, torch.float32)
         return predict(model, images, spec)
 
+    def profile_inference(
+        self, spec: ExperimentSpec, weights: Arrays, images: Arrays, *, device: str, repeats: int
+    ) -> dict[str, Any]:
+        """Where the time of an inference goes, as ``profiling.profile_inference`` returns it."""
+        from frameworks.hf_rtdetr.profiling import profile_inference  # only here: no comparison needs it
+
+        model = build(spec.model, spec.criterion, weights, device, torch.float32)
+        return profile_inference(model, spec.model, lambda: predict(model, images, spec), repeats)
+
 
 FRAMEWORK = HuggingFace()
