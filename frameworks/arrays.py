@@ -1,6 +1,7 @@
 """Named NumPy arrays, the form in which tensors pass between frameworks, and their safetensors files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +22,26 @@ def save_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = No
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    part = path.with_name(path.name + ".part")
+    scratch = path.with_name(path.name + ".part")
     try:
-        part.unlink(missing_ok=True)  # what a killed process left
-        part.touch()
-        rights = part.stat().st_mode & 0o777  # by the umask; safetensors gives its files other ones
+        _forget(scratch)  # what a killed process left
+        scratch.mkdir()  # safetensors writes under a random name beside the file, which a kill would leave
+        part = scratch / path.name
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, part, metadata)
         if metadata:
             _sort_metadata(part)
-        part.chmod(rights)
+        part.chmod(scratch.stat().st_mode & 0o666)  # by the umask; safetensors gives its files other rights
         part.replace(path)
+        scratch.rmdir()
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from None
+
+
+def _forget(scratch: Path) -> None:
+    if scratch.is_dir():
+        shutil.rmtree(scratch)
+    scratch.unlink(missing_ok=True)
 
 
 def _sort_metadata(path: Path) -> None:

@@ -157,11 +157,14 @@ def test_equal_arrays_give_equal_bytes(tmp_path):
 
 
 def test_files_have_the_rights_of_the_umask(tmp_path):
-    path = tmp_path / "a.safetensors"
+    path, scratch = tmp_path / "a.safetensors", tmp_path / "a.safetensors.part"
     before = os.umask(0o027)
     try:
-        path.with_name(f"{path.name}.part").write_bytes(b"left by a killed process")
-        path.with_name(f"{path.name}.part").chmod(0o600)
+        scratch.write_bytes(b"left by a killed process of an older version")
+        scratch.chmod(0o600)
+        save_arrays(path, {}, {})
+        scratch.mkdir()
+        (scratch / ".tmp7LbTT9").write_bytes(b"left by a killed process")
         save_arrays(path, {"x": np.zeros(3, np.float32)}, {"a": "b"})
     finally:
         os.umask(before)
