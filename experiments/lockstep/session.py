@@ -22,7 +22,7 @@ from frameworks.protocol import Framework, Stepper
 from frameworks.state.initialisation import initial_weights
 from frameworks.state.parameters import trainable_names
 from frameworks.workers.client import open_framework
-from reports.lockstep.records import BASE, FAULT, PERTURBED, RECORDS
+from reports.lockstep.records import BASE, FAULT, PERTURBED, RECORDS, steps_of
 from reports.record_writer import append_all, keep_records
 
 START = "start.safetensors"
@@ -60,8 +60,8 @@ class Session:
             session = {"kind": "session", "plan": self.plan.settings(), "data": sentence, "date": now()}
             append_all(self.folder / RECORDS, [session | {"host": host_record()}])
         start = self._start(inputs[: self.plan.warm])
-        steps = self.plan.steps
-        with Progress("lockstep", len(keys) * steps, "step", done=(len(keys) - len(left)) * steps) as progress:
+        done_count, count = (sum(map(self._steps_of, some)) for some in (done, keys))
+        with Progress("lockstep", count, "step", done=done_count) as progress:
             for key in left:
                 progress.advance(0, key.title)
                 append_all(self.folder / RECORDS, self._run(key, start, inputs[self.plan.warm :], progress.advance))
@@ -80,10 +80,13 @@ class Session:
         done = {
             key
             for key, count in counts.items()
-            if count == self.plan.steps and (key.kind != BASE or self._base(key.framework, key.dtype).exists())
+            if count == self._steps_of(key) and (key.kind != BASE or self._base(key.framework, key.dtype).exists())
         }
         keep_records(path, lambda line: line["kind"] == "session" or _key(line) in done)
         return done
+
+    def _steps_of(self, key: RunKey) -> int:
+        return steps_of(key.kind, self.plan.settings())
 
     def _base(self, framework: str, dtype: str) -> Path:
         return self.folder / f"{framework}-{dtype}.npy"
@@ -112,13 +115,13 @@ class Session:
             weights = moved_weights(start, trainable_names(spec.model), self.plan.seed, key.which)
         stepper = self.framework(key.framework).trainer(spec, weights, device="cpu", dtype=key.dtype)
         numbers = Numbers.of(self.plan.spec())
-        records, states = self._steps(stepper, spec, fault, inputs, numbers, advance)
+        records, states = self._steps(stepper, spec, fault, inputs[: self._steps_of(key)], numbers, advance)
         for number, record in enumerate(records):
             record |= asdict(key) | {"step": number + 1}
         if key.kind == BASE:
             np.save(self._base(key.framework, key.dtype), states)
         if base := _base_of(key):
-            theirs = np.load(self._base(base.framework, base.dtype))
+            theirs = np.load(self._base(base.framework, base.dtype))[: len(states)]
             starts = numbers.of_weights(weights), numbers.of_weights(start)
             for record, distance in zip(records, distances(states, theirs, *starts), strict=True):
                 record |= distance

@@ -61,7 +61,7 @@ def judged(lockstep: Lockstep) -> list[Result]:
 
 def against(run: Run, perturbed: list[Run]) -> Result:
     """One run against the envelope of perturbed ones; NaN is outside."""
-    ratios = {name: _ratio(run.curves[name], edge(perturbed, name)) for name in QUANTITIES}
+    ratios = {name: _ratio(run.curves[name], edge(perturbed, name)[: len(run.curves[name])]) for name in QUANTITIES}
     outside = {name: int(np.argmax(~(ratio <= 1))) + 1 for name, ratio in ratios.items() if not (ratio <= 1).all()}
     first = min(outside, key=lambda name: outside[name], default="")
     margin = max(float(np.max(ratio)) for ratio in ratios.values())

@@ -48,7 +48,9 @@ def _draw(axes: Axes, lockstep: Lockstep, dtype: str, quantity: str) -> None:
             axes.plot(steps, run.curves[quantity], color=look.color, linewidth=0.7, alpha=0.55, label=name)
     for run, color in zip(lockstep.of(dtype, FAULT), FAULT_COLORS, strict=False):
         curve = np.maximum(run.curves[quantity], LEAST[dtype])
-        axes.plot(steps, curve, color=color, linewidth=1.3, linestyle="--", label=f"fault in {run.which}")
+        axes.plot(
+            steps[: len(curve)], curve, color=color, linewidth=1.3, linestyle="--", label=f"fault in {run.which}"
+        )
     reference = label(lockstep.reference)
     for run in lockstep.of(dtype, BASE):
         curve = np.maximum(run.curves[quantity], LEAST[dtype])

@@ -8,7 +8,7 @@ import numpy as np
 from reports import formatting as show
 from reports.lockstep.envelope import SLACK, Result, growth, judged, needed_slack
 from reports.lockstep.figure import divergence_figure
-from reports.lockstep.records import BASE, FAULT, PERTURBED, Lockstep, Run, read
+from reports.lockstep.records import BASE, FAULT, PERTURBED, Lockstep, Run, read, steps_of
 from reports.markdown import table
 from reports.publish import render
 
@@ -26,6 +26,7 @@ def build_page(records: Path, out_dir: Path) -> Path:
         "session": lockstep.session,
         "plan": lockstep.session["plan"],
         "slack": SLACK,
+        "fault_steps": steps_of(FAULT, lockstep.session["plan"]),
         "divergence": table([row for dtype in lockstep.dtypes for row in _divergence(lockstep, dtype)]),
         "growth": table([row for dtype in lockstep.dtypes for row in _growth(lockstep, dtype)]),
         "faults": table([_fault(result) for result in results if result.run.kind == FAULT], left=2),

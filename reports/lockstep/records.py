@@ -13,6 +13,7 @@ from reports.jsonl import read_lines
 RECORDS = "lockstep.jsonl"
 QUANTITIES = ("loss", "gradient norm", "parameters", "average")
 BASE, PERTURBED, FAULT = "base", "perturbed", "fault"  # kinds of runs
+FAULT_STEPS = 10  # after which a fault that has not shown is taken as unseen
 
 Key = tuple[str, str, str, str]  # framework, dtype, kind and which one of that kind
 Curves = dict[str, NDArray[np.float64]]  # quantity -> [steps] relative divergence
@@ -51,6 +52,11 @@ class Lockstep:
         return [run for run in self.runs if (run.dtype, run.kind) == (dtype, kind) and run.curves]
 
 
+def steps_of(kind: str, plan: dict[str, Any]) -> int:
+    """Steps of a run of this kind in a session with these settings."""
+    return min(plan["steps"], FAULT_STEPS) if kind == FAULT else plan["steps"]
+
+
 def read(path: Path) -> Lockstep:
     """Read the records. Raises UserError if there is no session in them, or none that has an envelope yet."""
     lines, _ = read_lines(path)
@@ -61,8 +67,9 @@ def read(path: Path) -> Lockstep:
     for line in lines:
         if line["kind"] != "session":
             grouped.setdefault(_key(line), []).append(line)
-    whole = {key: steps for key, steps in grouped.items() if len(steps) == sessions[0]["plan"]["steps"]}
-    lockstep = Lockstep(sessions[0], tuple(Run(*key, _curves(key, whole)) for key in whole))
+    session = sessions[0]
+    whole = {key: steps for key, steps in grouped.items() if len(steps) == steps_of(key[2], session["plan"])}
+    lockstep = Lockstep(session, tuple(Run(*key, _curves(key, whole)) for key in whole))
     if not lockstep.dtypes:
         raise UserError(f"{path}: no perturbed run is whole yet; go on with the session")
     return lockstep
@@ -83,7 +90,7 @@ def _curves(key: Key, steps: dict[Key, list[dict[str, Any]]]) -> Curves:
         return {}
     mine = steps[key]
     curves = {
-        name: np.array([abs(a[field] - b[field]) / abs(b[field]) for a, b in zip(mine, base, strict=True)])
+        name: np.array([abs(a[field] - b[field]) / abs(b[field]) for a, b in zip(mine, base, strict=False)])
         for name, field in (("loss", "loss"), ("gradient norm", "gradient_norm"))
     }
     return curves | {name: np.array([step[name] for step in mine]) for name in ("parameters", "average")}

@@ -10,9 +10,9 @@ import pytest
 from frameworks.shared.tolerances import FLOAT32_FLOOR
 from reports.lockstep.__main__ import main
 from reports.lockstep.envelope import SLACK, edge, growth, judged, needed_slack
-from reports.lockstep.records import RECORDS, read
+from reports.lockstep.records import FAULT_STEPS, RECORDS, read
 
-STEPS, GROWTH = 8, 3.0
+STEPS, GROWTH = 12, 3.0
 
 
 def lines(framework: str, kind: str, which: str = "", apart: float = 0.0, factor: float = GROWTH) -> list[dict]:
@@ -38,7 +38,7 @@ def write(folder: Path, jittor: float = 1e-9, fault: float = 1e-3) -> Path:
                 mine["loss"] *= theirs["loss"] / 2.0
                 mine["gradient_norm"] *= theirs["gradient_norm"] / 4.0
             records += moved
-    records += lines("torch", "fault", "loss", apart=fault)
+    records += lines("torch", "fault", "loss", apart=fault)[:FAULT_STEPS]
     folder.mkdir(exist_ok=True)
     (folder / RECORDS).write_text("".join(f"{json.dumps(line)}\n" for line in records))
     return folder / RECORDS
