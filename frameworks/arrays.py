@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from frameworks.errors import UserError
-from frameworks.files import require_file
+from frameworks.files import remove, require_file
 
 Arrays = dict[str, np.ndarray]
 
@@ -24,7 +24,7 @@ def save_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = No
     """
     scratch = path.with_name(path.name + ".part")
     try:
-        _forget(scratch)  # what a killed process left
+        remove(scratch)  # what a killed process left
         scratch.mkdir()  # safetensors writes under a random name beside the file, which a kill would leave
         part = scratch / path.name
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, part, metadata)
@@ -36,12 +36,6 @@ def save_arrays(path: Path, arrays: Arrays, metadata: dict[str, str] | None = No
     except (OSError, SafetensorError) as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise UserError(f"cannot write {path}: {error}; free some space or choose another folder") from None
-
-
-def _forget(scratch: Path) -> None:
-    if scratch.is_dir():
-        shutil.rmtree(scratch)
-    scratch.unlink(missing_ok=True)
 
 
 def _sort_metadata(path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def unused(folder: Path) -> Path:
             raise UserError(f"cannot make the folder {made}: {error.strerror}; choose another --out") from None
         return made
     raise UserError(f"{folder}: exists, and so do those with numbers behind it; name another folder")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all in it; nothing where there is neither. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def require_file(path: Path) -> None:

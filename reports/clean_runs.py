@@ -16,7 +16,7 @@ from reports.jsonl import read_lines
 from reports.markdown import flat, table
 from reports.publish import page_command, render
 
-PAGE = "clean_runs.md"
+RECORDS, PAGE = "clean_runs.jsonl", "clean_runs.md"
 MOST_FAILURES = 30  # lines on the page
 
 Records = list[dict[str, Any]]

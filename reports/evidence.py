@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from frameworks.errors import exit_status
+from reports import clean_runs, mutants
 from reports import formatting as show
 from reports.jsonl import read_lines, read_object
+from reports.lockstep.page import verdicts
+from reports.lockstep.records import RECORDS, read
 from reports.markdown import flat, table
 from reports.parity.figure import depth_figure, margin_figure
 from reports.parity.page import build_parity_page, parity_verdict
@@ -31,10 +34,16 @@ LOCAL = ("executable", "pid")  # facts of one computer that tell a reader nothin
 
 
 def evidence_page(root: Path = ROOT) -> str:
-    """The page as Markdown, from the rows in `root`; UserError where their file is missing or broken."""
-    facts = read_object(root / FACTS)
+    """The page as Markdown, from the rows and records in `root`; UserError where a file is missing or broken."""
+    facts, folder = read_object(root / FACTS), root / EXAMPLES
     parts = {part: _tables(facts[part]) for part in ("fast", "zoo")}
-    return render("evidence.md.j2", parts | {"training": facts["training"]})
+    sessions = {
+        "training": facts["training"],
+        "mutants": mutants.summary_table(*mutants.read(folder / "mutants.jsonl")),
+        "clean_runs": clean_runs.summary(clean_runs.runs_of(read_lines(folder / clean_runs.RECORDS)[0])),
+        "lockstep": verdicts(read(folder / RECORDS)),
+    }
+    return render("evidence.md.j2", parts | sessions)
 
 
 def _tables(session: dict[str, Any]) -> dict[str, Any]:

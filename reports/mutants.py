@@ -22,25 +22,18 @@ APART = "unit tests"  # the stages of faults that no parity test can find
 LAST = "all others"  # the last stage
 ALONE = ("data", "drawing")  # the areas of those faults
 Record = dict[str, Any]
+Identity = tuple[str, str, str]  # of a fault: area, name and where it is planted
 
 
 def mutants_page(records: Path) -> str:
-    """The page as Markdown. Raises UserError where the records cannot be read or have no catalogue."""
-    lines = read_lines(records)[0]
-    catalogues = [line["catalogue"] for line in lines if "catalogue" in line]
-    if not catalogues:
-        raise UserError(
-            f"{records}: has no line 'catalogue'; expected the records of python -m parity_tests.mutants"
-        )
-    listed = {(area, name, place) for area, name, place in catalogues[-1]}
-    found = {_identity(line): line for line in lines if "catalogue" not in line}  # the last record of each counts
-    known = [line for identity, line in found.items() if identity in listed and line["status"] != "error"]
+    """The page as Markdown. Raises UserError as ``read``."""
+    listed, known = read(records)
     parity = [line for line in known if line["until"] != APART]
     survivors = [line for line in known if line["status"] == "survived" and not _is_open(line)]
     return render(
         "mutants.md.j2",
         {
-            "summary": _summary(listed, known),
+            "summary": summary_table(listed, known),
             "areas": _areas(listed, known),
             "stages": _stages(parity),
             "blame": _blame(parity),
@@ -56,7 +49,24 @@ def mutants_page(records: Path) -> str:
     )
 
 
-def _identity(line: Record) -> tuple[str, str, str]:
+def read(records: Path) -> tuple[set[Identity], list[Record]]:
+    """What the catalogue holds, and the last record of each of its faults that was run.
+
+    Raises:
+        UserError: the records cannot be read or have no catalogue.
+    """
+    lines = read_lines(records)[0]
+    catalogues = [line["catalogue"] for line in lines if "catalogue" in line]
+    if not catalogues:
+        raise UserError(
+            f"{records}: has no line 'catalogue'; expected the records of python -m parity_tests.mutants"
+        )
+    listed = {(area, name, place) for area, name, place in catalogues[-1]}
+    found = {_identity(line): line for line in lines if "catalogue" not in line}  # the last record of each counts
+    return listed, [line for key, line in found.items() if key in listed and line["status"] != "error"]
+
+
+def _identity(line: Record) -> Identity:
     return line["area"], line["name"], line["planted_in"]
 
 
@@ -79,7 +89,7 @@ def _counts(listed: int, lines: list[Record]) -> dict[str, Any]:
     }
 
 
-def _summary(listed: set[tuple[str, str, str]], lines: list[Record]) -> str:
+def summary_table(listed: set[Identity], lines: list[Record]) -> str:
     """Rows: each twin, shared code, and apart what unit tests alone can find."""
     groups: list[tuple[str, Callable[[str, str], bool]]] = [
         ("PyTorch twin", lambda area, place: place == "torch"),
@@ -96,7 +106,7 @@ def _summary(listed: set[tuple[str, str, str]], lines: list[Record]) -> str:
     return table(rows)
 
 
-def _areas(listed: set[tuple[str, str, str]], lines: list[Record]) -> str:
+def _areas(listed: set[Identity], lines: list[Record]) -> str:
     rows = []
     for area in sorted({area for area, _, _ in listed}):
         for place in PLACES:

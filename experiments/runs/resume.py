@@ -14,7 +14,7 @@ from experiments.runs.host import host_record, now
 from experiments.runs.options import Resume
 from frameworks.config import ExperimentSpec, SpecError, from_dict, spec_hash
 from frameworks.errors import UserError
-from frameworks.files import file_hash, user_path
+from frameworks.files import file_hash, remove, user_path
 from reports.record_writer import keep_records
 from reports.run import files
 from reports.run.meta import RunMeta
@@ -91,7 +91,7 @@ def repair(folder: Path, spec: ExperimentSpec, earlier: Sequence[str] = ()) -> N
         )
     (folder / files.FAILURE).unlink(missing_ok=True)
     for stale in folder.glob("*.new*"):  # of a checkpoint that was being written
-        stale.unlink(missing_ok=True)
+        remove(stale)
 
 
 def _extend(run: Run, epochs: int) -> tuple[Run, dict[str, Any]]:

@@ -118,7 +118,7 @@ class KilledRun:
             while process.poll() is None and not self.reached(moment):
                 if time.monotonic() > end:
                     raise UserError(f"{self.out}: does not come to {moment} within {PATIENCE_S:g} s")
-                time.sleep(0 if moment.phase == "checkpoint" else 0.001)
+                time.sleep(0 if moment.phase == "checkpoint" else 0.01)
             time.sleep(moment.delay)
             if process.poll() is not None:
                 return False

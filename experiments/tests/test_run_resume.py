@@ -67,7 +67,8 @@ def test_a_run_killed_within_epochs_goes_on_bit_for_bit(root: Path, tmp_path: Pa
         line = [*line[:2], "--resume", str(out)]
     with (out / "torch" / "steps.jsonl").open("a") as stream:
         stream.write('{"step": 9999, "epo')  # what a kill in the middle of a write leaves
-    (out / "torch" / "checkpoint.safetensors.new.part").write_bytes(b"half")
+    (out / "torch" / "checkpoint.safetensors.new.part").mkdir(exist_ok=True)
+    (out / "torch" / "checkpoint.safetensors.new.part" / ".tmp7LbTT9").write_bytes(b"half")
     assert not (out / "complete.json").exists()
 
     assert resume(out) == 0

@@ -20,11 +20,10 @@ from frameworks.errors import exit_status
 from frameworks.shared import kernels
 from parity_tests.clean_runs.judging import run
 from parity_tests.traces import Workers
-from reports.clean_runs import build_page, runs_of, summary
+from reports.clean_runs import RECORDS, build_page, runs_of, summary
 from reports.jsonl import read_lines
 from reports.record_writer import append_all, keep_records
 
-RECORDS = "clean_runs.jsonl"
 DEFAULT = Path(__file__).resolve().parents[2] / "reports/generated/clean_runs"
 
 

@@ -22,7 +22,7 @@ def build_page(records: Path, out_dir: Path) -> Path:
     results = judged(lockstep)
     divergence_figure(lockstep, out_dir / FIGURE)
     context = {
-        "verdicts": [_verdict(lockstep, dtype, results) for dtype in lockstep.dtypes],
+        "verdicts": verdicts(lockstep),
         "session": lockstep.session,
         "plan": lockstep.session["plan"],
         "slack": SLACK,
@@ -36,6 +36,12 @@ def build_page(records: Path, out_dir: Path) -> Path:
     page = out_dir / PAGE
     page.write_text(render("lockstep.md.j2", context), encoding="utf-8")
     return page
+
+
+def verdicts(lockstep: Lockstep) -> list[str]:
+    """A paragraph for each dtype."""
+    results = judged(lockstep)
+    return [_verdict(lockstep, dtype, results) for dtype in lockstep.dtypes]
 
 
 def _verdict(lockstep: Lockstep, dtype: str, results: list[Result]) -> str:

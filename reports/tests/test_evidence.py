@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.evidence import FACTS, PAGE, ROOT, evidence_page, main
+from reports.evidence import EXAMPLES, FACTS, PAGE, ROOT, evidence_page, main
 from reports.tests.parity_lines import record, session, write
 
 
@@ -15,7 +15,8 @@ def root(tmp_path: Path) -> Path:
     """A folder with the rows of the committed page."""
     (tmp_path / FACTS).parent.mkdir(parents=True)
     (tmp_path / PAGE).parent.mkdir()
-    shutil.copy(ROOT / FACTS, tmp_path / FACTS)
+    for each in (ROOT / FACTS, *(ROOT / EXAMPLES).glob("*.jsonl")):
+        shutil.copy(each, tmp_path / EXAMPLES)
     return tmp_path
 
 
