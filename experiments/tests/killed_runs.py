@@ -60,7 +60,7 @@ def moments(framework: str, kills: int) -> list[Moment]:
     longest = {"start": 4.0, "compile": 40.0 if framework == "jittor" else 3.0, "train": 0.3, "checkpoint": 0.01}
     longest |= {"evaluate": 6.0, "report": 5.0}  # a resumed run starts again
     for phase, count in counts.items():
-        steps = sorted(draw.randrange(EPOCHS * STEPS_PER_EPOCH) for _ in range(count))
+        steps = sorted(draw.randrange(EPOCHS * STEPS_PER_EPOCH - 2 * UNSEEN) for _ in range(count))
         for number, step in enumerate(steps):
             delay = draw.uniform(0, longest[phase])
             found.append(Moment(phase, step, delay, phase == "train" and number % 3 == 2))
