@@ -59,8 +59,13 @@ def _verdict(lockstep: Lockstep, dtype: str, results: list[Result]) -> str:
     )
     names = show.labels(result.run.framework for result in bases)
     slack = needed_slack(lockstep.of(dtype, PERTURBED))
+    steps, last = (
+        lockstep.session["plan"]["steps"],
+        max((result.run.curves["parameters"][-1] for result in bases), default=0.0),
+    )
     return (
-        f"**{dtype}**: {names} {head} (largest divergence ÷ edge {worst:.2g}); {len(seen)} of {len(faults)} "
+        f"**{dtype}**: {names} {head} (largest divergence ÷ edge {worst:.2g}); after {steps} steps the parameters "
+        f"differ by {show.small(last)} of what training has changed. {len(seen)} of {len(faults)} "
         f"planted faults leave the envelope. Of the perturbed runs themselves, none needed a slack above "
         f"{slack:.2g} against the others."
     )
