@@ -25,9 +25,7 @@ def exit_status(command: Callable[[], int]) -> int:
             status = command()
         except UserError as error:
             status = WRONG
-            line = " ".join(str(error).split())  # what a stranger's file says may be long or steer the terminal
-            shown = "".join(letter if letter.isprintable() else "?" for letter in line[:_LONGEST])
-            print(f"error: {shown}", file=sys.stderr)
+            print(f"error: {printable(str(error))[:_LONGEST]}", file=sys.stderr)
         sys.stdout.flush()
     except BrokenPipeError:
         nowhere = os.open(os.devnull, os.O_WRONLY)  # or Python complains when it flushes at its end
@@ -39,7 +37,12 @@ def exit_status(command: Callable[[], int]) -> int:
 
 def said(reason: object) -> str:
     """What an exception or a server says, as a piece of one line."""
-    return " ".join(str(reason).split())[:200] or type(reason).__name__
+    return printable(str(reason))[:200] or type(reason).__name__
+
+
+def printable(text: str) -> str:
+    """A text of a stranger's file on one line, with ? for each letter that could steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def _let_print_show_everything() -> None:

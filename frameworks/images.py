@@ -4,6 +4,7 @@ Shapes: H, W image height and width.
 """
 
 import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,10 @@ def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> I
     """
     require_file(path)
     try:
-        with Image.open(path) as opened:  # decoded by the conversion below: only there a truncated file shows
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(path) as opened,
+        ):  # decoded by the conversion below: only there a truncated file shows
             if opened.size == expected_size_wh:
                 return _to_rgb(opened, path)
             if expected_size_wh and sorted(opened.size) != sorted(expected_size_wh):  # not even turned
@@ -69,8 +73,6 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
         raise UserError(f"{path}: 'LAB' pixels; save it as RGB")
     if image.mode in _PREMULTIPLIED:
         image = image.convert(_PREMULTIPLIED[image.mode])
-    if "transparency" in image.info:  # by way of RGBA: Pillow warns about palettes whose transparency is a table
-        image = image.convert("RGBA")
     return image.convert("RGB")
 
 

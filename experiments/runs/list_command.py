@@ -21,7 +21,7 @@ from experiments.runs.overview import (
     RunOverview,
     read_overview,
 )
-from frameworks.errors import UserError
+from frameworks.errors import UserError, printable
 from reports.run import files
 
 ABSENT = "-"
@@ -172,11 +172,6 @@ def size(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count / 1e3:.0f} kB"
-
-
-def printable(text: str) -> str:
-    """A text of a stranger's file on one line, without what could steer the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def _parser() -> Parser:

@@ -102,6 +102,13 @@ def test_whatever_a_reader_of_images_raises_is_one_line(
     assert len(user_error(lambda: load_image(tmp_path / "a.png"), tmp_path / "a.png", "broken image")) < 500
 
 
+def test_what_pillow_only_warns_about_is_no_error(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 3), (10, 200, 30)).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01")
+    with Image.open(tmp_path / "a.png") as image, pytest.warns(UserWarning, match="Corrupt EXIF"):
+        image.getexif()
+    assert load_image(tmp_path / "a.png").getpixel((1, 1)) == (10, 200, 30)
+
+
 def test_palettes_with_a_table_of_transparency_make_no_warning(tmp_path: Path) -> None:
     image = Image.new("P", (3, 3), 1)
     image.putpalette([0, 0, 0, 10, 200, 30])

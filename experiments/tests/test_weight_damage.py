@@ -94,6 +94,15 @@ def test_truncated(tmp_path: Path, suffix: str, part: float) -> None:
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_header_of_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_weights(path, WEIGHTS, TINY, "safetensors")
+    path.write_bytes(path.read_bytes().replace(b'"shape"', b'"s\x7fape"', 1))
+    with pytest.raises(UserError, match=r"'s\\x7fape'.*expected dtype, shape and data_offsets") as error:
+        read_weights(path)
+    assert str(error.value).isprintable()
+
+
 def test_jittor_files_are_held_to_their_checksum(tmp_path: Path) -> None:
     path = tmp_path / "a.pkl"
     write_weights(path, WEIGHTS, TINY, "pkl")

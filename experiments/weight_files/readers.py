@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,11 +150,13 @@ def _read_safetensors(path: Path) -> dict[str, StoredTensor]:
         ends = [0, *(entry["data_offsets"][1] for entry in entries.values())]
         if max(ends) != len(data):
             raise ValueError(f"{max(ends):,} bytes of tensors announced, {len(data):,} there")
-        return {name: _safetensor(data, **entry) for name, entry in entries.items()}
+        return {name: _safetensor(data, entry) for name, entry in entries.items()}
 
 
-def _safetensor(data: memoryview, dtype: str, shape: list[int], data_offsets: list[int]) -> StoredTensor:
-    start, end = data_offsets
+def _safetensor(data: memoryview, entry: dict[str, Any]) -> StoredTensor:
+    if entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"a tensor with {', '.join(map(repr, entry))}; expected dtype, shape and data_offsets")
+    start, end = entry["data_offsets"]
     if not 0 <= start <= end:
         raise ValueError(f"a tensor from byte {start} to {end}")
-    return StoredTensor.whole(data[start:end], _SAFETENSORS[dtype], tuple(shape))
+    return StoredTensor.whole(data[start:end], _SAFETENSORS[entry["dtype"]], tuple(entry["shape"]))
