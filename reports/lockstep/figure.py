@@ -47,7 +47,7 @@ def _draw(axes: Axes, lockstep: Lockstep, dtype: str, quantity: str) -> None:
             name = f"{label(framework)} from itself, perturbed" if number == 0 else None
             axes.plot(steps, run.curves[quantity], color=look.color, linewidth=0.7, alpha=0.55, label=name)
     for run, color in zip(lockstep.of(dtype, FAULT), FAULT_COLORS, strict=False):
-        curve = np.maximum(run.curves[quantity], LEAST[dtype])
+        curve = np.where(run.curves[quantity] > 0, run.curves[quantity], np.nan)  # no fault shows in each
         axes.plot(
             steps[: len(curve)], curve, color=color, linewidth=1.3, linestyle="--", label=f"fault in {run.which}"
         )
