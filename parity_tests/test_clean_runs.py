@@ -42,9 +42,22 @@ def test_a_clean_run_passes_and_a_fault_fails(monkeypatch, traces: Traces):
         return trace | {TENSOR: 1.01 * trace[TENSOR]} if framework == "jittor" else trace
 
     monkeypatch.setattr(Traces, "run", faulty)
+    monkeypatch.setattr(judging, "MOVES", 2)
     record = judging.run(0, traces.workers)
     assert record["failed"] == 2 and all(TENSOR in failure for failure in record["failures"])  # in both precisions
     assert record["worst"]["float64"]["backward"]["tensor"] == TENSOR
+
+
+def test_what_the_truth_itself_does_not_determine_is_no_failure(monkeypatch, traces: Traces):
+    """An error as large as what rounding does to the truth is counted apart; ten times as much is a failure."""
+    monkeypatch.setattr(judging, "MOVES", 2)
+    subject = subjects.subject("tiny")
+    limits = judging.undetermined(subject, "float64", {TENSOR: 1e-300, "loss/vfl": 1.0}, traces)
+    assert limits.keys() == {TENSOR} and 1e-16 < limits[TENSOR] < 1e-11
+    change = limits[TENSOR]
+    assert judging.undetermined(subject, "float64", {TENSOR: 9.9 * change}, traces) == limits
+    assert judging.undetermined(subject, "float64", {TENSOR: 10.1 * change}, traces) == {}
+    assert judging.undetermined(subject, "float64", {TENSOR: float("nan")}, traces) == {}
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ def build_page(records: Path, out_dir: Path) -> Path:
         "note": note,
         "drawn": table(_drawn(runs)),
         "stages": table(_stages(runs), left=2),
+        "undetermined": table(_undetermined_rows(runs), left=2),
         "failed": [(run, run["failures"][0]) for run in failed[:MOST_FAILURES]],
         "failed_count": len(failed),
         "structures": len({run["structure"] for run in runs}),
@@ -54,13 +55,20 @@ def summary(runs: Records) -> str:
     """One sentence: runs, tensors, failures, and where an error came closest to its limit."""
     tensors = sum(sum(run["tensors"].values()) for run in runs)
     failed = sum(1 for run in runs if run["failed"])
+    apart = [tensors for run in runs if (tensors := _undetermined(run))]
     dtype, stage, worst = max(_margins(runs), key=lambda row: _size(row[2]["margin"]))
     found = "no false alarm" if not failed else f"**{show.count(failed, 'run')} failed**"
     return (
         f"{show.count(len(runs), 'clean run')} with {len({run['structure'] for run in runs})} different models, "
         f"{tensors:,} tensors compared: {found}. The worst margin (error ÷ limit) is {_text(worst['margin'])} "
-        f"({stage}, {dtype}, {show.label(worst['framework'])}, run {worst['run']}, `{worst['tensor']}`)."
+        f"({stage}, {dtype}, {show.label(worst['framework'])}, run {worst['run']}, `{worst['tensor']}`). "
+        f"{show.count(sum(apart), 'tensor')} in {show.count(len(apart), 'run')} are undetermined: over the limit, "
+        "but the truth itself moves as far when its weights and images are moved by rounding."
     )
+
+
+def _undetermined(run: dict[str, Any]) -> int:
+    return sum(map(len, run.get("undetermined", {}).values()))
 
 
 def _margins(runs: Records) -> list[tuple[str, str, dict[str, Any]]]:
@@ -97,6 +105,25 @@ def _stages(runs: Records) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _undetermined_rows(runs: Records) -> list[dict[str, Any]]:
+    """Rows: how many tensors of each dtype and stage the truth does not determine, and how far it moves there."""
+    grouped: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for run in runs:
+        for dtype, tensors in run.get("undetermined", {}).items():
+            for tensor, change in tensors.items():
+                grouped.setdefault((dtype, tensor.partition("/")[0]), []).append((run["run"], change))
+    return [
+        {
+            "dtype": dtype,
+            "tensors": f"{kind}/…",
+            "undetermined": len(found),
+            "in runs": len({run for run, _ in found}),
+            "largest change of the truth": show.small(max(change for _, change in found)),
+        }
+        for (dtype, kind), found in sorted(grouped.items())
+    ]
 
 
 def _drawn(runs: Records) -> list[dict[str, Any]]:
