@@ -90,4 +90,9 @@ def test_a_killed_session_goes_on(counted, tmp_path, capsys):
     assert [line["run"] for line in lines] == [0, 1, 2, 3, 4]
     assert "--run 2" in capsys.readouterr().out
     page = (tmp_path / "clean_runs.md").read_text()
-    assert "5 clean runs" in page and "**1 run failed**" in page and "jittor: wrong" in page
+    assert (
+        "5 clean runs" in page
+        and "35 tensors compared" in page
+        and "**1 run failed**" in page
+        and "jittor: wrong" in page
+    )

@@ -38,7 +38,9 @@ def build_page(records: Path, out_dir: Path) -> Path:
         "failed": [(run, run["failures"][0]) for run in failed[:MOST_FAILURES]],
         "failed_count": len(failed),
         "structures": len({run["structure"] for run in runs}),
-        "environments": [table([flat(line["environment"])]) for line in lines if "environment" in line],
+        "environments": dict.fromkeys(
+            table([flat(line["environment"])]) for line in lines if "environment" in line
+        ),
         "records": records.name,
     }
     page = out_dir / PAGE
@@ -55,7 +57,7 @@ def summary(runs: Records) -> str:
     """One sentence: runs, tensors, failures, and where an error came closest to its limit."""
     tensors = sum(sum(run["tensors"].values()) for run in runs)
     failed = sum(1 for run in runs if run["failed"])
-    apart = [tensors for run in runs if (tensors := _undetermined(run))]
+    apart = list(filter(None, map(_undetermined, runs)))
     dtype, stage, worst = max(_margins(runs), key=lambda row: _size(row[2]["margin"]))
     found = "no false alarm" if not failed else f"**{show.count(failed, 'run')} failed**"
     return (
@@ -63,7 +65,8 @@ def summary(runs: Records) -> str:
         f"{tensors:,} tensors compared: {found}. The worst margin (error ÷ limit) is {_text(worst['margin'])} "
         f"({stage}, {dtype}, {show.label(worst['framework'])}, run {worst['run']}, `{worst['tensor']}`). "
         f"{show.count(sum(apart), 'tensor')} in {show.count(len(apart), 'run')} are undetermined: over the limit, "
-        "but the truth itself moves as far when its weights and images are moved by rounding."
+        "but the truth itself moves by a tenth of the error or more when its weights and images are moved by "
+        "rounding."
     )
 
 
