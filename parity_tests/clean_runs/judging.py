@@ -62,18 +62,8 @@ def run(number: int, workers: Workers) -> dict[str, Any]:
     """
     start = time.perf_counter()
     subject, traces = drawn(number), Traces(workers)
-    record: dict[str, Any] = {
-        "run": number,
-        "structure": number % STRUCTURES,
-        "size_hw": list(subject.size_hw),
-        "counts": list(subject.counts),
-        "kind": subject.spec.model.backbone.kind,
-        "version": subject.spec.model.version,
-        "worst": {},
-        "tensors": {},
-        "undetermined": {},
-        "failures": [],
-    }
+    record: dict[str, Any] = {"run": number} | _facts(number, subject)
+    record |= {"worst": {}, "tensors": {}, "undetermined": {}, "failures": []}
     for dtype in dtypes_of(subject):
         try:
             found = compared_training(subject, dtype, traces)
@@ -95,6 +85,17 @@ def run(number: int, workers: Workers) -> dict[str, Any]:
     record["failed"] = len(record["failures"])
     record["failures"] = record["failures"][:MOST_FAILURES]
     return record | {"seconds": time.perf_counter() - start}
+
+
+def _facts(number: int, subject: Subject) -> dict[str, Any]:
+    """What was drawn, as plain values."""
+    return {
+        "structure": number % STRUCTURES,
+        "size_hw": list(subject.size_hw),
+        "counts": list(subject.counts),
+        "kind": subject.spec.model.backbone.kind,
+        "version": subject.spec.model.version,
+    }
 
 
 def compared_training(subject: Subject, dtype: str, traces: Traces) -> dict[str, list[Comparison]]:
