@@ -30,10 +30,8 @@ def load_image(path: Path, expected_size_wh: tuple[int, int] | None = None) -> I
     """
     require_file(path)
     try:
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(path) as opened,
-        ):  # decoded by the conversion below: only there a truncated file shows
+        # decoded by the conversion below: only there a truncated file shows
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
             if opened.size == expected_size_wh:
                 return _to_rgb(opened, path)
             if expected_size_wh and sorted(opened.size) != sorted(expected_size_wh):  # not even turned

@@ -30,6 +30,8 @@ def start(arguments: list[str] | None) -> int:
     given = _parser().parse_args(arguments)
     require_positive(vars(given), "rounds", "batch_size")
     names = parse_frameworks(given.frameworks, ENTRANTS)
+    if NAME in names:
+        require_transformers()
     with new_folder(given.out, "costs", "a table of costs", RECORD) as folder:
         return _measure(given, names, folder)
 
@@ -42,7 +44,6 @@ def _measure(given: argparse.Namespace, names: tuple[str, ...], folder: Path) ->
             spec, exits = measure_exits(given.run, names, rounds=given.rounds, log=folder, say=_say)
         spec = _sized(spec, given.image_size, given.batch_size)
         if NAME in names:
-            require_transformers()
             require_supported(spec.model)
         whole = measure_latency(spec, names, given.onnx, device=given.device, rounds=given.rounds, say=_say)
         profiles = measure(spec, names, device=given.device, repeats=given.rounds, say=_say)

@@ -67,7 +67,10 @@ def run(number: int, workers: Workers) -> dict[str, Any]:
     for dtype in dtypes_of(subject):
         try:
             found = compared_training(subject, dtype, traces)
-            failed = {c.tensor: c.error for comparisons in found.values() for c in comparisons if not c.passed}
+            failed: dict[str, float] = {}
+            for comparison in (c for comparisons in found.values() for c in comparisons if not c.passed):
+                worst = np.maximum(comparison.error, failed.get(comparison.tensor, 0.0))  # NaN stays NaN
+                failed[comparison.tensor] = float(worst)
             apart = undetermined(subject, dtype, failed, traces) if failed else {}
         except (WorkerFailure, UserError) as error:
             record["failures"].append(f"{dtype}: {type(error).__name__}: {error}")

@@ -59,10 +59,8 @@ def _verdict(lockstep: Lockstep, dtype: str, results: list[Result]) -> str:
     )
     names = show.labels(result.run.framework for result in bases)
     slack = needed_slack(lockstep.of(dtype, PERTURBED))
-    steps, last = (
-        lockstep.session["plan"]["steps"],
-        max((result.run.curves["parameters"][-1] for result in bases), default=0.0),
-    )
+    steps = lockstep.session["plan"]["steps"]
+    last = max((result.run.curves["parameters"][-1] for result in bases), default=float("nan"))
     return (
         f"**{dtype}**: {names} {head} (largest divergence ÷ edge {worst:.2g}); after {steps} steps the parameters "
         f"differ by {show.small(last)} of what training has changed. {len(seen)} of {len(faults)} "

@@ -90,7 +90,9 @@ def _curves(key: Key, steps: dict[Key, list[dict[str, Any]]]) -> Curves:
         return {}
     mine = steps[key]
     curves = {
-        name: np.array([abs(a[field] - b[field]) / abs(b[field]) for a, b in zip(mine, base, strict=False)])
+        name: np.array(
+            [abs(a[field] - b[field]) / abs(b[field]) for a, b in zip(mine, base[: len(mine)], strict=True)]
+        )
         for name, field in (("loss", "loss"), ("gradient norm", "gradient_norm"))
     }
     return curves | {name: np.array([step[name] for step in mine]) for name in ("parameters", "average")}
