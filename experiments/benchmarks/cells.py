@@ -12,6 +12,8 @@ from reports.jsonl import read_lines
 
 Record = dict[str, Any]
 LABELS = (REFERENCE, FORMULAS, CONTROL, *[name for name in ADAPTERS | JUDGES if name != REFERENCE])
+AGAIN = "again"  # the record before the records of a size that is timed again
+TIMED = ("worker", "first_call", "timing", "memory")  # kinds of record that it replaces
 TASK_NAMES = {"step": "training step", "inference": "inference"}
 
 
@@ -65,8 +67,13 @@ def name_of(label: str) -> str:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a benchmark. Older ones had one preset and one batch size, in ``environment`` only."""
+    """The records of a benchmark, without those of a size that was timed again later.
+
+    Older files had one preset and one batch size, in ``environment`` only.
+    """
     records, _ = read_lines(path)
+    last = {_place(record): line for line, record in enumerate(records) if record["kind"] == AGAIN}
+    records = [r for n, r in enumerate(records) if r["kind"] not in TIMED or n >= last.get(_place(r), 0)]
     environment = next((record for record in records if record["kind"] == "environment"), {})
     constant = {key: environment[key] for key in ("preset", "batch_size") if key in environment}
     return [constant | record for record in records]
@@ -85,6 +92,10 @@ def read_rows(records: list[Record]) -> list[Row]:
         Row(*key, {label: Cell(label, found[key][label]) for label in LABELS if label in found[key]})
         for key in keys
     ]
+
+
+def _place(record: Record) -> tuple[Any, ...]:
+    return record.get("preset"), record.get("image_size"), record.get("batch_size")
 
 
 def find(records: list[Record], kind: str, **wanted: Any) -> Record | None:

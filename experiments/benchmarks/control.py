@@ -40,9 +40,14 @@ def too_noisy(rows: list[Row]) -> str | None:
         return f"two processes of the same program differ: the control's interval {interval} does not contain 1"
     if (whole.high - whole.low) / 2 > HALF_WIDTH:
         return f"the control's interval {interval} is wider than ±{100 * HALF_WIDTH:.0f} %"
-    for row in rows:
+    for row in noisy_rows(rows):
         ratio = row.ratio(CONTROL)
-        if ratio is None or noise_floor(ratio) > FARTHEST:
-            reach = "is missing" if ratio is None else f"reaches from {ratio.low:.2f} to {ratio.high:.2f}"
-            return f"the control {reach} in the {row.task} of {row.preset} at {row.size} px"
+        reach = "is missing" if ratio is None else f"reaches from {ratio.low:.2f} to {ratio.high:.2f}"
+        return f"the control {reach} in the {row.task} of {row.preset} at {row.size} px"
     return None
+
+
+def noisy_rows(rows: list[Row]) -> list[Row]:
+    """The rows in which the control's interval reaches too far from 1, or is missing."""
+    ratios = [(row, row.ratio(CONTROL)) for row in rows]
+    return [row for row, ratio in ratios if ratio is None or noise_floor(ratio) > FARTHEST]

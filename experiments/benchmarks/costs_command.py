@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.early_exit import Exit, measure_exits
+from experiments.benchmarks.environment import environment_record
 from experiments.benchmarks.latency import latency_table, measure_latency
 from experiments.benchmarks.module_costs import measure, parts_of
 from experiments.benchmarks.new_folder import new_folder
 from experiments.benchmarks.start import ENTRANTS
+from experiments.benchmarks.texts import machine
 from experiments.command import COMPLETE, Parser, image_size, parse_frameworks, require_positive
-from experiments.runs.host import host_record, now
+from experiments.runs.host import now
 from experiments.runs.options import DEVICES
 from frameworks import ADAPTERS, REFERENCE
 from frameworks.config import ExperimentSpec, load_spec
@@ -37,6 +39,7 @@ def start(arguments: list[str] | None) -> int:
 
 
 def _measure(given: argparse.Namespace, names: tuple[str, ...], folder: Path) -> int:
+    environment = environment_record() | {"started": now()}  # before the load that the timing itself makes
     exits: list[Exit] = []
     try:
         spec = load_spec(given.preset)
@@ -51,30 +54,29 @@ def _measure(given: argparse.Namespace, names: tuple[str, ...], folder: Path) ->
         raise UserError(f"{error.message}; {folder} has no table") from None
     height, width = spec.data.image_size
     facts = {"model": spec.name, "image_size": [height, width], "batch_size": spec.data.batch_size}
-    record = (
-        facts
-        | {"device": given.device, "created": now(), "host": host_record()}
-        | {
-            "latency": whole,
-            "profiles": profiles,
-        }
-    )
+    record = facts | {
+        "device": given.device,
+        "environment": environment,
+        "latency": whole,
+        "profiles": profiles,
+    }
     if exits:
         record |= {"run": str(given.run), "exits": [asdict(each) for each in exits]}
     write_atomically(folder / RECORD, json.dumps(record, indent=1) + "\n")
-    print(f"{_write_page(folder, spec, record, exits)}\npage: {folder / PAGE}", flush=True)
+    print(f"{write_page(folder, spec, record)}\npage: {folder / PAGE}", flush=True)
     return COMPLETE
 
 
-def _write_page(folder: Path, spec: ExperimentSpec, record: dict[str, Any], exits: list[Exit]) -> str:
+def write_page(folder: Path, spec: ExperimentSpec, record: dict[str, Any]) -> str:
+    """Write the page and the picture of a record of costs into ``folder``; returns the page's text."""
     # here: matplotlib takes a second, which an error in the arguments should not
     from experiments.benchmarks.costs_page import cost_table, draw, exit_table
 
     parts, names = parts_of(spec, record["profiles"]), list(record["profiles"])
     draw(parts, names, folder / FIGURE)
-    (height, width), images = spec.data.image_size, show.count(spec.data.batch_size, "image")
+    (height, width), images = record["image_size"], show.count(record["batch_size"], "image")
     text = (
-        f"# What the parts of {spec.name} cost\n\n"
+        f"# What the parts of {spec.name} cost\n\n{machine(record['environment'])}\n\n"
         f"One inference of {images} of {height} x {width} px in deploy form. Clocks around "
         "modules wait for all that was computed before, which cuts what a framework would fuse: compare shares, "
         "not sums. Operations are two for a multiply-accumulate, of convolutions and matrix products.\n\n"
@@ -82,7 +84,8 @@ def _write_page(folder: Path, spec: ExperimentSpec, record: dict[str, Any], exit
         "## Whole inferences\n\nWithout clocks inside, with post-processing, in turns.\n\n"
         f"{latency_table(record['latency'], REFERENCE)}\n"
     )
-    if exits:
+    if record.get("exits"):
+        exits = [Exit(**each) for each in record["exits"]]
         text += (
             f"\n## Early exit\n\nThe last checkpoints of `{record['run']}` on its validation images, and an "
             f"inference after each decoder layer, timed in turns in one process.\n\n{exit_table(exits)}\n"

@@ -46,7 +46,7 @@ def benchmark_page(records: list[Record], rows: list[Row], starts: list[dict[str
             "memory": _table(tables.memory_rows(rows, records), 3),
             "firsts": _table(tables.first_rows(rows, records), 3),
             "agreement": texts.agreement(records),
-            "method": texts.method(environment),
+            "method": texts.method(environment) + texts.again(records),
             "machine": texts.machine(environment),
             "caveats": texts.caveats(environment, rows),
             "profiles": _profiles(records, rows),

@@ -5,11 +5,12 @@ import dataclasses
 from pathlib import Path
 
 from experiments.benchmarks.cells import find, read_records, read_rows
+from experiments.benchmarks.control import noisy_rows
 from experiments.benchmarks.new_folder import new_folder
-from experiments.benchmarks.page import control_text
+from experiments.benchmarks.page import control_text, timed_rows
 from experiments.benchmarks.publish import RECORDS, publish, write_report
-from experiments.benchmarks.session import Plan
-from experiments.benchmarks.timing import run
+from experiments.benchmarks.session import Plan, place_of
+from experiments.benchmarks.timing import run, run_again
 from experiments.command import COMPLETE, FAILED, Parser, parse_frameworks, parse_pythons, require_positive
 from frameworks import ADAPTERS, JUDGES, REFERENCE
 from frameworks.config import ExperimentSpec, preset
@@ -34,6 +35,8 @@ def start(arguments: list[str] | None) -> int:
     """
     given = _parser().parse_args(arguments)
     plan = make_plan(given)
+    if given.again:
+        return _time_again(plan, user_path(given.again), publishes=given.publish)
     with new_folder(given.out, "benchmark", "a benchmark", RECORDS) as folder:
         return _time(plan, folder, publishes=given.publish)
 
@@ -41,8 +44,28 @@ def start(arguments: list[str] | None) -> int:
 def _time(plan: Plan, folder: Path, *, publishes: bool) -> int:
     print(f"benchmark folder: {folder}", flush=True)
     with RecordWriter(folder / RECORDS) as writer:
-        run(plan, writer, lambda line: print(line, flush=True))
+        run(plan, writer, _say)
         writer.sync()
+    return _report(folder, publishes=publishes)
+
+
+def _time_again(plan: Plan, folder: Path, *, publishes: bool) -> int:
+    """Time again what the control of a finished benchmark calls noisy. Raises UserError if that is nothing."""
+    noisy = {row.place for row in noisy_rows(timed_rows(read_records(folder / RECORDS), folder / RECORDS))}
+    specs = tuple(spec for spec in plan.specs if tuple(place_of(spec).values()) in noisy)
+    if not specs:
+        raise UserError(f"{folder}: the control is quiet in every size of this plan; nothing to time again")
+    with RecordWriter(folder / RECORDS) as writer:
+        run_again(dataclasses.replace(plan, specs=specs), writer, _say)
+        writer.sync()
+    return _report(folder, publishes=publishes)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _report(folder: Path, *, publishes: bool) -> int:
     report = write_report(folder)
     records = read_records(folder / RECORDS)
     print(f"{control_text(read_rows(records))}\nreport: {report}", flush=True)
@@ -132,5 +155,6 @@ def _parser() -> Parser:
     add("--entrant", metavar="official=PATH", help="time the official code too: its rtdetr_pytorch folder")
     add("--python", action="append", default=[], metavar="NAME=PATH", help="a worker's interpreter; repeatable")
     add("--publish", action="store_true", help="write docs/speed.md, unless the machine was too noisy")
+    add("--again", metavar="FOLDER", help="time again the sizes of this benchmark whose control was too noisy")
     add("--out", metavar="DIR", help="default: a new folder under reports/generated")
     return parser

@@ -1,6 +1,6 @@
 """The paragraphs of a benchmark's page beside its numbers: agreement, method, caveats."""
 
-from experiments.benchmarks.cells import Record, Row, name_of
+from experiments.benchmarks.cells import AGAIN, Record, Row, name_of
 from experiments.benchmarks.session import CONTROL, FORMULAS, place_name
 from frameworks import REFERENCE
 
@@ -77,6 +77,13 @@ def method(environment: Record) -> str:
         "round. Ratios are of medians over the rounds that both have; 95 % intervals from 10 000 bootstrap "
         "resamples of whole rounds, so that what slows a round down slows both sides of a ratio."
     )
+
+
+def again(records: list[Record]) -> str:
+    """Which sizes were timed again, or an empty string."""
+    found = [record for record in records if record["kind"] == AGAIN]
+    places = "; ".join(f"{place_name(r)} ({r['started']}, load {r['load_before'][0]:.2f})" for r in found)
+    return f" Timed once more, because the control was too noisy there at first: {places}." if found else ""
 
 
 def machine(environment: Record) -> str:

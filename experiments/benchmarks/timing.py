@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.benchmarks.agreement import check_agreement
+from experiments.benchmarks.cells import AGAIN
 from experiments.benchmarks.environment import environment_record
 from experiments.benchmarks.limits import measure_limits
 from experiments.benchmarks.profiles import profile_spec
@@ -75,6 +76,14 @@ def run(plan: Plan, writer: RecordWriter, say: Say) -> None:
         time_spec(session, spec)
     for spec in plan.specs:
         profile_spec(session, spec)
+
+
+def run_again(plan: Plan, writer: RecordWriter, say: Say) -> None:
+    """Time every size of ``plan`` once more; its earlier timings in the same file no longer count."""
+    session = Session(plan, writer, say)
+    for spec in plan.specs:
+        session.write(AGAIN, **place_of(spec), **environment_record(), started=now())
+        time_spec(session, spec)
 
 
 def time_spec(session: Session, spec: ExperimentSpec) -> None:

@@ -217,6 +217,32 @@ def test_rounds_end_with_the_time_but_never_before_the_fifth(
 
 
 @pytest.mark.usefixtures("quick_limits")
+def test_a_size_whose_control_was_noisy_is_timed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_fakes({}, tmp_path, monkeypatch) == 0
+    lines = read(tmp_path)
+    slow = [r for r in lines if r["kind"] == "timing" and r["label"] == CONTROL and r["image_size"] == 64]
+    for turn, record in enumerate(slow):
+        record["seconds"] *= 1 + turn % 3  # a load on the machine
+    (tmp_path / RECORDS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_report(tmp_path)
+    assert "Too noisy to be published" in (tmp_path / "benchmark.md").read_text()
+    plan = ["--frameworks", "torch,jittor", "--preset", "tiny", "--image-size", "64", "96", "--rounds", "4"]
+    assert benchmark.main([*plan, "--again", str(tmp_path)]) == 0
+    (again,) = [r for r in read(tmp_path) if r["kind"] == "again"]
+    assert again["image_size"] == 64, "96 px was quiet"
+    assert len(read(tmp_path)) > len(lines), "what was measured first is kept"
+    text = (tmp_path / "benchmark.md").read_text()
+    assert (
+        "Quiet enough" in text
+        and "Timed once more, because the control was too noisy there at first: tiny, 64" in text
+    )
+    assert benchmark.main([*plan, "--again", str(tmp_path)]) == 2
+    assert "nothing to time again" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick_limits")
 def test_a_worker_that_dies_is_recorded_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
