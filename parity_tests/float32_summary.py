@@ -71,6 +71,7 @@ def summary(records: list[dict[str, Any]]) -> str:
         f'date = "{datetime.date.today()}"\n'
         f'machine = "{platform.system()} {platform.machine()}, {os.cpu_count()} cores, 1 thread"\n'
         f'command = "{COMMAND}"\n'
+        f"seeds = {len({seed for _, seed in draws})}  # of each subject\n"
         f"draws = {len(draws)}  # seeds times subjects\n"
         f"subjects = {json.dumps(sorted({subject for subject, _ in draws}))}\n"
         f"tensors = {len(records)}\n"
