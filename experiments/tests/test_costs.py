@@ -13,6 +13,7 @@ from experiments.benchmarks.early_exit import Exit, exit_after
 from experiments.benchmarks.latency import ONNX_RUNTIME, measure_latency
 from experiments.benchmarks.module_costs import OTHERS, measure, part_of, parts_of
 from experiments.costs import main
+from experiments.runs.host import ROOT
 from experiments.tests.runs import said_error
 from frameworks.config import PRESETS, preset
 from frameworks.errors import UserError
@@ -96,6 +97,14 @@ def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     )
     assert main(["--preset", "tiny", "--out", str(tmp_path / "other")]) == 0
     assert (tmp_path / "other/costs.png").read_bytes() != before
+
+
+def test_the_published_page_is_what_its_record_gives(tmp_path: Path) -> None:
+    published = ROOT / "reports/examples"
+    record = json.loads((published / costs_command.RECORD).read_text())
+    text = costs_command.write_page(tmp_path, preset(record["model"]), record)
+    assert text == (published / costs_command.PAGE).read_text()
+    assert record["environment"]["host"]["git_dirty"] is False
 
 
 def half() -> dict[str, Any]:
