@@ -11,7 +11,7 @@ from experiments.benchmarks.environment import environment_record
 from experiments.benchmarks.latency import latency_table, measure_latency
 from experiments.benchmarks.module_costs import measure, parts_of
 from experiments.benchmarks.new_folder import new_folder
-from experiments.benchmarks.start import ENTRANTS
+from experiments.benchmarks.start import ENTRANTS, say
 from experiments.benchmarks.texts import machine
 from experiments.command import COMPLETE, Parser, image_size, parse_frameworks, require_positive
 from experiments.runs.host import now
@@ -44,12 +44,12 @@ def _measure(given: argparse.Namespace, names: tuple[str, ...], folder: Path) ->
     try:
         spec = load_spec(given.preset)
         if given.run:
-            spec, exits = measure_exits(given.run, names, rounds=given.rounds, log=folder, say=_say)
+            spec, exits = measure_exits(given.run, names, rounds=given.rounds, log=folder, say=say)
         spec = _sized(spec, given.image_size, given.batch_size)
         if NAME in names:
             require_supported(spec.model)
-        whole = measure_latency(spec, names, given.onnx, device=given.device, rounds=given.rounds, say=_say)
-        profiles = measure(spec, names, device=given.device, repeats=given.rounds, say=_say)
+        whole = measure_latency(spec, names, given.onnx, device=given.device, rounds=given.rounds, say=say)
+        profiles = measure(spec, names, device=given.device, repeats=given.rounds, say=say)
     except WorkerFailure as error:
         raise UserError(f"{error.message}; {folder} has no table") from None
     height, width = spec.data.image_size
@@ -97,10 +97,6 @@ def write_page(folder: Path, spec: ExperimentSpec, record: dict[str, Any]) -> st
 def _sized(spec: ExperimentSpec, size: tuple[int, int] | None, batch: int | None) -> ExperimentSpec:
     data = replace(spec.data, batch_size=batch or 1, image_size=size or spec.data.image_size)
     return replace(spec, data=data)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _parser() -> Parser:

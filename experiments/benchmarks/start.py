@@ -44,7 +44,7 @@ def start(arguments: list[str] | None) -> int:
 def _time(plan: Plan, folder: Path, *, publishes: bool) -> int:
     print(f"benchmark folder: {folder}", flush=True)
     with RecordWriter(folder / RECORDS) as writer:
-        run(plan, writer, _say)
+        run(plan, writer, say)
         writer.sync()
     return _report(folder, publishes=publishes)
 
@@ -56,12 +56,13 @@ def _time_again(plan: Plan, folder: Path, *, publishes: bool) -> int:
     if not specs:
         raise UserError(f"{folder}: the control is quiet in every size of this plan; nothing to time again")
     with RecordWriter(folder / RECORDS) as writer:
-        run_again(dataclasses.replace(plan, specs=specs), writer, _say)
+        run_again(dataclasses.replace(plan, specs=specs), writer, say)
         writer.sync()
     return _report(folder, publishes=publishes)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line of progress on standard output at once."""
     print(line, flush=True)
 
 

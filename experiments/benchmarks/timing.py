@@ -5,8 +5,10 @@ Everything is written as records (see ``run``), from which the page is built.
 
 import contextlib
 import math
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.agreement import check_agreement
@@ -31,6 +33,7 @@ from frameworks.config import ExperimentSpec, ModelSpec, to_dict
 from frameworks.protocol import Framework, Stepper
 from frameworks.shared.schedules import ema_decay, learning_rates
 from frameworks.state.parameters import state_shapes, trainable_names
+from reports.jsonl import read_lines
 from reports.record_writer import RecordWriter
 
 FEWEST_ROUNDS = 5  # however slow: with fewer, the interval of a median would not reach 90 %
@@ -79,11 +82,16 @@ def run(plan: Plan, writer: RecordWriter, say: Say) -> None:
 
 
 def run_again(plan: Plan, writer: RecordWriter, say: Say) -> None:
-    """Time every size of ``plan`` once more; its earlier timings in the same file no longer count."""
-    session = Session(plan, writer, say)
+    """Time every size of ``plan`` once more; its earlier timings in the same file no longer count.
+
+    A size's records are written once it is finished: one that is interrupted keeps its earlier timings.
+    """
     for spec in plan.specs:
-        session.write(AGAIN, **place_of(spec), **environment_record(), started=now())
-        time_spec(session, spec)
+        with tempfile.TemporaryDirectory() as folder, RecordWriter(Path(folder) / "records.jsonl") as size:
+            session = Session(plan, size, say)
+            session.write(AGAIN, **place_of(spec), **environment_record(), started=now())
+            time_spec(session, spec)
+            writer.append(*read_lines(size.path)[0])
 
 
 def time_spec(session: Session, spec: ExperimentSpec) -> None:

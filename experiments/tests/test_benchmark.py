@@ -216,6 +216,11 @@ def test_rounds_end_with_the_time_but_never_before_the_fifth(
     assert rounds == set(range(FEWEST_ROUNDS))
 
 
+def interrupt(*arguments: object) -> None:
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
 @pytest.mark.usefixtures("quick_limits")
 def test_a_size_whose_control_was_noisy_is_timed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -229,6 +234,11 @@ def test_a_size_whose_control_was_noisy_is_timed_again(
     write_report(tmp_path)
     assert "Too noisy to be published" in (tmp_path / "benchmark.md").read_text()
     plan = ["--frameworks", "torch,jittor", "--preset", "tiny", "--image-size", "64", "96", "--rounds", "4"]
+    before = (tmp_path / RECORDS).read_bytes()
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(timing, "_time_round", interrupt)
+        assert benchmark.main([*plan, "--again", str(tmp_path)]) == 130
+    assert (tmp_path / RECORDS).read_bytes() == before, "half a size replaces nothing"
     assert benchmark.main([*plan, "--again", str(tmp_path)]) == 0
     (again,) = [r for r in read(tmp_path) if r["kind"] == "again"]
     assert again["image_size"] == 64, "96 px was quiet"
