@@ -81,7 +81,7 @@ def resume(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Time both twins and Hugging Face's, and write docs/speed.md: about 20 minutes on two cores, alone on them."""
+    """Time both twins and Hugging Face's, and write docs/speed.md: about 50 minutes on two cores, alone on them."""
     session.install("-e", ".[huggingface]")
     session.run("python", "experiments/benchmark.py", "--publish", *session.posargs)
 

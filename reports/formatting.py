@@ -78,8 +78,8 @@ def ratio(other: float | None, reference: float | None) -> str:
 
 
 def times(ratio: float) -> str:
-    """A multiple with two significant digits: `0.87`, `1.3`, `170`."""
-    return f"{ratio:.0f}" if math.isfinite(ratio) and ratio >= 9.95 else f"{ratio:.2g}"
+    """A multiple with two significant digits: `0.87`, `1.0`, `170`."""
+    return f"{ratio:.0f}" if math.isfinite(ratio) and ratio >= 9.95 else f"{ratio:#.2g}"
 
 
 def count(number: int, noun: str) -> str:

@@ -87,8 +87,8 @@ def write_page(folder: Path, spec: ExperimentSpec, record: dict[str, Any]) -> st
     if record.get("exits"):
         exits = [Exit(**each) for each in record["exits"]]
         text += (
-            f"\n## Early exit\n\nThe last checkpoints of `{record['run']}` on its validation images, and an "
-            f"inference after each decoder layer, timed in turns in one process.\n\n{exit_table(exits)}\n"
+            f"\n## Early exit\n\nThe last checkpoints of `{record['run']}`, and an inference of its image and "
+            f"batch size after each decoder layer, timed in turns in one process.\n\n{exit_table(exits)}\n"
         )
     write_atomically(folder / PAGE, text)
     return text

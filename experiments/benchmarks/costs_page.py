@@ -42,14 +42,14 @@ def _share(value: float, whole: float) -> str:
 
 
 def exit_table(exits: list[Exit]) -> str:
-    """A row for each number of layers and framework: AP, time, and the time as a share of the whole decoder's."""
+    """A row for each number of layers and framework: APs, time, and the time as a share of the whole decoder's."""
     last = {each.framework: each for each in exits}  # the deepest one comes last
     return table(
         [
             {
                 "framework": show.label(each.framework),
                 "decoder layers": str(each.layers),
-                "AP": show.average_precision(each.ap),
+                **{f"AP on {split}": show.average_precision(ap) for split, ap in each.ap.items()},
                 "inference, median": show.seconds(each.median),
                 "fastest": show.seconds(min(each.seconds)),
                 "of the whole decoder's": _share(each.median, last[each.framework].median),

@@ -7,6 +7,7 @@ from statistics import median
 
 from experiments.benchmarks.environment import thread_variables
 from experiments.benchmarks.session import Say, make_inputs
+from experiments.data.splits import SPLITS
 from experiments.runs.evaluation_source import Evaluation, Request, find
 from experiments.runs.stepper import open_stepper
 from experiments.runs.validation import detect_and_score
@@ -17,11 +18,11 @@ from frameworks.workers.client import open_framework
 
 @dataclass(frozen=True)
 class Exit:
-    """Predictions after so many decoder layers in one framework: AP, and seconds of every round."""
+    """Predictions after so many decoder layers in one framework: AP of each split, and seconds of every round."""
 
     framework: str
     layers: int
-    ap: float
+    ap: dict[str, float]  # by split
     seconds: list[float] = field(default_factory=list)
 
     @property
@@ -39,17 +40,20 @@ def exit_after(spec: ExperimentSpec, layers: int) -> ExperimentSpec:
 def measure_exits(
     run: Path, frameworks: Collection[str], *, rounds: int, log: Path, say: Say
 ) -> tuple[ExperimentSpec, list[Exit]]:
-    """The spec of a run, and the exits of its named frameworks: last checkpoints, validation images.
+    """The spec of a run, and the exits of its named frameworks: last checkpoints, training and validation images.
 
     Raises:
         UserError: as ``evaluation_source.find``.
     """
-    found = find(Request(str(run)))
+    splits = {split: find(Request(str(run), split)) for split in SPLITS}
+    found = splits["val"]  # the splits differ in their images alone
     exits = []
     for framework in (name for name in found.weights if name in frameworks):
         counts = range(1, found.spec.model.decoder.num_layers + 1)
         seconds = _seconds(found, framework, list(counts), rounds, say)
-        exits += [Exit(framework, count, _ap(found, framework, count, log), seconds[count]) for count in counts]
+        for count in counts:
+            ap = {split: _ap(each, framework, count, log) for split, each in splits.items()}
+            exits.append(Exit(framework, count, ap, seconds[count]))
     return found.spec, exits
 
 

@@ -76,7 +76,10 @@ def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(costs_command, "measure", lambda *arguments, **options: profiles(slow=2.0))
     latency = {"torch": [0.2, 0.1, 0.3], ONNX_RUNTIME: [0.1, 0.05, 0.2]}
     monkeypatch.setattr(costs_command, "measure_latency", lambda *arguments, **options: latency)
-    exits = [Exit("torch", 1, 0.25, [0.03, 0.01, 0.02]), Exit("torch", 2, 0.5, [0.04, 0.05, 0.03])]
+    exits = [
+        Exit("torch", 1, {"train": 0.75, "val": 0.25}, [0.03, 0.01, 0.02]),
+        Exit("torch", 2, {"train": 0.8, "val": 0.5}, [0.04, 0.05, 0.03]),
+    ]
     monkeypatch.setattr(costs_command, "measure_exits", lambda *arguments, **options: (TINY, exits))
     assert main(["--run", "somewhere", "--out", str(tmp_path)]) == 0
     page = (tmp_path / "costs.md").read_text()
@@ -85,11 +88,17 @@ def test_the_page_shows_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     assert f"{model_facts(TINY.model).parameters:,}" in whole
     assert f" {modules:.1f} " in whole and f" {2 * modules:.1f} " in whole and " 2.00 " in whole
     first, second = (line for line in page.splitlines() if re.match(r"\| PyTorch +\| +[12] ", line))
-    assert "0.2500" in first and "0.02 s" in first and "0.01 s" in first and "50.0 %" in first
+    assert (
+        "0.7500 |" in first
+        and "0.2500 |" in first
+        and "0.02 s" in first
+        and "0.01 s" in first
+        and "50.0 %" in first
+    )
     assert "0.5000" in second and "100.0 %" in second
     runtime = next(line for line in page.splitlines() if line.startswith("| ONNX Runtime"))
     assert "0.1 s" in runtime and "0.05 s" in runtime and "0.50" in runtime
-    assert json.loads((tmp_path / "costs.json").read_text())["exits"][1]["ap"] == 0.5
+    assert json.loads((tmp_path / "costs.json").read_text())["exits"][1]["ap"]["val"] == 0.5
     before = (tmp_path / "costs.png").read_bytes()
     assert main(["--out", str(tmp_path)]) == 2, "it holds a table already"
     monkeypatch.setattr(

@@ -28,7 +28,7 @@ def loss_curves(
         parts.append(
             say(
                 "Grey: {frameworks} and {controls}, the same program from weights moved by one unit in the "
-                "last place. A difference as large as this one is none between the frameworks.",
+                "last place. Differences up to this size are no differences between the frameworks.",
                 frameworks=show.label(run.frameworks[0].name),
                 controls=show.count(len(controls), "control"),
             )
