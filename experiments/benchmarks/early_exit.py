@@ -7,8 +7,9 @@ from statistics import median
 
 from experiments.benchmarks.environment import thread_variables
 from experiments.benchmarks.session import Say, make_inputs
-from experiments.data.splits import SPLITS
+from experiments.runs.data import RunData
 from experiments.runs.evaluation_source import Evaluation, Request, find
+from experiments.runs.resume import open_run
 from experiments.runs.stepper import open_stepper
 from experiments.runs.validation import detect_and_score
 from experiments.weight_files.initial import in_float32
@@ -45,23 +46,25 @@ def measure_exits(
     Raises:
         UserError: as ``evaluation_source.find``.
     """
-    splits = {split: find(Request(str(run), split)) for split in SPLITS}
-    found = splits["val"]  # the splits differ in their images alone
+    found = find(Request(str(run)))
+    subsets = open_run(run).data
     exits = []
     for framework in (name for name in found.weights if name in frameworks):
         counts = range(1, found.spec.model.decoder.num_layers + 1)
         seconds = _seconds(found, framework, list(counts), rounds, say)
         for count in counts:
-            ap = {split: _ap(each, framework, count, log) for split, each in splits.items()}
-            exits.append(Exit(framework, count, ap, seconds[count]))
+            exits.append(Exit(framework, count, _aps(found, subsets, framework, count, log), seconds[count]))
     return found.spec, exits
 
 
-def _ap(found: Evaluation, framework: str, layers: int, log: Path) -> float:
+def _aps(found: Evaluation, subsets: RunData, framework: str, layers: int, log: Path) -> dict[str, float]:
     spec, weights = exit_after(found.spec, layers), in_float32(found.weights[framework].weights)
     with open_stepper(framework, found.machine, spec, weights, log) as stepper:
         title = f"{framework} after {layers} of {spec.model.decoder.num_layers} layers"
-        return detect_and_score(stepper, found.subset, spec.data, title).stats["AP"]
+        return {
+            split: detect_and_score(stepper, subset, spec.data, f"{title}, {split}").stats["AP"]
+            for split, subset in subsets.items()
+        }
 
 
 def _seconds(found: Evaluation, framework: str, counts: list[int], rounds: int, say: Say) -> dict[int, list[float]]:

@@ -7,6 +7,7 @@ from reports import style
 from reports.frameworks import style_of
 from reports.language import say
 from reports.run.records import SPLITS, RunRecords
+from reports.run.validation import images_of
 
 STATS = ("AP50", "AP")
 
@@ -37,7 +38,7 @@ def precision_curves(run: RunRecords, path: Path) -> Path | None:
             axes.plot(epochs, values, marker=look.marker, markersize=4, label=look.label, **look.curve)
         axes.set_ylim(0, 1)
         axes.set_xlabel("epoch")
-        axes.set_title(f"{stat} on the {_images(split)}", fontsize=11, loc="left")
+        axes.set_title(f"{stat} on the {images_of(split)}", fontsize=11, loc="left")
         style.tidy(axes)
     panels[0].legend(frameon=False, fontsize=10)
     return style.save(figure, path)
@@ -62,11 +63,7 @@ def caption(run: RunRecords) -> str:
     conclude = say(" Two programs learn alike where they are as close as a control is.") if run.controls else ""
     return say(
         "COCO's average precision of the averaged model on the {split} during the training: {ends}.{conclude}",
-        split=_images(split),
+        split=images_of(split),
         ends=say("; ").join(ends),
         conclude=conclude,
     )
-
-
-def _images(split: str) -> str:
-    return {"train": say("training images"), "val": say("validation images")}[split]
